@@ -1,0 +1,275 @@
+// Package credstore keeps one MCP server's machine credentials in AWS Systems
+// Manager Parameter Store, under {prefix}/{name}/.
+//
+// The parameters bear the names that the guides for AgentCore use, so that
+// what other tools wrote can be read and the other way round. The client
+// secret and a password are SecureStrings; everything else is plain.
+package credstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
+	"github.com/aws/aws-sdk-go-v2/service/ssm/types"
+)
+
+// DefaultPrefix is the path under which server names live unless told
+// otherwise.
+const DefaultPrefix = "/app/mcp"
+
+// The parameters of one server, below {prefix}/{name}/.
+const (
+	ClientID     = "machine_client_id"
+	ClientSecret = "cognito_secret" // SecureString
+	DiscoveryURL = "cognito_discovery_url"
+	Domain       = "cognito_domain"
+	UserPoolID   = "userpool_id"
+	Scope        = "scope"
+	Endpoint     = "endpoint"
+
+	UserClientID = "user_client_id" // development only, as the two below
+	Username     = "username"
+	Password     = "password" // SecureString
+)
+
+// Credentials is what is known of one MCP server. Fields whose parameter does
+// not exist are empty.
+type Credentials struct {
+	ClientID     string
+	ClientSecret Secret
+	DiscoveryURL string
+	Domain       string // https URL of the user pool's domain
+	UserPoolID   string
+	Scope        string // what to ask for, space separated
+	Endpoint     string // runtime ARN, or URL of any MCP server
+
+	UserClientID string
+	Username     string
+	Password     Secret
+}
+
+// field is one parameter of a set: its name and its place in Credentials, of
+// which exactly one is set.
+type field struct {
+	name   string
+	plain  *string
+	secret *Secret
+}
+
+// fields lists the parameters in the order in which they are written: the
+// secret first and the client id last, so that a reader who finds a new set's
+// client id finds its secret too.
+func (c *Credentials) fields() []field {
+	return []field{
+		{ClientSecret, nil, &c.ClientSecret},
+		{DiscoveryURL, &c.DiscoveryURL, nil},
+		{Domain, &c.Domain, nil},
+		{UserPoolID, &c.UserPoolID, nil},
+		{Scope, &c.Scope, nil},
+		{Endpoint, &c.Endpoint, nil},
+		{Password, nil, &c.Password},
+		{Username, &c.Username, nil},
+		{UserClientID, &c.UserClientID, nil},
+		{ClientID, &c.ClientID, nil},
+	}
+}
+
+func (f field) value() string {
+	if f.secret != nil {
+		return f.secret.Reveal()
+	}
+	return *f.plain
+}
+
+func (f field) set(v string) {
+	if f.secret != nil {
+		*f.secret = NewSecret(v)
+		return
+	}
+	*f.plain = v
+}
+
+// API is what a Store asks of Parameter Store; *ssm.Client has it.
+type API interface {
+	GetParametersByPath(context.Context, *ssm.GetParametersByPathInput, ...func(*ssm.Options)) (*ssm.GetParametersByPathOutput, error)
+	PutParameter(context.Context, *ssm.PutParameterInput, ...func(*ssm.Options)) (*ssm.PutParameterOutput, error)
+	DeleteParameters(context.Context, *ssm.DeleteParametersInput, ...func(*ssm.Options)) (*ssm.DeleteParametersOutput, error)
+}
+
+// ErrNotFound says that no parameter exists under a server's path.
+var ErrNotFound = errors.New("no parameters found")
+
+// MissingError names the parameters that a set lacks for the use asked of it.
+type MissingError struct{ Names []string }
+
+func (e *MissingError) Error() string {
+	return "missing parameter " + strings.Join(e.Names, ", ")
+}
+
+// Store reads and writes sets of credentials. It holds no state of its own and
+// is safe for concurrent use.
+type Store struct {
+	API      API
+	Prefix   string // default DefaultPrefix
+	KMSKeyID string // key for SecureStrings; empty: the account's aws/ssm key
+}
+
+// validName is a server name: one path element of Parameter Store that is also
+// a legal resource server identifier and AgentCore runtime name.
+// https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_PutParameter.html
+var validName = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9_-]{0,63}$`)
+
+var validPrefix = regexp.MustCompile(`^(/[a-zA-Z0-9_.-]+){1,10}$`)
+
+// CheckName refuses a server name that cannot be one element of a parameter
+// path.
+func CheckName(name string) error {
+	if !validName.MatchString(name) {
+		return fmt.Errorf("server name %.80q: want 1 to 64 letters, digits, underscores or hyphens, not starting with a hyphen", name)
+	}
+	return nil
+}
+
+// CheckPrefix refuses a parameter prefix that Parameter Store would refuse.
+func CheckPrefix(prefix string) error {
+	first, _, _ := strings.Cut(strings.TrimPrefix(strings.ToLower(prefix), "/"), "/")
+	if !validPrefix.MatchString(prefix) || strings.HasPrefix(first, "aws") || strings.HasPrefix(first, "ssm") {
+		return fmt.Errorf("parameter prefix %.80q: want a path such as %s, not starting with aws or ssm and without a trailing slash", prefix, DefaultPrefix)
+	}
+	return nil
+}
+
+func (s *Store) prefix() string {
+	if s.Prefix == "" {
+		return DefaultPrefix
+	}
+	return s.Prefix
+}
+
+// check refuses a name or a prefix that cannot be part of a path.
+func (s *Store) check(name string) error {
+	return errors.Join(CheckPrefix(s.prefix()), CheckName(name))
+}
+
+// Path is where the server's parameters are, with a trailing slash.
+func (s *Store) Path(name string) string { return s.prefix() + "/" + name + "/" }
+
+// Read returns what exists of the server's set, in one request (and one more
+// per further page, of which a complete set has none). It answers [ErrNotFound]
+// when there is nothing at all. Parameters of other names are ignored.
+func (s *Store) Read(ctx context.Context, name string) (Credentials, error) {
+	var c Credentials
+	if err := s.check(name); err != nil {
+		return c, err
+	}
+	fields := c.fields()
+	path, found := s.Path(name), false
+	pages := ssm.NewGetParametersByPathPaginator(s.API, &ssm.GetParametersByPathInput{
+		Path:           aws.String(path),
+		WithDecryption: aws.Bool(true),
+		MaxResults:     aws.Int32(10), // the most the API allows
+	})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return Credentials{}, fmt.Errorf("reading parameters under %s: %w", path, err)
+		}
+		for _, p := range page.Parameters {
+			base := strings.TrimPrefix(aws.ToString(p.Name), path)
+			if i := slices.IndexFunc(fields, func(f field) bool { return f.name == base }); i >= 0 {
+				fields[i].set(aws.ToString(p.Value))
+				found = true
+			}
+		}
+	}
+	if !found {
+		return Credentials{}, fmt.Errorf("reading parameters under %s: %w", path, ErrNotFound)
+	}
+	return c, nil
+}
+
+// Machine returns a [*MissingError] unless c has all that the
+// client-credentials grant needs.
+func (c Credentials) Machine() error {
+	return missing(map[string]bool{
+		ClientID:     c.ClientID == "",
+		ClientSecret: c.ClientSecret.IsZero(),
+		DiscoveryURL: c.DiscoveryURL == "",
+	})
+}
+
+func missing(absent map[string]bool) error {
+	var names []string
+	for name, yes := range absent {
+		if yes {
+			names = append(names, name)
+		}
+	}
+	if names == nil {
+		return nil
+	}
+	slices.Sort(names)
+	return &MissingError{Names: names}
+}
+
+// Write brings the stored set to c: parameters that differ from old are
+// written, the client id last. Fields that are empty in c are left as they are.
+// old is what [Store.Read] returned, or the zero Credentials for a set that
+// does not exist.
+func (s *Store) Write(ctx context.Context, name string, old, c Credentials) error {
+	if err := s.check(name); err != nil {
+		return err
+	}
+	was := old.fields()
+	for i, f := range c.fields() {
+		if f.value() == "" || f.value() == was[i].value() {
+			continue
+		}
+		in := &ssm.PutParameterInput{
+			Name:      aws.String(s.Path(name) + f.name),
+			Value:     aws.String(f.value()),
+			Type:      types.ParameterTypeString,
+			Overwrite: aws.Bool(was[i].value() != ""),
+		}
+		if f.secret != nil {
+			in.Type = types.ParameterTypeSecureString
+			if s.KMSKeyID != "" {
+				in.KeyId = aws.String(s.KMSKeyID)
+			}
+		}
+		if _, err := s.API.PutParameter(ctx, in); err != nil {
+			return fmt.Errorf("writing parameter %s: %w", aws.ToString(in.Name), err)
+		}
+	}
+	return nil
+}
+
+// Delete removes the named parameters of a server's set, or every one that
+// provisioning makes when none is named. Parameters that do not exist are no
+// error.
+func (s *Store) Delete(ctx context.Context, name string, parameters ...string) error {
+	if err := s.check(name); err != nil {
+		return err
+	}
+	if len(parameters) == 0 {
+		for _, f := range new(Credentials).fields() {
+			if f.name != Endpoint { // the endpoint belongs to whoever deployed the server
+				parameters = append(parameters, f.name)
+			}
+		}
+	}
+	names := make([]string, len(parameters))
+	for i, p := range parameters {
+		names[i] = s.Path(name) + p
+	}
+	if _, err := s.API.DeleteParameters(ctx, &ssm.DeleteParametersInput{Names: names}); err != nil {
+		return fmt.Errorf("deleting parameters under %s: %w", s.Path(name), err)
+	}
+	return nil
+}

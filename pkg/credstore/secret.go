@@ -1,0 +1,31 @@
+package credstore
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+)
+
+// masked is what every printed form of a Secret shows.
+const masked = "[secret]"
+
+// Secret is a string that must not be seen: a client secret, a password or an
+// access token. Every printed form of it, in any fmt verb, JSON, text or slog,
+// is masked; [Secret.Reveal] is the one way to the value. The zero Secret is
+// empty.
+type Secret struct{ value string }
+
+// NewSecret wraps value.
+func NewSecret(value string) Secret { return Secret{value} }
+
+// Reveal returns the value, for the one place that has to send or store it.
+func (s Secret) Reveal() string { return s.value }
+
+// IsZero reports whether there is no value.
+func (s Secret) IsZero() bool { return s.value == "" }
+
+func (s Secret) String() string               { return masked }
+func (s Secret) GoString() string             { return masked }
+func (s Secret) Format(f fmt.State, _ rune)   { io.WriteString(f, masked) }
+func (s Secret) MarshalText() ([]byte, error) { return []byte(masked), nil }
+func (s Secret) LogValue() slog.Value         { return slog.StringValue(masked) }

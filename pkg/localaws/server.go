@@ -1,0 +1,384 @@
+// Package localaws stands in for the AWS services on the machine-to-machine
+// path, so that unmodified AWS SDKs, the compiled Lambda bootstraps and the MCP
+// container run on one machine with no AWS account: SSM Parameter Store,
+// Cognito user pools and their token endpoint, the AgentCore Runtime front
+// door, Bedrock Converse, the CloudFormation reply URL and the Lambda runtime
+// API.
+//
+// It is strict where the services are strict, and in doubt stricter: an
+// operation or a member of a request that it does not implement is refused by
+// name, so that nothing passes here only to fail in an account. Each rule names
+// the page or the SDK comment it comes from.
+//
+// One [Server] is one [http.Handler] on one loopback port; all state is in
+// memory and gone with it. It refuses every address but loopback and it refuses
+// to start inside Lambda. No deployable links it.
+package localaws
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+)
+
+// The account and the credentials of the stand-in. They are no secret: they
+// open nothing but a process on this machine.
+const (
+	Account         = "000000000000"
+	AccessKeyID     = "AKIALOCALSTANDINONLY"
+	SecretAccessKey = "local-stand-in-only"
+)
+
+// maxBody bounds what one request may carry. SSM and Cognito requests are a few
+// kilobytes; a conversation with tool results is the largest thing that comes.
+const maxBody = 25 << 20
+
+// Config says how a stand-in runs. Every zero field has a default.
+type Config struct {
+	Addr   string           // loopback address to listen on; default 127.0.0.1:0
+	Region string           // default eu-central-1
+	Now    func() time.Time // default time.Now
+	Logger *slog.Logger     // default: discard
+}
+
+// Server is a running or startable stand-in. It is safe for concurrent use.
+type Server struct {
+	cfg Config
+
+	ssm     *parameterStore
+	cognito *userPools
+	runtime *runtimes
+	replies *replyBox
+	funcs   *functions
+
+	mu       sync.Mutex // guards what follows
+	url      string
+	http     *http.Server
+	records  []Record
+	watchers []func(Record)
+	fault    func(Record) *Fault
+	seq      int
+}
+
+// New makes a stand-in that is not yet listening.
+func New(cfg Config) *Server {
+	if cfg.Addr == "" {
+		cfg.Addr = "127.0.0.1:0"
+	}
+	if cfg.Region == "" {
+		cfg.Region = "eu-central-1"
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	s := &Server{cfg: cfg}
+	s.ssm = newParameterStore(s)
+	s.cognito = newUserPools(s)
+	s.runtime = newRuntimes(s)
+	s.replies = newReplyBox(s)
+	s.funcs = newFunctions(s)
+	return s
+}
+
+// Start listens and serves until [Server.Close]. It refuses an address that is
+// not loopback, and to run inside Lambda.
+func (s *Server) Start() error {
+	if os.Getenv("AWS_LAMBDA_FUNCTION_NAME") != "" || os.Getenv("AWS_EXECUTION_ENV") != "" {
+		return errors.New("localaws: refusing to start inside AWS (AWS_LAMBDA_FUNCTION_NAME or AWS_EXECUTION_ENV is set)")
+	}
+	l, err := listenLoopback(s.cfg.Addr)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.url = "http://" + l.Addr().String()
+	s.http = &http.Server{Handler: s, ReadHeaderTimeout: 10 * time.Second}
+	go s.http.Serve(l)
+	return nil
+}
+
+// listenLoopback listens on addr, which must be a loopback IP address and port.
+func listenLoopback(addr string) (net.Listener, error) {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, fmt.Errorf("localaws: listen address %q: %w", addr, err)
+	}
+	if ip := net.ParseIP(host); ip == nil || !ip.IsLoopback() {
+		return nil, fmt.Errorf("localaws: refusing to listen on %q: only a loopback address such as 127.0.0.1 is allowed", addr)
+	}
+	return net.Listen("tcp", addr)
+}
+
+// URL is the address of a started stand-in, without a trailing slash: the value
+// for AWS_ENDPOINT_URL.
+func (s *Server) URL() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.url
+}
+
+// Close stops the functions that [Server.StartFunction] started, then the
+// listener. Requests under way are cut off.
+func (s *Server) Close() error {
+	s.funcs.close()
+	s.mu.Lock()
+	srv := s.http
+	s.http = nil
+	s.mu.Unlock()
+	if srv == nil {
+		return nil
+	}
+	return srv.Close()
+}
+
+// AWSConfig configures an AWS SDK client for this stand-in: its address, its
+// region, its credentials, and nothing from the machine.
+func (s *Server) AWSConfig() aws.Config {
+	return aws.Config{
+		Region:       s.cfg.Region,
+		BaseEndpoint: aws.String(s.URL()),
+		Credentials:  credentials.NewStaticCredentialsProvider(AccessKeyID, SecretAccessKey, ""),
+	}
+}
+
+// Env is the environment that points any AWS SDK or the aws command line at
+// this stand-in, and away from the credentials and configuration files of
+// whoever runs it.
+func (s *Server) Env() []string {
+	return []string{
+		"AWS_ENDPOINT_URL=" + s.URL(),
+		"AWS_REGION=" + s.cfg.Region,
+		"AWS_DEFAULT_REGION=" + s.cfg.Region,
+		"AWS_ACCESS_KEY_ID=" + AccessKeyID,
+		"AWS_SECRET_ACCESS_KEY=" + SecretAccessKey,
+		"AWS_CONFIG_FILE=" + os.DevNull,
+		"AWS_SHARED_CREDENTIALS_FILE=" + os.DevNull,
+		"AWS_EC2_METADATA_DISABLED=true",
+	}
+}
+
+// Record is one request that reached the stand-in and what it answered. Bodies
+// are kept whole, secrets and tokens included, so that tests can check the
+// wire; whoever prints a Record masks what must not be seen.
+type Record struct {
+	Seq            int
+	Time           time.Time
+	Duration       time.Duration
+	Service        string // ssm, cognito-idp, oidc, oauth, agentcore, bedrock, cloudformation, lambda
+	Operation      string // GetParametersByPath, Converse, GET openid-configuration, …
+	Method, Path   string
+	RequestHeader  http.Header
+	RequestBody    []byte
+	Status         int // 0: the connection was cut
+	ResponseHeader http.Header
+	ResponseBody   []byte
+}
+
+// Records returns every request so far, in the order in which they ended.
+func (s *Server) Records() []Record {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]Record(nil), s.records...)
+}
+
+// Watch has f called with each further request once it has been answered, one
+// at a time and in order.
+func (s *Server) Watch(f func(Record)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.watchers = append(s.watchers, f)
+}
+
+// Fault is something that goes wrong with one request. The zero Fault does
+// nothing.
+type Fault struct {
+	Delay   time.Duration // wait first, or until the caller leaves
+	Reset   bool          // cut the connection instead of answering
+	Status  int           // answer with this status, with Type and Message in the service's own error form
+	Type    string        // error type: ThrottlingException, TooManyRequestsException, …
+	Message string
+	Header  http.Header // headers to add to the answer, such as Retry-After
+	After   bool        // Reset or Status replace the answer only after the request took effect
+}
+
+// SetFault installs f, which is asked before each request is served and may
+// return nil. The Record it sees has no answer yet. A nil f removes it.
+func (s *Server) SetFault(f func(Record) *Fault) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fault = f
+}
+
+// handler serves one request of one service. The body has been read into
+// rec.RequestBody and can be read again from r.Body.
+type handler func(w http.ResponseWriter, r *http.Request, rec *Record)
+
+// route finds the service and operation a request is for. It names each
+// service once; everything else about a service is in its own file.
+func (s *Server) route(r *http.Request) (service, operation string, h handler) {
+	target := r.Header.Get("X-Amz-Target")
+	path := r.URL.EscapedPath()
+	switch {
+	case strings.HasPrefix(target, "AmazonSSM."):
+		return "ssm", strings.TrimPrefix(target, "AmazonSSM."), s.ssm.serve
+	case strings.HasPrefix(target, "AWSCognitoIdentityProviderService."):
+		return "cognito-idp", strings.TrimPrefix(target, "AWSCognitoIdentityProviderService."), s.cognito.serve
+	case target != "":
+		return "unknown", target, refuse
+	case strings.HasSuffix(path, "/.well-known/openid-configuration"), strings.HasSuffix(path, "/.well-known/jwks.json"):
+		return "oidc", r.Method + " " + path[strings.LastIndex(path, "/")+1:], s.cognito.serveDiscovery
+	case strings.HasSuffix(path, "/oauth2/token"):
+		return "oauth", r.Method + " /oauth2/token", s.cognito.serveToken
+	case strings.HasPrefix(path, "/runtimes/"):
+		op := "InvokeAgentRuntime"
+		if strings.HasSuffix(path, "/.well-known/oauth-protected-resource") {
+			op = "GetRuntimeProtectedResourceMetadata"
+		}
+		return "agentcore", op, s.runtime.serve
+	case strings.HasPrefix(path, "/model/") && strings.HasSuffix(path, "/converse"):
+		return "bedrock", "Converse", s.serveConverse
+	case strings.HasPrefix(path, "/model/") && strings.HasSuffix(path, "/converse-stream"):
+		return "bedrock", "ConverseStream", s.serveConverse
+	case strings.HasPrefix(path, "/cloudformation/reply/"):
+		return "cloudformation", r.Method + " reply", s.replies.serve
+	case strings.HasPrefix(path, "/2015-03-31/functions/") && strings.HasSuffix(path, "/invocations"):
+		return "lambda", "Invoke", s.funcs.serveInvoke
+	default:
+		return "unknown", r.Method + " " + path, refuse
+	}
+}
+
+// refuse says loudly what the stand-in does not implement.
+func refuse(w http.ResponseWriter, r *http.Request, rec *Record) {
+	writeError(w, http.StatusNotImplemented, "UnknownOperationException",
+		fmt.Sprintf("localaws does not implement %s", rec.Operation))
+}
+
+// ServeHTTP serves, records and, where a fault is set, breaks one request.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	start := s.cfg.Now()
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	if err != nil {
+		writeError(w, http.StatusRequestEntityTooLarge, "RequestEntityTooLargeException", "the request body is too large or was cut off")
+		return
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	rec := Record{Time: start, Method: r.Method, Path: r.URL.EscapedPath(), RequestHeader: r.Header.Clone(), RequestBody: body}
+	var h handler
+	rec.Service, rec.Operation, h = s.route(r)
+
+	s.mu.Lock()
+	faultFor := s.fault
+	s.mu.Unlock()
+	var fault *Fault
+	if faultFor != nil {
+		fault = faultFor(rec)
+	}
+
+	rw := &recorder{ResponseWriter: w}
+	panicked := true
+	defer func() { // runs also when a fault or a proxy cuts the connection with a panic
+		rec.Duration = s.cfg.Now().Sub(start)
+		rec.ResponseHeader, rec.ResponseBody = rw.Header().Clone(), rw.body.Bytes()
+		if rec.Status = rw.status; rec.Status == 0 && !panicked {
+			rec.Status = http.StatusOK
+		}
+		s.keep(rec)
+	}()
+	serveWithFault(rw, r, &rec, h, fault)
+	panicked = false
+}
+
+// serveWithFault serves a request through h unless fault, which may be nil,
+// says otherwise.
+func serveWithFault(w *recorder, r *http.Request, rec *Record, h handler, fault *Fault) {
+	if fault == nil {
+		h(w, r, rec)
+		return
+	}
+	if fault.Delay > 0 {
+		select {
+		case <-time.After(fault.Delay):
+		case <-r.Context().Done():
+			panic(http.ErrAbortHandler)
+		}
+	}
+	if !fault.Reset && fault.Status == 0 {
+		h(w, r, rec)
+		return
+	}
+	if fault.After {
+		h(&discard{header: http.Header{}}, r, rec)
+	}
+	if fault.Reset {
+		panic(http.ErrAbortHandler)
+	}
+	for k, v := range fault.Header {
+		w.Header()[k] = v
+	}
+	writeError(w, fault.Status, fault.Type, fault.Message)
+}
+
+func (s *Server) keep(rec Record) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.seq++
+	rec.Seq = s.seq
+	s.records = append(s.records, rec)
+	s.cfg.Logger.Debug("request", "service", rec.Service, "operation", rec.Operation, "status", rec.Status)
+	for _, f := range s.watchers {
+		f(rec)
+	}
+}
+
+// baseURL is the address under which the caller of r reached the stand-in. It
+// is what absolute URLs in documents are built on, so that New's handler also
+// works behind an httptest.Server.
+func baseURL(r *http.Request) string { return "http://" + r.Host }
+
+// recorder passes an answer on and keeps a copy of it.
+type recorder struct {
+	http.ResponseWriter
+	status int
+	body   bytes.Buffer
+}
+
+func (w *recorder) WriteHeader(status int) {
+	if w.status == 0 {
+		w.status = status
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *recorder) Write(p []byte) (int, error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	w.body.Write(p)
+	return w.ResponseWriter.Write(p)
+}
+
+// Unwrap lets http.ResponseController flush through the recorder.
+func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// discard is the answer of a request whose effect is wanted without it.
+type discard struct{ header http.Header }
+
+func (d *discard) Header() http.Header         { return d.header }
+func (d *discard) Write(p []byte) (int, error) { return len(p), nil }
+func (d *discard) WriteHeader(int)             {}
