@@ -90,11 +90,11 @@ var errFunctionClosed = errors.New("the function was closed")
 // validFunctionName is the name part of FunctionName in API_CreateFunction.
 var validFunctionName = regexp.MustCompile(`^[a-zA-Z0-9-_]{1,64}$`)
 
-// validVariable and reserved are the rules for a function's own variables.
+// validVariable and reservedVariables are the rules for a function's own variables.
 // https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html
 var (
-	validVariable = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9_]+$`)
-	reserved      = []string{
+	validVariable     = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9_]+$`)
+	reservedVariables = []string{
 		"_HANDLER", "_X_AMZN_TRACE_ID", "AWS_DEFAULT_REGION", "AWS_REGION", "AWS_EXECUTION_ENV",
 		"AWS_LAMBDA_FUNCTION_NAME", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "AWS_LAMBDA_FUNCTION_VERSION",
 		"AWS_LAMBDA_INITIALIZATION_TYPE", "AWS_LAMBDA_LOG_GROUP_NAME", "AWS_LAMBDA_LOG_STREAM_NAME",
@@ -191,7 +191,7 @@ func checkVariables(env map[string]string) error {
 		switch {
 		case !validVariable.MatchString(k):
 			return fmt.Errorf("variable %.80q: want a letter, then letters, digits or underscores", k)
-		case slices.Contains(reserved, k):
+		case slices.Contains(reservedVariables, k):
 			return fmt.Errorf("variable %s is reserved by Lambda", k)
 		case strings.ContainsRune(v, 0):
 			return fmt.Errorf("variable %s contains a NUL", k)
