@@ -61,6 +61,7 @@ type Server struct {
 	runtime *runtimes
 	replies *replyBox
 	funcs   *functions
+	bedrock bedrockRuntime // its zero value answers with [Arithmetic]
 
 	mu       sync.Mutex // guards what follows
 	url      string
