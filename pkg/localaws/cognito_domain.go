@@ -1,0 +1,86 @@
+package localaws
+
+import (
+	"regexp"
+	"strings"
+)
+
+// TakeDomain makes a domain prefix one that another account has: the namespace
+// is shared by all accounts of a region.
+func (s *Server) TakeDomain(prefix string) {
+	p := s.cognito
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.domains[prefix] = nil
+}
+
+// https://docs.aws.amazon.com/cognito-user-identity-pools/latest/APIReference/API_CreateUserPoolDomain.html
+var domainRule = textRule{invalidParameter, 1, 63, regexp.MustCompile(`^[a-z0-9](?:[a-z0-9\-]{0,61}[a-z0-9])?$`)}
+
+// reserved is the text that a prefix must not contain.
+// https://docs.aws.amazon.com/cognito/latest/developerguide/cognito-user-pools-assign-domain-prefix.html
+var reserved = []string{"aws", "amazon", "cognito"}
+
+// createDomain gives a pool its one prefix domain. Custom domains are not
+// implemented.
+func (p *userPools) createDomain(in *struct {
+	UserPoolId, Domain  string
+	ManagedLoginVersion *int32
+}) (any, *apiError) {
+	pool, err := p.find(in.UserPoolId)
+	if err != nil {
+		return nil, err
+	}
+	if err := firstError(domainRule.check("domain", in.Domain), checkRange(invalidParameter, "managedLoginVersion", in.ManagedLoginVersion, 1, 2)); err != nil {
+		return nil, err
+	}
+	for _, word := range reserved {
+		if strings.Contains(in.Domain, word) {
+			return nil, errorf(invalidParameter, "Domain cannot contain reserved word: %s", word)
+		}
+	}
+	if in.ManagedLoginVersion != nil && *in.ManagedLoginVersion == 2 && pool.UserPoolTier == "LITE" {
+		return nil, errorf("FeatureUnavailableInTierException", "Managed login is not available in the LITE tier.")
+	}
+	if pool.domain != "" {
+		return nil, errorf(invalidParameter, "User pool already has a domain configured.")
+	}
+	if _, taken := p.domains[in.Domain]; taken {
+		return nil, errorf(invalidParameter, "Domain already associated with another user pool.")
+	}
+	pool.domain = in.Domain
+	p.domains[in.Domain] = pool
+	return struct {
+		ManagedLoginVersion *int32 `json:",omitempty"`
+	}{in.ManagedLoginVersion}, nil
+}
+
+type domainDescription struct {
+	AWSAccountId, Domain, Status, UserPoolId string `json:",omitempty"`
+}
+
+// describeDomain answers an empty description for a prefix that nobody has and
+// for one that another account has: it tells nothing of other accounts.
+func (p *userPools) describeDomain(in *struct{ Domain string }) (any, *apiError) {
+	if err := domainRule.check("domain", in.Domain); err != nil {
+		return nil, err
+	}
+	var d domainDescription
+	if pool := p.domains[in.Domain]; pool != nil {
+		d = domainDescription{Account, in.Domain, "ACTIVE", pool.id}
+	}
+	return struct{ DomainDescription domainDescription }{d}, nil
+}
+
+func (p *userPools) deleteDomain(in *struct{ UserPoolId, Domain string }) (any, *apiError) {
+	if err := firstError(poolIDRule.check("userPoolId", in.UserPoolId), domainRule.check("domain", in.Domain)); err != nil {
+		return nil, err
+	}
+	pool := p.domains[in.Domain]
+	if pool == nil || pool.id != in.UserPoolId {
+		return nil, errorf(invalidParameter, "No such domain or user pool exists.")
+	}
+	pool.domain = ""
+	delete(p.domains, in.Domain)
+	return nil, nil
+}

@@ -1,0 +1,128 @@
+package localaws
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/hex"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+)
+
+// maxSkew is how old or how far ahead a signature may be.
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-troubleshooting.html
+const maxSkew = 5 * time.Minute
+
+// checkSignature refuses a request that does not bear a valid Signature
+// Version 4 of the stand-in's credentials for service and the stand-in's
+// region. The refusals are the ones that AWS services share.
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/create-signed-request.html
+//
+// Age is judged by the clock of the machine, not by Config.Now, because SDKs
+// sign by it.
+func (s *Server) checkSignature(r *http.Request, body []byte, service string) *apiError {
+	// Services of the AWS JSON protocol answer 400, those of REST-JSON 403.
+	refusal := func(typ, message string) *apiError {
+		status := http.StatusForbidden
+		if r.Header.Get("X-Amz-Target") != "" {
+			status = http.StatusBadRequest
+		}
+		return &apiError{Status: status, Type: typ, Message: message}
+	}
+	header := r.Header.Get("Authorization")
+	if header == "" {
+		return refusal("MissingAuthenticationTokenException", "Missing Authentication Token")
+	}
+	auth, ok := parseAuthorization(header)
+	if !ok {
+		return refusal("IncompleteSignatureException", "Authorization is not of the form AWS4-HMAC-SHA256 Credential=…, SignedHeaders=…, Signature=…")
+	}
+	signedAt, err := time.Parse("20060102T150405Z", r.Header.Get("X-Amz-Date"))
+	if err != nil {
+		return refusal("IncompleteSignatureException", "X-Amz-Date is missing or not of the form 20060102T150405Z")
+	}
+	switch age := time.Since(signedAt); {
+	case auth.accessKeyID != AccessKeyID, r.Header.Get("X-Amz-Security-Token") != "":
+		return refusal("UnrecognizedClientException", "The security token included in the request is invalid.")
+	case auth.date != signedAt.Format("20060102"):
+		return refusal("InvalidSignatureException", "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP")
+	case auth.region != s.cfg.Region:
+		return refusal("InvalidSignatureException", "Credential should be scoped to a valid region, such as "+s.cfg.Region+".")
+	case auth.service != service:
+		return refusal("InvalidSignatureException", "Credential should be scoped to correct service: '"+service+"'.")
+	case age > maxSkew:
+		return refusal("InvalidSignatureException", "Signature expired: "+signedAt.Format(time.RFC3339)+" is too long ago.")
+	case age < -maxSkew:
+		return refusal("InvalidSignatureException", "Signature not yet current: "+signedAt.Format(time.RFC3339)+" is in the future.")
+	case !slices.Contains(auth.signedHeaders, "host"), !slices.Contains(auth.signedHeaders, "x-amz-date"),
+		r.Header.Get("X-Amz-Target") != "" && !slices.Contains(auth.signedHeaders, "x-amz-target"):
+		return refusal("InvalidSignatureException", "host, x-amz-date and x-amz-target must be among the SignedHeaders")
+	}
+	want, ok := sign(r, body, auth, signedAt)
+	if !ok || subtle.ConstantTimeCompare([]byte(want), []byte(auth.signature)) != 1 {
+		return refusal("InvalidSignatureException", "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method.")
+	}
+	return nil
+}
+
+// authorization is a Signature Version 4 Authorization header, taken apart.
+type authorization struct {
+	accessKeyID, date, region, service string
+	signedHeaders                      []string
+	signature                          string
+}
+
+func parseAuthorization(header string) (a authorization, ok bool) {
+	rest, ok := strings.CutPrefix(header, "AWS4-HMAC-SHA256 ")
+	if !ok {
+		return a, false
+	}
+	fields := map[string]string{}
+	for part := range strings.SplitSeq(rest, ",") {
+		k, v, _ := strings.Cut(strings.TrimSpace(part), "=")
+		fields[k] = v
+	}
+	scope := strings.Split(fields["Credential"], "/")
+	if len(scope) != 5 || scope[4] != "aws4_request" || fields["SignedHeaders"] == "" || fields["Signature"] == "" {
+		return a, false
+	}
+	return authorization{
+		accessKeyID: scope[0], date: scope[1], region: scope[2], service: scope[3],
+		signedHeaders: strings.Split(fields["SignedHeaders"], ";"),
+		signature:     fields["Signature"],
+	}, true
+}
+
+// sign signs r again, over the headers that the caller signed and the body that
+// arrived, with the SDK's own signer.
+func sign(r *http.Request, body []byte, auth authorization, at time.Time) (signature string, ok bool) {
+	again := &http.Request{
+		Method: r.Method,
+		Host:   r.Host,
+		Header: http.Header{},
+		// Opaque keeps the path as it was sent, percent-encoding included.
+		URL: &url.URL{Opaque: "//" + r.Host + r.URL.EscapedPath(), RawQuery: r.URL.RawQuery},
+	}
+	for _, name := range auth.signedHeaders {
+		switch name {
+		case "host":
+		case "content-length": // the signer takes it from the request, and net/http out of the header
+			again.ContentLength = r.ContentLength
+		default:
+			again.Header[http.CanonicalHeaderKey(name)] = r.Header.Values(name)
+		}
+	}
+	hash := sha256.Sum256(body)
+	creds := aws.Credentials{AccessKeyID: AccessKeyID, SecretAccessKey: SecretAccessKey}
+	err := v4.NewSigner().SignHTTP(r.Context(), creds, again, hex.EncodeToString(hash[:]), auth.service, auth.region, at)
+	if err != nil {
+		return "", false
+	}
+	got, ok := parseAuthorization(again.Header.Get("Authorization"))
+	return got.signature, ok && slices.Equal(got.signedHeaders, auth.signedHeaders)
+}

@@ -1,0 +1,170 @@
+package localaws
+
+import (
+	"maps"
+	"slices"
+	"strings"
+)
+
+// checkNames applies the limits on a list of names. Selectors (name:version)
+// and ARNs are not implemented and fail the name pattern.
+func checkNames(names []string) *apiError {
+	if len(names) == 0 || len(names) > namesPerCall {
+		return errorf("ValidationException", "1 validation error detected: Value at 'names' failed to satisfy constraint: Member must have length between 1 and %d", namesPerCall)
+	}
+	for i, name := range names {
+		if err := parameterName.check("names", name); err != nil {
+			return err
+		}
+		if slices.Contains(names[:i], name) {
+			return errorf("ValidationException", "Duplicate names in the request: %s", name)
+		}
+	}
+	return nil
+}
+
+// parameterView is a parameter as the read operations answer it.
+type parameterView struct {
+	Name, Type, Value string
+	Version           int64
+	LastModifiedDate  epoch
+	ARN, DataType     string
+}
+
+// view shows a parameter. A SecureString shows its value only to who asks for
+// decryption.
+func (p *parameterStore) view(param *parameter, decrypt bool) parameterView {
+	v := parameterView{
+		Name: param.Name, Type: param.Type, Value: param.Value, Version: param.Version,
+		LastModifiedDate: epoch(param.Modified), ARN: p.arn(param.Name), DataType: "text",
+	}
+	if param.Type == "SecureString" && !decrypt {
+		v.Value = param.ciphertext
+	}
+	return v
+}
+
+func (p *parameterStore) get(in *struct {
+	Name           string
+	WithDecryption bool
+}) (any, *apiError) {
+	if err := parameterName.check("name", in.Name); err != nil {
+		return nil, err
+	}
+	param := p.parameters[in.Name]
+	if param == nil {
+		return nil, errorf("ParameterNotFound", "Parameter %s not found.", in.Name)
+	}
+	return struct{ Parameter parameterView }{p.view(param, in.WithDecryption)}, nil
+}
+
+// getAll answers in alphabetical order, as the GetParameters page says.
+func (p *parameterStore) getAll(in *struct {
+	Names          []string
+	WithDecryption bool
+}) (any, *apiError) {
+	if err := checkNames(in.Names); err != nil {
+		return nil, err
+	}
+	found, invalid := []parameterView{}, []string{}
+	for _, name := range slices.Sorted(slices.Values(in.Names)) {
+		if param := p.parameters[name]; param != nil {
+			found = append(found, p.view(param, in.WithDecryption))
+		} else {
+			invalid = append(invalid, name)
+		}
+	}
+	return struct {
+		Parameters        []parameterView
+		InvalidParameters []string
+	}{found, invalid}, nil
+}
+
+func (p *parameterStore) getByPath(in *struct {
+	Path                      string
+	Recursive, WithDecryption bool
+	MaxResults                *int32
+	NextToken                 *string
+}) (any, *apiError) {
+	if err := firstError(
+		parameterName.check("path", in.Path),
+		checkRange("ValidationException", "maxResults", in.MaxResults, 1, 10),
+	); err != nil {
+		return nil, err
+	}
+	if in.Path[0] != '/' || strings.Contains(in.Path, "//") {
+		return nil, errorf("ValidationException", "The parameter path must begin with a forward slash and have no empty level.")
+	}
+	path := strings.TrimSuffix(in.Path, "/") + "/"
+	if levels := strings.Count(path, "/") - 1; levels > hierarchyDepth {
+		return nil, errorf("ValidationException", "The parameter path has %d levels; the maximum is %d.", levels, hierarchyDepth)
+	}
+	var names []string
+	for _, name := range slices.Sorted(maps.Keys(p.parameters)) {
+		rest, under := strings.CutPrefix(name, path)
+		if path == "/" && !strings.HasPrefix(name, "/") {
+			rest, under = name, true // a name without a slash is at the root
+		}
+		if under && (in.Recursive || !strings.Contains(rest, "/")) {
+			names = append(names, name)
+		}
+	}
+	names, next, ok := page(names, func(n string) string { return n }, "GetParametersByPath "+path, in.NextToken, limit(in.MaxResults, 10))
+	if !ok {
+		return nil, errorf("InvalidNextToken", "The specified token isn't valid.")
+	}
+	found := []parameterView{}
+	for _, name := range names {
+		found = append(found, p.view(p.parameters[name], in.WithDecryption))
+	}
+	return struct {
+		Parameters []parameterView
+		NextToken  *string `json:",omitempty"`
+	}{found, next}, nil
+}
+
+// limit is what a caller asked for, or the default.
+func limit(asked *int32, most int) int {
+	if asked == nil {
+		return most
+	}
+	return int(*asked)
+}
+
+// parameterMetadata is a parameter as DescribeParameters answers it.
+type parameterMetadata struct {
+	Name, ARN, Type, Tier, DataType string
+	KeyId, Description              string `json:",omitempty"`
+	Version                         int64
+	LastModifiedDate                epoch
+}
+
+// describe lists everything; filters are not implemented.
+func (p *parameterStore) describe(in *struct {
+	MaxResults *int32
+	NextToken  *string
+}) (any, *apiError) {
+	if err := checkRange("ValidationException", "maxResults", in.MaxResults, 1, 50); err != nil {
+		return nil, err
+	}
+	names, next, ok := page(slices.Sorted(maps.Keys(p.parameters)), func(n string) string { return n }, "DescribeParameters", in.NextToken, limit(in.MaxResults, 50))
+	if !ok {
+		return nil, errorf("InvalidNextToken", "The specified token isn't valid.")
+	}
+	found := []parameterMetadata{}
+	for _, name := range names {
+		param := p.parameters[name]
+		m := parameterMetadata{
+			Name: name, ARN: p.arn(name), Type: param.Type, Tier: param.Tier, DataType: "text", Description: param.Description,
+			Version: param.Version, LastModifiedDate: epoch(param.Modified), KeyId: param.KeyID,
+		}
+		if m.Type == "SecureString" && m.KeyId == "" {
+			m.KeyId = "alias/aws/ssm"
+		}
+		found = append(found, m)
+	}
+	return struct {
+		Parameters []parameterMetadata
+		NextToken  *string `json:",omitempty"`
+	}{found, next}, nil
+}
