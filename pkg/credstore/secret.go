@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strings"
 	"unique"
 )
 
@@ -44,3 +45,15 @@ func (s Secret) GoString() string             { return masked }
 func (s Secret) Format(f fmt.State, _ rune)   { io.WriteString(f, masked) }
 func (s Secret) MarshalText() ([]byte, error) { return []byte(masked), nil }
 func (s Secret) LogValue() slog.Value         { return slog.StringValue(masked) }
+
+// maskedError prints err without the secret that it may quote.
+type maskedError struct {
+	err    error
+	secret Secret
+}
+
+func (e *maskedError) Error() string {
+	return strings.ReplaceAll(e.err.Error(), e.secret.Reveal(), masked)
+}
+
+func (e *maskedError) Unwrap() error { return e.err }
