@@ -77,9 +77,10 @@ func (b *bedrockRuntime) checkReasoning(messages []ConverseMessage) *apiError {
 }
 
 func (s *Server) serveConverse(w http.ResponseWriter, r *http.Request, rec *Record) {
-	// SIGNATURE: the lead adds s.checkSignature(r, rec.RequestBody, "bedrock") here,
-	// before anything of the request is judged.
-
+	if err := s.checkSignature(r, rec.RequestBody, "bedrock"); err != nil {
+		writeError(w, err.Status, err.Type, err.Message)
+		return
+	}
 	start := s.cfg.Now()
 	req, bad := s.readConverse(r, rec)
 	if bad != nil {
