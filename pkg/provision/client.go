@@ -187,9 +187,9 @@ func (r *run) findClients(ctx context.Context, poolID string) ([]*types.UserPool
 }
 
 // isMachine reports whether the client can do nothing but get tokens for this
-// server with a secret.
+// server. Its secret is not asked for: Cognito need not show a rotated one.
 func (r *run) isMachine(c *types.UserPoolClientType) bool {
-	return aws.ToString(c.ClientSecret) != "" && slices.Equal(c.AllowedOAuthFlows, machine) &&
+	return slices.Equal(c.AllowedOAuthFlows, machine) &&
 		!slices.ContainsFunc(c.AllowedOAuthScopes, func(s string) bool { return !strings.HasPrefix(s, r.d.Name+"/") })
 }
 

@@ -26,6 +26,8 @@ const (
 	lockMargin = 2 * time.Second
 	// lockTime is for holders without a deadline: what a Lambda function may take at most.
 	lockTime = 15 * time.Minute
+	// releaseTime is what giving it back may take, also when the context has ended.
+	releaseTime = 2 * time.Second
 )
 
 func (p *Provisioner) lockPath(key string) string { return p.prefix() + "/.lock/" + key }
@@ -120,7 +122,7 @@ func (p *Provisioner) readLock(ctx context.Context, name string) (v lockValue, r
 // unlock frees a lock that is still the holder's. It does what it can: a lock
 // that is not given back runs out.
 func (p *Provisioner) unlock(ctx context.Context, name, holder string) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTime)
 	defer cancel()
 	seen, _, err := p.readLock(ctx, name)
 	if err == nil && seen.Holder == holder {

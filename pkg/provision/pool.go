@@ -128,7 +128,7 @@ func olderPool(a, b *types.UserPoolType) bool {
 // ensureDomain returns the address of the pool's domain, made if it has none.
 // A domain that is there is used as it is: the only place that tells is the
 // pool's own description.
-func (r *run) ensureDomain(ctx context.Context, pool *types.UserPoolType) (string, error) {
+func (r *run) ensureDomain(ctx context.Context, pool *types.UserPoolType, set recorded) (string, error) {
 	if custom := aws.ToString(pool.CustomDomain); custom != "" && r.d.DomainPrefix == "" {
 		return "https://" + custom, nil
 	}
@@ -136,7 +136,10 @@ func (r *run) ensureDomain(ctx context.Context, pool *types.UserPoolType) (strin
 		if r.d.DomainPrefix != "" && r.d.DomainPrefix != has {
 			return "", fmt.Errorf("user pool %s has the domain %q and can have no second one: leave DomainPrefix out or set it to that", aws.ToString(pool.Id), has)
 		}
-		return r.domainURL(has), r.waitForDomain(ctx, has)
+		if pool.UserPoolTags[tagDomain] == has && set.ClientID == "" {
+			return r.domainURL(has), r.waitForDomain(ctx, has) // an earlier run may have stopped at that
+		}
+		return r.domainURL(has), nil
 	}
 	prefix := r.d.DomainPrefix
 	for attempt := 0; ; attempt++ {

@@ -192,12 +192,13 @@ func (r *run) ensure(ctx context.Context) (Result, error) {
 	if err := r.admit(set); err != nil {
 		return Result{}, err
 	}
+	found := set // ensureSecret changes set
 	pool, err := r.ensurePool(ctx, set)
 	if err != nil {
 		return Result{}, err
 	}
 	res := Result{UserPoolID: aws.ToString(pool.Id)}
-	domain, err := r.ensureDomain(ctx, pool)
+	domain, err := r.ensureDomain(ctx, pool, set)
 	if err != nil {
 		return res, err
 	}
@@ -236,10 +237,10 @@ func (r *run) ensure(ctx context.Context) (Result, error) {
 			return res, err
 		}
 	}
-	if err := r.adoptParameters(ctx, set); err != nil {
+	if err := r.adoptParameters(ctx, found); err != nil {
 		return res, err
 	}
-	return res, r.ensureRotation(ctx, set, client)
+	return res, r.ensureRotation(ctx, found, client)
 }
 
 // label is what the names of the server's app client and resource server are,

@@ -35,6 +35,24 @@ func (p *Provisioner) remove(ctx context.Context, d Desired, dry bool) (Result, 
 }
 
 func (r *run) remove(ctx context.Context) error {
+	release := func() {}
+	defer func() { release() }()
+	locked := r.dry // then there is no need
+	lock := func() error {
+		if locked {
+			return nil
+		}
+		unlock, err := r.lock(ctx, r.poolLock())
+		if err == nil {
+			locked, release = true, func() { r.releasePool(ctx, unlock) }
+		}
+		return err
+	}
+	if r.d.UserPoolID == "" {
+		if err := lock(); err != nil {
+			return err
+		}
+	}
 	set, err := r.read(ctx)
 	if isAgain(err) { // it is being removed by another run
 		set, err = r.read(ctx)
@@ -53,17 +71,13 @@ func (r *run) remove(ctx context.Context) error {
 		return r.change("give up the ownership of "+r.store().Path(r.d.Name), func() error { return r.untag(ctx, set) })
 	}
 	if pool != nil {
-		if pool.UserPoolTags[tagPool] == r.poolKey() || pool.UserPoolTags[tagDomain] != "" {
-			if !r.dry {
-				unlock, err := r.lock(ctx, r.poolLock())
-				if err != nil {
-					return err
-				}
-				defer unlock()
-			}
-			if err := r.removable(ctx, pool); err != nil {
+		if pool.UserPoolTags[tagDomain] != "" {
+			if err := lock(); err != nil {
 				return err
 			}
+		}
+		if err := r.removable(ctx, pool); err != nil {
+			return err
 		}
 		clientID := ""
 		if r.mine(set) && set.UserPoolID == poolID {
@@ -83,10 +97,24 @@ func (r *run) remove(ctx context.Context) error {
 			return err
 		}
 	}
-	if r.dry {
-		return nil
+	if (parameters || set.empty()) && !r.dry {
+		return r.dropLock(ctx, r.d.Name)
 	}
-	return r.dropLock(ctx, r.d.Name)
+	return nil
+}
+
+// releasePool gives the pool's lock back, or deletes it when there is no pool
+// of the owner's any more.
+func (r *run) releasePool(ctx context.Context, unlock func()) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTime)
+	defer cancel()
+	pool, err := r.findPool(ctx)
+	if err == nil && pool == nil {
+		err = r.dropLock(ctx, r.poolLock())
+	}
+	if err != nil || pool != nil {
+		unlock()
+	}
 }
 
 // removalTarget says in which pool the server is to be removed, nil when that
@@ -253,13 +281,10 @@ func (r *run) removePool(ctx context.Context, pool *types.UserPoolType) error {
 			return ignoreMissing(err)
 		})
 	}
-	if err := r.change("delete user pool "+id, func() error {
+	return r.change("delete user pool "+id, func() error {
 		_, err := r.Cognito.DeleteUserPool(ctx, &cognitoidentityprovider.DeleteUserPoolInput{UserPoolId: pool.Id})
 		return ignoreMissing(err)
-	}); err != nil || r.dry {
-		return err
-	}
-	return r.dropLock(ctx, r.poolLock())
+	})
 }
 
 // waitForNoDomain waits until the pool has no domain.

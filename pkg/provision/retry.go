@@ -63,7 +63,7 @@ func retryer(rep repetition) aws.Retryer {
 	})
 	return retry.NewStandard(func(o *retry.StandardOptions) {
 		o.MaxAttempts = 6
-		o.MaxBackoff = 5 * time.Second
+		o.Backoff = retry.BackoffDelayerFunc(func(attempt int, _ error) (time.Duration, error) { return backoff(max(0, attempt-1)), nil })
 		o.Retryables = append([]retry.IsErrorRetryable{retry.NoRetryCanceledError{}, own}, o.Retryables...)
 	})
 }

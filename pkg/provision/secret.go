@@ -173,6 +173,9 @@ func (r *run) publish(ctx context.Context, set *recorded, value credstore.Secret
 		tags[tagSecretVersion] = version
 	}
 	store := r.store()
+	if tags[tagKey] != "" { // by name also where it is the account's own
+		store.KMSKeyID = tags[tagKey]
+	}
 	if set.ClientSecret.IsZero() {
 		if id != "" {
 			tags[tagSecrets] = secretLog{{1, id}}.String()
