@@ -113,7 +113,8 @@ type askReport struct {
 
 // phase prints a line for one of the demo's parts.
 func (d *demo) phase(name, what, result string) {
-	fmt.Fprintf(d.out, "%-8s %-45s %s\n", name, what, result)
+	line := fmt.Sprintf("%-8s %-45s %s", name, what, result)
+	fmt.Fprintln(d.out, strings.TrimRight(line, " "))
 }
 
 func (d *demo) run(ctx context.Context, logs *logs) error {
@@ -136,7 +137,7 @@ func (d *demo) run(ctx context.Context, logs *logs) error {
 		trace.record(r)
 	})
 	begin := func(print bool) { d.mu.Lock(); d.steps, show = []step{}, print; d.mu.Unlock() }
-	end := func() []step { d.mu.Lock(); defer d.mu.Unlock(); return slices.Clone(d.steps) }
+	end := func() []step { d.mu.Lock(); defer d.mu.Unlock(); show = false; return slices.Clone(d.steps) }
 
 	begin(false)
 	if _, err := s.setup(ctx); err != nil {

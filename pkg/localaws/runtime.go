@@ -122,6 +122,9 @@ func (s *Server) AddRuntime(rt Runtime) (arn string, err error) {
 		if cfg.Logger == nil {
 			cfg.Logger = s.cfg.Logger
 		}
+		if cfg.HTTPClient == nil {
+			cfg.HTTPClient = &http.Client{Transport: frontDoor{}, Timeout: 10 * time.Second}
+		}
 		if added.authorizer, err = authorizer.New(cfg); err != nil {
 			errs = append(errs, err)
 		}
@@ -141,6 +144,18 @@ func (s *Server) AddRuntime(rt Runtime) (arn string, err error) {
 	}
 	p.byARN[added.arn] = added
 	return added.arn, nil
+}
+
+// FrontDoorAgent is the User-Agent with which the front door reads an issuer's
+// documents, so that a Record tells its requests from a caller's.
+const FrontDoorAgent = "localaws-front-door"
+
+type frontDoor struct{}
+
+func (frontDoor) RoundTrip(req *http.Request) (*http.Response, error) {
+	req = req.Clone(req.Context())
+	req.Header.Set("User-Agent", FrontDoorAgent)
+	return http.DefaultTransport.RoundTrip(req)
 }
 
 // RemoveRuntime takes a container away from the front door. An ARN that is not
@@ -326,10 +341,11 @@ func (p *runtimes) authorize(a *answer, r *http.Request) bool {
 		return false
 	}
 	if a.rt.authorizer == nil {
-		// SIGNATURE: the lead replaces this refusal of every caller by
-		// p.s.checkSignature(r, a.body, "bedrock-agentcore"), refused in the same way.
-		a.refuse(faultAccessDenied, "ACCESS_DENIED: the request bears no valid signature of Signature Version 4")
-		return false
+		if err := p.s.checkSignature(r, a.body, "bedrock-agentcore"); err != nil {
+			a.refuse(faultAccessDenied, "ACCESS_DENIED: "+err.Message)
+			return false
+		}
+		return true
 	}
 	token, err := authorizer.Bearer(r)
 	if err == nil {
