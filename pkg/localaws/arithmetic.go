@@ -46,9 +46,9 @@ func Arithmetic(req ConverseRequest) ConverseReply {
 // arithmetic is one look at a conversation.
 type arithmetic struct {
 	tools   []ToolSpec
-	turn    int    // where in the conversation the prompt is
 	prompt  string // the last user text that is not beside tool results
 	now     bool   // the answer is wanted without further tools
+	place   string // stands for the prompt and its turn in the ids of tool uses
 	results map[string]*ToolResult
 	asks    []ToolUse // what has to be asked for
 	trouble string    // why the question at hand cannot be answered
@@ -56,6 +56,7 @@ type arithmetic struct {
 
 func newArithmetic(req ConverseRequest) *arithmetic {
 	a := &arithmetic{tools: req.Tools, results: map[string]*ToolResult{}}
+	turn := 0
 	for i, m := range req.Messages {
 		var texts []string
 		results := false
@@ -72,9 +73,10 @@ func newArithmetic(req ConverseRequest) *arithmetic {
 			continue
 		}
 		if a.now = results && i == len(req.Messages)-1; !results {
-			a.turn, a.prompt = i, strings.Join(texts, "\n")
+			turn, a.prompt = i, strings.Join(texts, "\n")
 		}
 	}
+	a.place = toolUseID(turn, a.prompt)
 	return a
 }
 
@@ -175,7 +177,7 @@ func (a *arithmetic) call(s skill, args ...string) (text string, ok bool) {
 		a.fail("I have no tool to %s.", s.does)
 		return "", false
 	}
-	id := toolUseID(a.turn, a.prompt, s.verb, args)
+	id := toolUseID(a.place, s.verb, args)
 	if res := a.results[id]; res != nil {
 		if res.IsError {
 			a.fail("The tool %s failed: %s", tool.Name, res.Text)

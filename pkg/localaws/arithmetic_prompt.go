@@ -64,6 +64,12 @@ func (c *calculation) rank() int {
 // words and single characters.
 var words = regexp.MustCompile(`\d{1,3}(?:,\d{3})+(?:\.\d+)?\b|\d+(?:\.\d+)?|\p{L}[\p{L}\p{M}'’]*(?:-\p{L}+)*|\S`)
 
+// The operators of each rank and how a prompt may write them.
+var (
+	addition       = map[string]byte{"+": '+', "plus": '+', "-": '-', "−": '-', "minus": '-'}
+	multiplication = map[string]byte{"*": '*', "×": '*', "·": '*', "x": '*', "times": '*', "multiplied": '*', "/": '/', "÷": '/', "divided": '/'}
+)
+
 // promptReader finds the questions in a prompt, from left to right. Whatever it
 // does not understand it skips.
 type promptReader struct {
@@ -72,12 +78,16 @@ type promptReader struct {
 	depth  int          // of signs and parentheses
 	last   *calculation // what "it" stands for; nil: nothing
 	its    int          // how often it did: each can double the work
+	dead   map[int]bool // positions where no factor is; keeps the work linear
 }
 
+// mostQuestions bounds the work that a prompt can make.
+const mostQuestions = 100
+
 func readPrompt(prompt string) []question {
-	p := &promptReader{tokens: words.FindAllString(prompt, -1)}
+	p := &promptReader{tokens: words.FindAllString(prompt, -1), dead: map[int]bool{}}
 	var found []question
-	for p.pos < len(p.tokens) {
+	for p.pos < len(p.tokens) && len(found) < mostQuestions {
 		start := p.pos
 		var c *calculation
 		switch word := p.next(); {
@@ -178,11 +188,11 @@ func (p *promptReader) listed(op byte) *calculation {
 // sum takes products with signs between them. Like product and factor, it
 // answers nil and takes nothing when there is none.
 func (p *promptReader) sum() *calculation {
-	return p.chain(p.product, map[string]byte{"+": '+', "plus": '+', "-": '-', "−": '-', "minus": '-'})
+	return p.chain(p.product, addition)
 }
 
 func (p *promptReader) product() *calculation {
-	return p.chain(p.factor, map[string]byte{"*": '*', "×": '*', "·": '*', "x": '*', "times": '*', "multiplied": '*', "/": '/', "÷": '/', "divided": '/'})
+	return p.chain(p.factor, multiplication)
 }
 
 // chain takes operands with operators between them, the leftmost binding first.
@@ -209,7 +219,7 @@ func (p *promptReader) chain(operand func() *calculation, operators map[string]b
 // the last calculation.
 func (p *promptReader) factor() *calculation {
 	mark := p.pos
-	if p.pos == len(p.tokens) || p.depth > 100 {
+	if p.pos == len(p.tokens) || p.depth > 100 || p.dead[p.pos] {
 		return nil
 	}
 	p.depth++
@@ -233,6 +243,7 @@ func (p *promptReader) factor() *calculation {
 		return p.last
 	}
 	p.pos = mark
+	p.dead[mark] = true
 	return nil
 }
 

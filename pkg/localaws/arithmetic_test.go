@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/big"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -139,6 +140,8 @@ func TestArithmetic(t *testing.T) {
 		{"007 + 1,000", []string{`add_numbers{"a":7,"b":1000}`}, "The sum of 7 + 1000 = 1007."},
 		{"add 1.50 and 2", []string{`add_numbers{"a":1.50,"b":2}`}, "The tool add_numbers failed: a and b must be whole numbers"},
 		{"1.5+1 and 2*2", []string{`add_numbers{"a":1.5,"b":1} & multiply_numbers{"a":2,"b":2}`}, "The tool add_numbers failed: a and b must be whole numbers The product of 2 * 2 = 4."},
+		{"-(1+2)*3", []string{`add_numbers{"a":1,"b":2}`, `multiply_numbers{"a":-3,"b":3}`}, "-(1+2)*3 = -9."},
+		{"-0 + 0", []string{`add_numbers{"a":0,"b":0}`}, "The sum of 0 + 0 = 0."},
 		{"8/2", nil, "I have no tool to divide numbers."},
 		{"8/2 and 1+1", []string{`add_numbers{"a":1,"b":1}`}, "I have no tool to divide numbers. The sum of 1 + 1 = 2."},
 		{"Hello", nil, canDo},
@@ -163,6 +166,32 @@ func TestArithmetic(t *testing.T) {
 			}
 		})
 	}
+}
+
+// FuzzArithmetic has any prompt end in a reply that is the same when asked
+// again, with tool input that is JSON.
+func FuzzArithmetic(f *testing.F) {
+	for _, prompt := range []string{"2+3*4", "-(1--2)x(3", "add 1,000 by it", "greet A, B and C", "1.5e3 - 007", strings.Repeat("(-", 200)} {
+		f.Add(prompt)
+	}
+	f.Fuzz(func(t *testing.T, prompt string) {
+		req := localaws.ConverseRequest{
+			Tools:    []localaws.ToolSpec{{Name: "add_numbers"}, {Name: "multiply_numbers"}, {Name: "greet_user"}},
+			Messages: []localaws.ConverseMessage{{Role: "user", Content: []localaws.ContentBlock{{Text: prompt}}}},
+		}
+		reply, again := localaws.Arithmetic(req), localaws.Arithmetic(req)
+		if !reflect.DeepEqual(reply, again) {
+			t.Errorf("got %+v, then %+v", reply, again)
+		}
+		if len(reply.Content) == 0 {
+			t.Error("got no content")
+		}
+		for _, b := range reply.Content {
+			if b.ToolUse == nil && strings.TrimSpace(b.Text) == "" || b.ToolUse != nil && !json.Valid(b.ToolUse.Input) {
+				t.Errorf("got text %q, tool use %+v", b.Text, b.ToolUse)
+			}
+		}
+	})
 }
 
 // TestArithmetic_numbersFromTools shows that the model calculates nothing: a

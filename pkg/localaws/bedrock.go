@@ -201,12 +201,12 @@ func checkModelID(id, region string) *apiError {
 			}
 		case "inference-profile", "application-inference-profile", "provisioned-model", "custom-model-deployment":
 			if !inAccount {
-				return invalidf("modelId", "the provided model identifier is invalid: the ARN of a %s has an account of twelve digits: %.200q", kind, id)
+				return invalidf("modelId", "the provided model identifier is invalid: the ARN of kind %s needs an account of twelve digits: %.200q", kind, id)
 			}
 		case "prompt", "custom-model", "imported-model":
-			return invalidf("modelId", "localaws does not implement a %s as the model: %.200q", kind, id)
+			return invalidf("modelId", "localaws does not implement models of kind %s: %.200q", kind, id)
 		default:
-			return invalidf("modelId", "the provided model identifier is invalid: a %s is nothing that can be called: %.200q", kind, id)
+			return invalidf("modelId", "the provided model identifier is invalid: nothing of kind %s can be called: %.200q", kind, id)
 		}
 		if arn[1] != region {
 			return invalidf("modelId", "the provided model identifier is invalid: the ARN is of region %s and this is %s", arn[1], region)
