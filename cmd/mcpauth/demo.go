@@ -44,7 +44,12 @@ of yours.`,
 			if !asJSON(cmd) {
 				d.out = cmd.ErrOrStderr()
 			}
-			if err := d.run(cmd.Context(), logs); err != nil {
+			s, err := newStack(cmd.Context(), "", logs)
+			if err != nil {
+				return err
+			}
+			defer s.close()
+			if err := d.run(cmd.Context(), s); err != nil {
 				logs.dump(cmd.ErrOrStderr())
 				return err
 			}
@@ -117,13 +122,8 @@ func (d *demo) phase(name, what, result string) {
 	fmt.Fprintln(d.out, strings.TrimRight(line, " "))
 }
 
-func (d *demo) run(ctx context.Context, logs *logs) error {
+func (d *demo) run(ctx context.Context, s *stack) error {
 	start := time.Now()
-	s, err := newStack(ctx, "", logs)
-	if err != nil {
-		return err
-	}
-	defer s.close()
 	show := false // steps are printed while the agent is asked
 	trace := &tracer{emit: func(st step) {
 		d.steps = append(d.steps, st)
@@ -160,6 +160,7 @@ func (d *demo) run(ctx context.Context, logs *logs) error {
 	d.phase("serve", "MCP server behind the AgentCore front door",
 		fmt.Sprintf("admits client %s with that scope, nobody else", short(s.client.ClientID)))
 
+	var err error
 	if d.report.Refuse, err = s.callWithoutToken(ctx); err != nil {
 		return err
 	}
