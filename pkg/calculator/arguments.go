@@ -3,7 +3,6 @@ package calculator
 import (
 	"bytes"
 	"encoding/json"
-	"io"
 	"math/big"
 	"slices"
 	"strconv"
@@ -14,20 +13,16 @@ import (
 const MaxDigits = 5000
 
 // readArguments takes the JSON object input apart into the values of params, in
-// their order. Member names count exactly: other names, names that come twice
-// and names that are missing are refused.
+// their order. Names count exactly: others, names that come twice, and missing
+// ones are refused.
 func readArguments(input json.RawMessage, params []string) ([]json.RawMessage, error) {
-	dec := json.NewDecoder(bytes.NewReader(input))
-	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
+	input = bytes.TrimSpace(input)
+	if !json.Valid(input) || input[0] != '{' {
 		return nil, refusef("the arguments must be a JSON object with the members %s", strings.Join(params, ", "))
 	}
 	args := make([]json.RawMessage, len(params))
-	for dec.More() {
-		t, err := dec.Token()
-		if err != nil {
-			return nil, notJSON()
-		}
-		name, _ := t.(string)
+	for rest := skipSpace(input[1:]); rest[0] != '}'; {
+		name, value, next := member(rest)
 		i := slices.Index(params, name)
 		switch {
 		case i < 0:
@@ -35,15 +30,7 @@ func readArguments(input json.RawMessage, params []string) ([]json.RawMessage, e
 		case args[i] != nil:
 			return nil, refusef("argument %s is given twice", name)
 		}
-		if err := dec.Decode(&args[i]); err != nil {
-			return nil, notJSON()
-		}
-	}
-	if _, err := dec.Token(); err != nil { // the closing brace
-		return nil, notJSON()
-	}
-	if _, err := dec.Token(); err != io.EOF {
-		return nil, notJSON()
+		args[i], rest = value, next
 	}
 	for i, name := range params {
 		if args[i] == nil {
@@ -53,7 +40,58 @@ func readArguments(input json.RawMessage, params []string) ([]json.RawMessage, e
 	return args, nil
 }
 
-func notJSON() error { return refusef("the arguments are not valid JSON") }
+// member cuts the first member off the inside of an object that is known to be
+// valid JSON. It keeps to the bytes where encoding/json would decode, which
+// costs a tool call more than the rest of it.
+func member(b []byte) (name string, value, rest []byte) {
+	n := valueLen(b)
+	if bytes.IndexByte(b[:n], '\\') < 0 {
+		name = string(b[1 : n-1])
+	} else {
+		json.Unmarshal(b[:n], &name) // valid, so it cannot fail
+	}
+	b = skipSpace(skipSpace(b[n:])[1:]) // the colon
+	n = valueLen(b)
+	value, rest = b[:n:n], skipSpace(b[n:])
+	if rest[0] == ',' {
+		rest = skipSpace(rest[1:])
+	}
+	return name, value, rest
+}
+
+// valueLen is the length of the value that valid JSON starts with.
+func valueLen(b []byte) int {
+	depth := 0
+	for i := 0; i < len(b); i++ {
+		switch b[i] {
+		case '"':
+			for i++; b[i] != '"'; i++ {
+				if b[i] == '\\' {
+					i++
+				}
+			}
+			if depth == 0 {
+				return i + 1
+			}
+		case '{', '[':
+			depth++
+		case '}', ']':
+			if depth == 0 {
+				return i // the end of a number or a word, and of what holds it
+			}
+			if depth--; depth == 0 {
+				return i + 1
+			}
+		case ',', ' ', '\t', '\r', '\n':
+			if depth == 0 {
+				return i
+			}
+		}
+	}
+	return len(b)
+}
+
+func skipSpace(b []byte) []byte { return bytes.TrimLeft(b, " \t\r\n") }
 
 // wholeNumber reads a JSON number that is whole, however it is written: 2, 2.0
 // and 20e-1 are all two. The digits are counted before the number is expanded,

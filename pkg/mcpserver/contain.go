@@ -11,7 +11,6 @@ import (
 
 	"github.com/mark3labs/mcp-go/mcp"
 	"github.com/mark3labs/mcp-go/server"
-	"github.com/santhosh-tekuri/jsonschema/v6"
 )
 
 // maxStuck is how many calls of one tool may have been given up and still run
@@ -166,22 +165,23 @@ func (h *Handler) checkArguments(c *call, req *mcp.CallToolRequest) *mcp.CallToo
 			strconv.Itoa(maxNumber) + " digits are possible once it is written out")
 	}
 	raw := c.arguments()
-	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(raw)) // keeps numbers as json.Number
-	if err != nil {
-		return mcp.NewToolResultError("invalid arguments: they are not a JSON object")
-	}
-	tool := h.mcp.GetTool(req.Params.Name)
-	if tool != nil { // otherwise the tool has just been deleted, or is a session's own
+	if tool := h.mcp.GetTool(req.Params.Name); tool != nil { // otherwise it has just been deleted
 		schema, err := h.schemas.compiled(tool.Tool)
 		if err != nil {
 			return mcp.NewToolResultError(c.fail(fmt.Errorf("input schema of tool %s: %w", tool.Tool.Name, err)))
 		}
-		if err := schema.Validate(doc); err != nil {
-			return mcp.NewToolResultError(complaint(err))
+		if wrong := schema.check(raw); wrong != "" {
+			return mcp.NewToolResultError(wrong)
 		}
 	}
 	req.Params.RawArguments = raw
 	if c.msg.wide {
+		d := json.NewDecoder(bytes.NewReader(raw))
+		d.UseNumber()
+		var doc any
+		if err := d.Decode(&doc); err != nil {
+			return mcp.NewToolResultError("invalid arguments: they are not JSON")
+		}
 		req.Params.Arguments = floats(doc)
 	}
 	return nil

@@ -12,7 +12,6 @@ import (
 	"mime"
 	"net/http"
 	"runtime/debug"
-	"strings"
 	"time"
 
 	"github.com/mark3labs/mcp-go/mcp"
@@ -30,6 +29,7 @@ const largeBody = 64 << 10
 // request's goroutine and, while that waits, to the middleware.
 type call struct {
 	requestID string
+	sessionID string // the sender's word; for the log only
 	body      []byte
 	msg       message
 	outcome   string // for the log: ok, or what went wrong
@@ -87,7 +87,7 @@ func (c *call) fail(err error) string {
 // ServeHTTP serves one request.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
-	c := &call{requestID: rand.Text()[:16], outcome: "ok"}
+	c := &call{requestID: rand.Text()[:16], sessionID: r.Header.Get(mcp.HeaderSessionID), outcome: "ok"}
 	rw := &response{ResponseWriter: w}
 	defer func() {
 		if p := recover(); p != nil {
@@ -179,9 +179,6 @@ func (h *Handler) serve(w *response, r *http.Request, c *call) {
 		h.refuse(w, c, http.StatusBadRequest, refused.code, refused.reason)
 		return
 	}
-	if !h.supported(w, r, c) {
-		return
-	}
 	h.dispatch(w, r, c)
 }
 
@@ -223,46 +220,37 @@ func (h *Handler) refuseBody(w *response, c *call) {
 	h.refuse(w, c, http.StatusRequestEntityTooLarge, mcp.INVALID_REQUEST, fmt.Sprintf("the body has more than %d bytes", h.cfg.MaxBody))
 }
 
-// supported refuses versions of the protocol that nobody speaks, and names the
-// ones that are spoken. mcp-go does so for 2026-07-28 and later; for earlier
-// eras it has no list in its answer. An initialize negotiates instead.
-func (h *Handler) supported(w *response, r *http.Request, c *call) bool {
-	v := r.Header.Get(mcp.HeaderProtocolVersion)
-	if v == "" || mcp.IsValidProtocolVersion(v) || mcp.IsModernProtocol(v) || mcp.IsModernProtocol(c.msg.era) || c.msg.method == string(mcp.MethodInitialize) {
-		return true
-	}
-	c.outcome = "refused"
-	e := mcp.UnsupportedProtocolVersionError{Version: fmt.Sprintf("%.40s", strings.ToValidUTF8(v, "?")), Supported: mcp.ValidProtocolVersions}.JSONRPCError().Error
-	writeError(w, http.StatusBadRequest, c.msg.id, e.Code, "unsupported protocol version", e.Data)
-	return false
-}
-
-// dispatch hands a message to mcp-go.
+// dispatch has a message handled.
 func (h *Handler) dispatch(w *response, r *http.Request, c *call) {
-	places := h.slots
-	ctx := context.WithValue(r.Context(), callKey{}, c)
+	// A version that nobody speaks gets the list of those that are spoken; where
+	// the body names one too, the two are compared later. An initialize
+	// negotiates instead.
+	if v := r.Header.Get(mcp.HeaderProtocolVersion); v != "" && c.msg.era == "" && !mcp.IsValidProtocolVersion(v) && c.msg.method != string(mcp.MethodInitialize) {
+		e := unsupported(v)
+		c.outcome, c.detail = "refused", e.Message
+		writeError(w, http.StatusBadRequest, c.msg.id, e.Code, e.Message, e.Data)
+		return
+	}
+	r.Header.Del(mcp.HeaderSessionID)
 	switch c.msg.method {
 	case string(mcp.MethodPing), "notifications/initialized":
-		places = nil // a busy server is still alive
+		// No place is taken: a busy server is still alive.
+		h.handle(r.Context(), w, r, c, c.body)
+		return
 	case "notifications/cancelled":
 		// mcp-go would look the request up by session id and request id, both
 		// of the sender's choosing: in a stateless server, anybody's.
 		w.WriteHeader(http.StatusAccepted)
 		return
 	case string(mcp.MethodSubscriptionsListen):
-		places = h.streams
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, h.cfg.CallTimeout)
-		defer cancel()
-		defer context.AfterFunc(h.stopped, cancel)()
+		h.listen(w, r, c)
+		return
 	}
-	if places != nil {
-		if !take(places) {
-			h.busy(w, c)
-			return
-		}
-		defer func() { <-places }()
+	if !take(h.slots) {
+		h.busy(w, c)
+		return
 	}
+	defer func() { <-h.slots }()
 	body := c.body
 	if c.msg.wide || c.msg.huge {
 		// mcp-go decodes arguments into float64 before anyone can ask for the
@@ -270,13 +258,24 @@ func (h *Handler) dispatch(w *response, r *http.Request, c *call) {
 		// middleware puts the real ones back.
 		body = append(append(bytes.Clone(body[:c.msg.argsFrom]), "{}"...), body[c.msg.argsTo:]...)
 	}
+	h.handle(r.Context(), w, r, c, body)
+}
+
+// listen serves a stream of notifications until the call timeout, which is when
+// the client has to ask again, or until the endpoint drains. Only mcp-go's own
+// transport can make its server send them.
+func (h *Handler) listen(w *response, r *http.Request, c *call) {
+	if !take(h.listens) {
+		h.busy(w, c)
+		return
+	}
+	defer func() { <-h.listens }()
+	ctx, cancel := context.WithTimeout(r.Context(), h.cfg.CallTimeout)
+	defer cancel()
+	defer context.AfterFunc(h.stopped, cancel)()
 	in := r.WithContext(ctx)
-	in.Header = r.Header.Clone()
-	in.Header.Del(mcp.HeaderSessionID)
-	in.Body = io.NopCloser(bytes.NewReader(body))
-	in.ContentLength = int64(len(body))
-	w.answering = c.msg.id != nil
-	h.next.ServeHTTP(w, in)
+	in.Body = io.NopCloser(bytes.NewReader(c.body))
+	h.streams.ServeHTTP(w, in)
 }
 
 // busy answers a request that comes while all places are taken.
@@ -316,8 +315,8 @@ func (h *Handler) log(r *http.Request, c *call, status int, took time.Duration) 
 	}
 	attrs := make([]slog.Attr, 0, 10)
 	attrs = append(attrs, slog.String("request_id", c.requestID))
-	if id := r.Header.Get(mcp.HeaderSessionID); id != "" {
-		attrs = append(attrs, slog.String("session_id", fmt.Sprintf("%.128s", id)))
+	if id := c.sessionID; id != "" {
+		attrs = append(attrs, slog.String("session_id", id[:min(len(id), 128)]))
 	}
 	if c.msg.method != "" {
 		attrs = append(attrs, slog.String("method", c.msg.method))
@@ -334,5 +333,7 @@ func (h *Handler) log(r *http.Request, c *call, status int, took time.Duration) 
 	if c.detail != "" {
 		attrs = append(attrs, slog.String("detail", c.detail))
 	}
-	logger.LogAttrs(r.Context(), level, "request", attrs...)
+	line := slog.NewRecord(time.Now(), level, "request", 0)
+	line.AddAttrs(attrs...)
+	logger.Handler().Handle(r.Context(), line)
 }

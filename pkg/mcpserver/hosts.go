@@ -34,8 +34,8 @@ func newHostRule(allowed []string) (hostRule, error) {
 
 // check returns what is wrong with the request's Host or Origin, or "".
 func (h hostRule) check(r *http.Request) string {
-	local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
-	loopback := local != nil && isLoopback(local.String())
+	local, _ := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
+	loopback := local != nil && local.IP.IsLoopback()
 	switch {
 	case h.any:
 	case len(h.names) > 0:

@@ -92,12 +92,14 @@ func (c Config) withDefaults() Config {
 type Handler struct {
 	cfg     Config
 	mcp     *server.MCPServer
-	next    http.Handler // mcp-go's transport
+	streams http.Handler // mcp-go's transport, for subscriptions/listen
 	hosts   hostRule
 	schemas schemas
 
+	headerKey any // see func headerKey
+
 	slots   chan struct{} // one per request that is being served
-	streams chan struct{} // one per subscriptions/listen
+	listens chan struct{} // one per subscriptions/listen
 	bodies  chan struct{} // one per large body in memory
 
 	cut     context.Context // done when running calls have to end
@@ -119,16 +121,22 @@ func New(s *server.MCPServer, cfg Config) (*Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	key, err := headerKey()
+	if err != nil {
+		return nil, err
+	}
 	cfg = cfg.withDefaults()
 	h := &Handler{
 		cfg:     cfg,
 		mcp:     s,
 		hosts:   hosts,
 		slots:   make(chan struct{}, cfg.MaxCalls),
-		streams: make(chan struct{}, max(1, cfg.MaxCalls/4)),
+		listens: make(chan struct{}, max(1, cfg.MaxCalls/4)),
 		bodies:  make(chan struct{}, max(2, cfg.MaxCalls/16)),
 		idle:    make(chan struct{}),
 		stuck:   map[string]int{},
+
+		headerKey: key,
 	}
 	h.cut, h.cutNow = context.WithCancel(context.Background())
 	h.stopped, h.stop = context.WithCancel(context.Background())
@@ -142,7 +150,7 @@ func New(s *server.MCPServer, cfg Config) (*Handler, error) {
 		return nil, errors.Join(broken...)
 	}
 	h.contain(s)
-	h.next = server.NewStreamableHTTPServer(s,
+	h.streams = server.NewStreamableHTTPServer(s,
 		server.WithStateLess(true),
 		server.WithDisableStreaming(true),
 		server.WithDisableLocalhostProtection(true), // hostRule is in front

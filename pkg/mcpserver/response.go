@@ -18,7 +18,6 @@ type response struct {
 	status    int // 0: nothing has been written
 	body      bytes.Buffer
 	streaming bool
-	answering bool // the message is a request: an empty answer would be none
 }
 
 func (w *response) WriteHeader(status int) {
@@ -62,63 +61,13 @@ func (w *response) finish(c *call) int {
 	if w.streaming {
 		return w.status
 	}
-	switch {
-	case w.status == 0 && c.outcome == "disconnected":
+	if w.status == 0 {
 		return 0
-	case w.answering && w.body.Len() == 0:
-		// mcp-go could not encode the result, or gave the request up.
-		if c.outcome == "ok" {
-			c.outcome, c.detail = "failed", "no answer was written"
-		}
-		w.mask(c, mcp.INTERNAL_ERROR, "internal error")
-	case w.answering:
-		w.inspect(c)
 	}
 	w.Header().Set("Content-Length", strconv.Itoa(w.body.Len()))
-	if w.status == 0 {
-		w.status = http.StatusOK
-	}
 	w.ResponseWriter.WriteHeader(w.status)
 	w.ResponseWriter.Write(w.body.Bytes())
 	return w.status
-}
-
-// inspect looks whether mcp-go answers with an error. The texts of internal
-// errors and of undecodable requests are Go's, made for developers: they go to
-// the log and are replaced.
-func (w *response) inspect(c *call) {
-	head := w.body.Bytes()[:min(w.body.Len(), 600)] // behind jsonrpc and id
-	if !bytes.Contains(head, []byte(`"error":{`)) {
-		return
-	}
-	var answer struct {
-		Error *struct {
-			Code    int    `json:"code"`
-			Message string `json:"message"`
-		} `json:"error"`
-	}
-	if json.Unmarshal(w.body.Bytes(), &answer) != nil || answer.Error == nil {
-		return
-	}
-	if c.outcome == "ok" {
-		c.outcome, c.detail = "error "+strconv.Itoa(answer.Error.Code), answer.Error.Message
-	}
-	switch answer.Error.Code {
-	case mcp.INTERNAL_ERROR:
-		w.mask(c, mcp.INTERNAL_ERROR, "internal error")
-	case mcp.INVALID_REQUEST:
-		w.mask(c, mcp.INVALID_REQUEST, "the request does not have the form that its method asks for")
-	}
-}
-
-// mask puts an error of our own words in the place of the answer.
-func (w *response) mask(c *call, code int, text string) {
-	status := w.status
-	if status == 0 {
-		status = http.StatusOK
-	}
-	w.reset()
-	writeError(w, status, c.msg.id, code, text+" (request id "+c.requestID+")", nil)
 }
 
 // writeError answers with a JSON-RPC error. A nil id is null.

@@ -31,7 +31,8 @@ type scanner struct {
 	b     []byte
 	i     int
 	depth int
-	names [][]byte // member names of the objects that are open, innermost last
+	names [][]byte   // member names of the objects that are open, innermost last
+	few   [12][]byte // where names starts
 
 	overflow bool // a number was met that float64 cannot hold
 	oversize bool // a number was met that is longer than maxNumber when written out
@@ -93,6 +94,9 @@ func (s *scanner) close() {
 func (s *scanner) object(member func(name []byte) error) error {
 	if err := s.open(); err != nil {
 		return err
+	}
+	if s.names == nil {
+		s.names = s.few[:0]
 	}
 	base := len(s.names)
 	defer func() { s.names = s.names[:base] }()

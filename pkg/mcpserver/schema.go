@@ -24,35 +24,52 @@ type schemas struct {
 type compiledSchema struct {
 	source []byte
 	schema *jsonschema.Schema
+	flat   *flatSchema // nil: the schema has no flat form
+}
+
+// check returns what is wrong with arguments in plain words, or "".
+func (c compiledSchema) check(raw []byte) string {
+	if c.flat.accepts(raw) {
+		return ""
+	}
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(raw)) // keeps numbers as they are written
+	if err != nil {
+		return "invalid arguments: they are not JSON"
+	}
+	if err := c.schema.Validate(doc); err != nil {
+		return complaint(err)
+	}
+	return ""
 }
 
 // compiled returns the tool's input schema, compiled again only if the tool has
 // been replaced by one with another schema.
-func (s *schemas) compiled(tool mcp.Tool) (*jsonschema.Schema, error) {
+func (s *schemas) compiled(tool mcp.Tool) (compiledSchema, error) {
 	source := []byte(tool.RawInputSchema)
 	if source == nil {
 		var err error
 		if source, err = json.Marshal(tool.InputSchema); err != nil {
-			return nil, fmt.Errorf("encoding it: %w", err)
+			return compiledSchema{}, fmt.Errorf("encoding it: %w", err)
 		}
 	}
 	s.mu.RLock()
 	known, ok := s.byName[tool.Name]
 	s.mu.RUnlock()
 	if ok && bytes.Equal(known.source, source) {
-		return known.schema, nil
+		return known, nil
 	}
 	schema, err := compile(source)
 	if err != nil {
-		return nil, err
+		return compiledSchema{}, err
 	}
+	fresh := compiledSchema{source, schema, flatten(source)}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.byName == nil {
 		s.byName = map[string]compiledSchema{}
 	}
-	s.byName[tool.Name] = compiledSchema{source, schema}
-	return schema, nil
+	s.byName[tool.Name] = fresh
+	return fresh, nil
 }
 
 // noLoader refuses to fetch what a schema refers to: schemas stand alone.

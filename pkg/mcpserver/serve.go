@@ -16,6 +16,10 @@ const (
 	// reset connection.
 	linger = 250 * time.Millisecond
 
+	// settle is how long the last connections may take to send what they have
+	// been opened for, once no further ones are accepted.
+	settle = 100 * time.Millisecond
+
 	// farewell is the part of the drain time that is kept for telling callers
 	// that their calls have been cut.
 	farewell = 500 * time.Millisecond
@@ -55,10 +59,8 @@ func (h *Handler) Serve(ctx context.Context, l net.Listener) error {
 	defer cancel()
 	cutting := time.AfterFunc(max(h.cfg.DrainTimeout-farewell, h.cfg.DrainTimeout/2), h.cutNow)
 	defer cutting.Stop()
-	lingering := time.NewTimer(min(linger, h.cfg.DrainTimeout/2))
-	defer lingering.Stop()
 	select {
-	case <-lingering.C:
+	case <-time.After(min(linger, h.cfg.DrainTimeout/2)):
 	case err := <-failed:
 		return fmt.Errorf("serving on %s: %w", l.Addr(), err)
 	}
@@ -66,6 +68,11 @@ func (h *Handler) Serve(ctx context.Context, l net.Listener) error {
 	case <-idle:
 	case <-deadline.Done():
 	}
+	// Shutdown drops requests that it has read but not passed on, so the
+	// connections that are open get their answers before it is called.
+	l.Close()
+	<-failed
+	time.Sleep(min(settle, h.cfg.DrainTimeout/4))
 	err := srv.Shutdown(deadline)
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = srv.Close() // what is left has had its time
