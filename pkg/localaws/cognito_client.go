@@ -249,8 +249,21 @@ func (p *userPools) createClient(in *struct {
 		c.addSecret(newSecret(), now).original = true
 	}
 	pool.clients[c.id] = c
-	go pool.signer()() // the first token should not have to wait for the key
+	p.warm(pool)
 	return c.view(pool), nil
+}
+
+// warm makes the key of a pool that is there to stay, so that the first token
+// need not wait for it.
+func (p *userPools) warm(pool *userPool) {
+	time.AfterFunc(100*time.Millisecond, func() {
+		p.mu.Lock()
+		there, key := p.pools[pool.id] == pool, pool.signer()
+		p.mu.Unlock()
+		if there {
+			key()
+		}
+	})
 }
 
 // client finds a client of a pool.

@@ -35,6 +35,7 @@ type world struct {
 	p       *provision.Provisioner
 	handler *provision.Handler
 	pool    string // a user pool with a domain that existed before
+	other   string // a further one; see second
 	before  []string
 
 	mu  sync.Mutex

@@ -159,7 +159,7 @@ type run struct {
 	changes []string
 
 	created   bool     // the app client was made by this run
-	published bool     // so was the secret's parameter
+	published bool     // so was the secret's parameter, with a secret that needs no rotation
 	surplus   []string // app clients that a concurrent or crashed run made in vain
 }
 

@@ -149,6 +149,7 @@ func (r *run) ensureSecret(ctx context.Context, set *recorded, client *types.Use
 		if value.IsZero() {
 			return fmt.Errorf("app client %s has no secret and cannot be a machine client: remove it, then repeat", clientID)
 		}
+		r.published = true
 		return r.publish(ctx, set, value, id, r.d.SecretVersion)
 	})
 }
@@ -184,7 +185,6 @@ func (r *run) publish(ctx context.Context, set *recorded, value credstore.Secret
 		if err := store.Write(ctx, r.d.Name, credstore.Credentials{}, credstore.Credentials{ClientSecret: value}); err != nil {
 			return err
 		}
-		r.published = true
 		set.ClientSecret = value
 		return nil
 	}

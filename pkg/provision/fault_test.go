@@ -1,0 +1,270 @@
+package provision_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-lambda-go/cfn"
+
+	"agentcore-mcp-auth/pkg/localaws"
+)
+
+// scenario is an event that can be interrupted at each of its calls.
+type scenario struct {
+	name  string
+	setUp func(w *world) cfn.Event // returns the event to interrupt
+	// reached checks that the world is as the event asks, gone that nothing is left.
+	reached func(w *world) error
+	props   func(w *world) map[string]any // of the Delete at the end
+}
+
+// faults are the ways in which one call goes wrong. cancel ends the run, as
+// the death of its process would.
+var faults = []struct {
+	name  string
+	fault func(cancel func()) *localaws.Fault
+}{
+	{"refused", func(func()) *localaws.Fault {
+		return &localaws.Fault{Status: 400, Type: "AccessDeniedException", Message: "no"}
+	}},
+	{"error before", func(func()) *localaws.Fault {
+		return &localaws.Fault{Status: 500, Type: "InternalErrorException", Message: "oops"}
+	}},
+	{"error after", func(func()) *localaws.Fault {
+		return &localaws.Fault{Status: 500, Type: "InternalErrorException", Message: "oops", After: true}
+	}},
+	{"throttled", func(func()) *localaws.Fault {
+		return &localaws.Fault{Status: 400, Type: "TooManyRequestsException", Message: "slow down"}
+	}},
+	{"concurrent", func(func()) *localaws.Fault { // case 18
+		return &localaws.Fault{Status: 400, Type: "ConcurrentModificationException", Message: "again"}
+	}},
+	{"reset before", func(func()) *localaws.Fault { return &localaws.Fault{Reset: true} }},
+	{"reset after", func(func()) *localaws.Fault { return &localaws.Fault{Reset: true, After: true} }},
+	{"crash before", func(cancel func()) *localaws.Fault { cancel(); return &localaws.Fault{Reset: true} }},
+	{"crash after", func(cancel func()) *localaws.Fault { cancel(); return &localaws.Fault{Reset: true, After: true} }},
+	{"hang", func(cancel func()) *localaws.Fault {
+		time.AfterFunc(2*time.Millisecond, cancel) // stands for the deadline
+		return &localaws.Fault{Delay: time.Minute}
+	}},
+}
+
+var scenarios = []scenario{
+	{
+		name:    "Create",
+		setUp:   func(w *world) cfn.Event { return create(properties(w.pool, nil)) },
+		reached: func(w *world) error { return w.check(path) },
+		props:   func(w *world) map[string]any { return properties(w.pool, nil) },
+	},
+	{
+		name: "Create with own pool",
+		setUp: func(w *world) cfn.Event {
+			return create(properties("", nil))
+		},
+		reached: func(w *world) error { return w.checkOnePool() },
+		props:   func(w *world) map[string]any { return properties("", nil) },
+	},
+	{
+		name: "Update of everything",
+		setUp: func(w *world) cfn.Event {
+			props := properties(w.pool, nil)
+			id, _ := w.must(create(props))
+			return event(cfn.RequestUpdate, id, updated(w), props)
+		},
+		reached: func(w *world) error { return w.check(path, "read", "write") },
+		props:   updated,
+	},
+	{
+		name: "Rotate",
+		setUp: func(w *world) cfn.Event {
+			props := properties(w.pool, map[string]any{"SecretVersion": "1"})
+			id, _ := w.must(create(props))
+			return event(cfn.RequestUpdate, id, properties(w.pool, map[string]any{"SecretVersion": "2"}), props)
+		},
+		reached: func(w *world) error { return w.check(path) },
+		props:   func(w *world) map[string]any { return properties(w.pool, map[string]any{"SecretVersion": "2"}) },
+	},
+	{
+		name: "Rotate again",
+		setUp: func(w *world) cfn.Event {
+			props := properties(w.pool, map[string]any{"SecretVersion": "1"})
+			id, _ := w.must(create(props))
+			props2 := properties(w.pool, map[string]any{"SecretVersion": "2"})
+			w.must(event(cfn.RequestUpdate, id, props2, props))
+			return event(cfn.RequestUpdate, id, properties(w.pool, map[string]any{"SecretVersion": "3"}), props2)
+		},
+		reached: func(w *world) error { return w.check(path) },
+		props:   func(w *world) map[string]any { return properties(w.pool, map[string]any{"SecretVersion": "3"}) },
+	},
+	{
+		name: "Move to another pool",
+		setUp: func(w *world) cfn.Event {
+			props := properties(w.second(), nil)
+			id, _ := w.must(create(props))
+			return event(cfn.RequestUpdate, id, properties(w.pool, nil), props)
+		},
+		reached: func(w *world) error {
+			if got := w.parameter(path, "userpool_id"); got != w.pool {
+				return fmt.Errorf("userpool_id: got %s, want %s", got, w.pool)
+			}
+			return w.check(path)
+		},
+		props: func(w *world) map[string]any { return properties(w.pool, nil) },
+	},
+}
+
+func updated(w *world) map[string]any {
+	return properties(w.pool, map[string]any{"Scopes": "read,write", "AccessTokenMinutes": "5", "KmsKeyId": "alias/other"})
+}
+
+// second is another user pool that was there before.
+func (w *world) second() string {
+	if w.other == "" {
+		w.other = w.makePool("other")
+		w.makeDomain(w.other, "elsewhere")
+		w.before = w.aws.Leftovers()
+	}
+	return w.other
+}
+
+// checkOnePool checks a pool that was made here, without a token, since
+// making its signing key takes long.
+func (w *world) checkOnePool() error {
+	if pools := len(w.aws.Leftovers()) - len(w.before); pools != 4+7 { // pool, domain, resource server, client; 6 parameters and a lock
+		return fmt.Errorf("got %d things more than before, want 11: %q", pools, w.aws.Leftovers())
+	}
+	return nil
+}
+
+// interrupt handles e and breaks its call number k, counted from 0. It reports
+// whether there was such a call, and what Handle answered.
+func (w *world) interrupt(e cfn.Event, k int, fault func(func()) *localaws.Fault) (op, id string, err error) {
+	ctx, cancel := context.WithTimeout(w.t.Context(), 20*time.Second)
+	defer cancel()
+	var n atomic.Int32
+	var broken atomic.Value
+	w.aws.SetFault(func(rec localaws.Record) *localaws.Fault {
+		if int(n.Add(1))-1 != k {
+			return nil
+		}
+		broken.Store(rec.Operation)
+		return fault(cancel)
+	})
+	id, _, err = w.handler.Handle(ctx, e)
+	w.aws.SetFault(nil)
+	op, _ = broken.Load().(string)
+	return op, id, err
+}
+
+// TestFaults breaks every call of every scenario in every way; then comes the
+// same event again, then Delete. Cases 7, 8, 15 and 18.
+func TestFaults(t *testing.T) {
+	for _, s := range scenarios {
+		for _, f := range faults {
+			t.Run(s.name+"/"+f.name, func(t *testing.T) {
+				t.Parallel()
+				w := newWorld(t)
+				for k := 0; ; k++ {
+					e := s.setUp(w)
+					op, id, err := w.interrupt(e, k, f.fault)
+					at := fmt.Sprintf("call %d, %s, which answered %v", k, op, err)
+					if id == "" && err == nil {
+						t.Errorf("%s: no physical id", at)
+					}
+					if id, _, err = w.handler.Handle(t.Context(), e); err != nil {
+						t.Fatalf("%s: the next event: %v", at, err)
+					}
+					if err := s.reached(w); err != nil {
+						t.Fatalf("%s: after the next event: %v", at, err)
+					}
+					if e.PhysicalResourceID != "" && e.PhysicalResourceID != id { // a replacement
+						w.must(event(cfn.RequestDelete, e.PhysicalResourceID, e.OldResourceProperties, nil))
+						if err := s.reached(w); err != nil {
+							t.Fatalf("%s: after the Delete of the old id: %v", at, err)
+						}
+					}
+					w.must(event(cfn.RequestDelete, id, s.props(w), nil))
+					if got := w.aws.Leftovers(); !slices.Equal(got, w.before) {
+						t.Fatalf("%s: left over after Delete: %q", at, got)
+					}
+					if op == "" {
+						return
+					}
+				}
+			})
+		}
+	}
+}
+
+// TestFaults_rollback breaks every call as above; then CloudFormation rolls
+// back: Delete with a fallback id after Create, the Update in the other
+// direction after Update, and at last Delete. Cases 7, 8, 12 and 15.
+func TestFaults_rollback(t *testing.T) {
+	for _, s := range scenarios {
+		for _, f := range faults {
+			t.Run(s.name+"/"+f.name, func(t *testing.T) {
+				t.Parallel()
+				w := newWorld(t)
+				for k := 0; ; k++ {
+					e := s.setUp(w)
+					op, id, err := w.interrupt(e, k, f.fault)
+					at := fmt.Sprintf("call %d, %s, which answered %v", k, op, err)
+					back := event(cfn.RequestDelete, "11112222-3333-4444-5555-666677778888", e.ResourceProperties, nil)
+					if e.RequestType == cfn.RequestUpdate {
+						if err != nil {
+							id = e.PhysicalResourceID
+						}
+						old := event(cfn.RequestUpdate, id, e.OldResourceProperties, e.ResourceProperties)
+						oldID, _ := w.must(old)
+						if err := w.check(path); err != nil {
+							t.Fatalf("%s: after the way back: %v", at, err)
+						}
+						if oldID != id {
+							w.must(event(cfn.RequestDelete, id, e.ResourceProperties, nil))
+							if err := w.check(path); err != nil {
+								t.Fatalf("%s: after the Delete of the abandoned id: %v", at, err)
+							}
+						}
+						back = event(cfn.RequestDelete, oldID, e.OldResourceProperties, nil)
+					}
+					w.must(back)
+					if got := w.aws.Leftovers(); !slices.Equal(got, w.before) {
+						t.Fatalf("%s: left over after Delete: %q", at, got)
+					}
+					if op == "" {
+						return
+					}
+				}
+			})
+		}
+	}
+}
+
+// TestFaults_delete breaks every call of a Delete; then comes Delete again.
+func TestFaults_delete(t *testing.T) {
+	for _, pool := range []string{"given", "own"} {
+		for _, f := range faults {
+			t.Run(pool+"/"+f.name, func(t *testing.T) {
+				t.Parallel()
+				w := newWorld(t)
+				for k := 0; ; k++ {
+					props := properties(map[string]string{"given": w.pool}[pool], nil)
+					id, _ := w.must(create(props))
+					e := event(cfn.RequestDelete, id, props, nil)
+					op, _, err := w.interrupt(e, k, f.fault)
+					w.must(e)
+					if got := w.aws.Leftovers(); !slices.Equal(got, w.before) {
+						t.Fatalf("call %d, %s, which answered %v: left over: %q", k, op, err, got)
+					}
+					if op == "" {
+						return
+					}
+				}
+			})
+		}
+	}
+}
