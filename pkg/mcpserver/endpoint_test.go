@@ -451,7 +451,7 @@ func TestNotifications(t *testing.T) {
 func TestClient(t *testing.T) {
 	url, _ := serve(t, calcserver.New("1"), mcpserver.Config{})
 	for name, option := range map[string]client.ClientOption{
-		"2025-11-25": client.WithLegacyProtocolOnly(),
+		"2025-11-25": client.WithProtocolVersion(mcp.LATEST_LEGACY_PROTOCOL_VERSION),
 		"2026-07-28": client.WithProtocolVersion("2026-07-28"),
 	} {
 		t.Run(name, func(t *testing.T) {
