@@ -43,11 +43,11 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// TestScripts runs the compiled command line as its users do, each time with an
+// TestLocal runs the commands that need no account, each time with an
 // environment that would lead an AWS SDK astray.
-func TestScripts(t *testing.T) {
+func TestLocal(t *testing.T) {
 	testscript.Run(t, testscript.Params{
-		Dir: "testdata",
+		Dir: "testdata/local",
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("PATH", binaries+string(os.PathListSeparator)+e.Getenv("PATH"))
 			e.Setenv("BIN", binaries)
@@ -58,6 +58,45 @@ func TestScripts(t *testing.T) {
 			e.Setenv("AWS_REGION", "us-west-2")
 			e.Setenv("AWS_ENDPOINT_URL", "http://192.0.2.1:1")
 			return os.CopyFS(filepath.Join(e.Cd, "events"), os.DirFS("../../events"))
+		},
+	})
+}
+
+// TestAccount runs the commands that work on an account, each script against a
+// stand-in of its own.
+func TestAccount(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/account",
+		Setup: func(e *testscript.Env) error {
+			srv := localaws.New(localaws.Config{})
+			if err := srv.Start(); err != nil {
+				return err
+			}
+			e.Defer(func() { srv.Close() })
+			e.Values["aws"] = srv
+			e.Setenv("PATH", binaries+string(os.PathListSeparator)+e.Getenv("PATH"))
+			e.Vars = append(e.Vars, srv.Env()...)
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			// leftovers fails unless the account is empty: ! leftovers, unless it is not.
+			"leftovers": func(ts *testscript.TestScript, neg bool, _ []string) {
+				left := ts.Value("aws").(*localaws.Server).Leftovers()
+				if neg != (len(left) > 0) {
+					ts.Fatalf("left in the account: %q", left)
+				}
+			},
+			// masked fails if a secret that went over the wire was printed last.
+			"masked": func(ts *testscript.TestScript, _ bool, _ []string) {
+				printed := ts.ReadFile("stdout") + ts.ReadFile("stderr")
+				for _, r := range ts.Value("aws").(*localaws.Server).Records() {
+					for _, secret := range secretsOf(r) {
+						if strings.Contains(printed, secret) {
+							ts.Fatalf("%s %s: a secret of %d characters was printed", r.Service, r.Operation, len(secret))
+						}
+					}
+				}
+			},
 		},
 	})
 }
