@@ -12,7 +12,8 @@
 //	LOG_LEVEL          debug, info, warn or error (default info)
 //
 // Logs are JSON lines on standard error. The line "serving on" has the address
-// in its field addr. On SIGTERM or an interrupt the server finishes running
+// in its field addr; it is written whatever LOG_LEVEL is, since other programs
+// wait for it. On SIGTERM or an interrupt the server finishes running
 // calls within 10 seconds and exits with status 0.
 package main
 
@@ -63,7 +64,7 @@ func run(ctx context.Context, getenv func(string) string, stderr io.Writer) erro
 	if err != nil {
 		return fmt.Errorf("listening on HOST and PORT: %w", err)
 	}
-	logger.Info("serving on", "addr", l.Addr().String(), "path", mcpserver.Path, "version", version())
+	slog.New(slog.NewJSONHandler(stderr, nil)).Info("serving on", "addr", l.Addr().String(), "path", mcpserver.Path, "version", version())
 	return h.Serve(ctx, l)
 }
 
