@@ -3,6 +3,8 @@ package credstore
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"sync"
 	"time"
 
@@ -38,6 +40,9 @@ func (s *Store) Set(name string) *Set { return &Set{store: s, name: name} }
 
 // Path is where the set's parameters are, with a trailing slash.
 func (s *Set) Path() string { return s.store.Path(s.name) }
+
+// Format masks a Set in every fmt verb: it holds secrets.
+func (s *Set) Format(f fmt.State, _ rune) { io.WriteString(f, "parameters "+s.Path()) }
 
 // Get returns the kept credentials, or reads them. Aged ones are returned when
 // they cannot be read again, unless they are known to be gone.

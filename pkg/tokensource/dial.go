@@ -14,10 +14,13 @@ import (
 // because the next one comes an hour later, and addresses are checked after DNS,
 // so that no name leads to the instance metadata service or to this machine.
 // Other private addresses are let through, for names that [hostRule] trusts:
-// Cognito has them too, behind a VPC endpoint.
-func newTransport() *http.Transport {
-	public := &net.Dialer{Timeout: 5 * time.Second, Control: control(func(ip netip.Addr) bool { return !isLocal(ip) })}
-	loopback := &net.Dialer{Timeout: 5 * time.Second, Control: control(netip.Addr.IsLoopback)}
+// Cognito has them too, behind a VPC endpoint. A nil resolver is the default one.
+func newTransport(resolver *net.Resolver) *http.Transport {
+	dialer := func(allowed func(netip.Addr) bool) *net.Dialer {
+		return &net.Dialer{Timeout: 5 * time.Second, Resolver: resolver, Control: control(allowed)}
+	}
+	public := dialer(func(ip netip.Addr) bool { return !isLocal(ip) })
+	loopback := dialer(netip.Addr.IsLoopback)
 	return &http.Transport{
 		Proxy: http.ProxyFromEnvironment,
 		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {

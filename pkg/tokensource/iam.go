@@ -69,6 +69,9 @@ func (c IAM) Client() (*http.Client, error) {
 	return &http.Client{Transport: t, CheckRedirect: refuseRedirect}, nil
 }
 
+// Format masks a signingTransport in every fmt verb: it can hold keys.
+func (t *signingTransport) Format(f fmt.State, _ rune) { io.WriteString(f, "signatures for "+t.origin) }
+
 func (t *signingTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err := sameOrigin(req, t.origin); err != nil {
 		return nil, err

@@ -114,7 +114,7 @@ func New(cfg Config) (*Source, error) {
 		return nil, &ConfigError{Setting: "User", Err: errors.New("goes with neither Discover nor Key")}
 	}
 	if cfg.Transport == nil {
-		cfg.Transport = newTransport()
+		cfg.Transport = newTransport(nil)
 	}
 	if cfg.Base == nil {
 		cfg.Base = http.DefaultTransport
