@@ -32,6 +32,8 @@ var arrows = map[string][]string{
 	"tokensource":    {"credstore"},
 	"toolbox":        {"agentcore"},
 	"trigger":        {},
+
+	"calculator/calcserver": {"calculator"},
 }
 
 // goPackage is what `go list -json` tells of a package.

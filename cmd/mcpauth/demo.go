@@ -44,7 +44,12 @@ of yours.`,
 			if !asJSON(cmd) {
 				d.out = cmd.ErrOrStderr()
 			}
-			if err := d.run(cmd.Context(), logs); err != nil {
+			s, err := newStack(cmd.Context(), "", logs)
+			if err != nil {
+				return err
+			}
+			defer s.close()
+			if err := d.run(cmd.Context(), s); err != nil {
 				logs.dump(cmd.ErrOrStderr())
 				return err
 			}
@@ -113,16 +118,12 @@ type askReport struct {
 
 // phase prints a line for one of the demo's parts.
 func (d *demo) phase(name, what, result string) {
-	fmt.Fprintf(d.out, "%-8s %-45s %s\n", name, what, result)
+	line := fmt.Sprintf("%-8s %-45s %s", name, what, result)
+	fmt.Fprintln(d.out, strings.TrimRight(line, " "))
 }
 
-func (d *demo) run(ctx context.Context, logs *logs) error {
+func (d *demo) run(ctx context.Context, s *stack) error {
 	start := time.Now()
-	s, err := newStack(ctx, "", logs)
-	if err != nil {
-		return err
-	}
-	defer s.close()
 	show := false // steps are printed while the agent is asked
 	trace := &tracer{emit: func(st step) {
 		d.steps = append(d.steps, st)
@@ -136,7 +137,7 @@ func (d *demo) run(ctx context.Context, logs *logs) error {
 		trace.record(r)
 	})
 	begin := func(print bool) { d.mu.Lock(); d.steps, show = []step{}, print; d.mu.Unlock() }
-	end := func() []step { d.mu.Lock(); defer d.mu.Unlock(); return slices.Clone(d.steps) }
+	end := func() []step { d.mu.Lock(); defer d.mu.Unlock(); show = false; return slices.Clone(d.steps) }
 
 	begin(false)
 	if _, err := s.setup(ctx); err != nil {
@@ -159,6 +160,7 @@ func (d *demo) run(ctx context.Context, logs *logs) error {
 	d.phase("serve", "MCP server behind the AgentCore front door",
 		fmt.Sprintf("admits client %s with that scope, nobody else", short(s.client.ClientID)))
 
+	var err error
 	if d.report.Refuse, err = s.callWithoutToken(ctx); err != nil {
 		return err
 	}

@@ -68,7 +68,7 @@ func stayUp(cmd *cobra.Command, addr string) error {
 		for _, v := range s.aws.Env() {
 			fmt.Fprintln(cmd.OutOrStdout(), "export", v)
 		}
-		fmt.Fprintf(cmd.ErrOrStderr(), "\nUp at %s: MCP server %s behind %s.\nAsk: mcpauth local invoke agent -e events/ask.json    Stop: Ctrl-C\n", s.aws.URL(), s.client.McpName, s.runtime)
+		fmt.Fprintf(logs, "\nUp at %s: MCP server %s behind %s.\nAsk: mcpauth local invoke agent -e events/ask.json    Stop: Ctrl-C\n", s.aws.URL(), s.client.McpName, s.runtime)
 	}
 	if err != nil {
 		return err

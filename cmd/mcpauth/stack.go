@@ -1,16 +1,14 @@
 package main
 
 import (
-	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -42,8 +40,8 @@ type stack struct {
 	bin  string // where the programs are
 	logs *logs
 
-	functions map[string]*localaws.Function
-	server    *exec.Cmd
+	functions  map[string]*localaws.Function
+	stopServer func() // nil: not started
 
 	client  credentialData // of setup
 	runtime string         // ARN, of serve
@@ -112,9 +110,8 @@ func (s *stack) addFunction(ctx context.Context, name string, timeout time.Durat
 
 // close ends every process that the stack started.
 func (s *stack) close() {
-	if s.server != nil {
-		s.server.Process.Signal(os.Interrupt)
-		s.server.Wait()
+	if s.stopServer != nil {
+		s.stopServer()
 	}
 	s.aws.Close()
 }
@@ -178,40 +175,55 @@ func (s *stack) serve(ctx context.Context) error {
 // startServer runs the MCP server as its container would, on a free port, and
 // returns its address once it listens.
 func (s *stack) startServer(ctx context.Context) (string, error) {
+	addr := make(chan string, 1)
 	cmd := exec.Command(filepath.Join(s.bin, "mcp-server"))
 	cmd.Env = []string{"HOST=127.0.0.1", "PORT=0"}
-	stderr, err := cmd.StderrPipe()
-	if err != nil {
-		return "", err
-	}
+	cmd.Stderr = &serverLog{logs: s.logs, addr: addr}
 	if err := cmd.Start(); err != nil {
 		return "", fmt.Errorf("starting the MCP server: %w; run: make build", err)
 	}
-	s.server = cmd
-	addr := make(chan string, 1)
-	go func() {
-		defer close(addr)
-		found := false
-		lines := bufio.NewScanner(stderr)
-		for lines.Scan() {
-			s.logs.Write(append(slices.Clone(lines.Bytes()), '\n'))
-			var line struct{ Addr string }
-			if !found && json.Unmarshal(lines.Bytes(), &line) == nil && line.Addr != "" {
-				addr <- line.Addr
-				found = true
-			}
-		}
-		io.Copy(io.Discard, stderr) // a line too long for the scanner
-	}()
+	ended := make(chan struct{})
+	go func() { defer close(ended); cmd.Wait() }()
+	s.stopServer = func() {
+		cmd.Process.Signal(os.Interrupt)
+		<-ended
+	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	select {
-	case a, ok := <-addr:
-		if !ok {
-			return "", errors.New("the MCP server ended before it listened")
-		}
+	case a := <-addr:
 		return "http://" + a, nil
+	case <-ended:
+		return "", errors.New("the MCP server ended before it listened")
 	case <-ctx.Done():
 		return "", errors.New("the MCP server does not listen")
+	}
+}
+
+// serverLog passes the MCP server's log on and finds the address in it.
+type serverLog struct {
+	logs *logs
+	addr chan string // gets the address, once
+	rest []byte      // the line under way; nil once the address is found
+}
+
+func (l *serverLog) Write(p []byte) (int, error) {
+	l.logs.Write(p)
+	if l.addr == nil {
+		return len(p), nil
+	}
+	l.rest = append(l.rest, p...)
+	for {
+		line, rest, whole := bytes.Cut(l.rest, []byte{'\n'})
+		if !whole {
+			return len(p), nil
+		}
+		l.rest = rest
+		var entry struct{ Addr string }
+		if json.Unmarshal(line, &entry) == nil && entry.Addr != "" {
+			l.addr <- entry.Addr
+			l.addr, l.rest = nil, nil
+			return len(p), nil
+		}
 	}
 }

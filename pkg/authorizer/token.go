@@ -198,7 +198,7 @@ func (c *Config) admit(t *token) error {
 		return refuseClaim(CheckTime, "iat", "iat is %s ahead of this clock", t.IssuedAt.Sub(now).Round(time.Second))
 	case t.notBefore.Sub(now) > leeway:
 		return refuseClaim(CheckTime, "nbf", "nbf is %s ahead of this clock", t.notBefore.Sub(now).Round(time.Second))
-	case c.AllowedClients != nil && (t.ClientID == "" || !slices.Contains(c.AllowedClients, t.ClientID)):
+	case c.AllowedClients != nil && !slices.Contains(c.AllowedClients, t.ClientID):
 		return refuseClaim(CheckClient, "client_id", "client_id %.80q is not among the %d allowed", t.ClientID, len(c.AllowedClients))
 	case c.AllowedAudience != nil && !overlap(t.Audience, c.AllowedAudience):
 		return refuseClaim(CheckAudience, "aud", "aud %.200q holds none of the %d allowed; Cognito machine tokens have no aud, use AllowedClients", t.Audience, len(c.AllowedAudience))

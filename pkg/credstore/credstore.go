@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -52,6 +53,10 @@ type Credentials struct {
 	UserClientID string
 	Username     string
 	Password     Secret
+
+	// SecretRevision is Parameter Store's version number of ClientSecret. It is
+	// read, never written.
+	SecretRevision int64
 }
 
 // field is one parameter of a set: its name and its place in Credentials, of
@@ -118,6 +123,10 @@ type Store struct {
 	API      API
 	Prefix   string // default DefaultPrefix
 	KMSKeyID string // key for SecureStrings; empty: the account's aws/ssm key
+
+	// Tags go with every parameter that Write creates. Parameter Store takes
+	// them in the request that creates a parameter and in no other.
+	Tags map[string]string
 }
 
 // validName is a server name: one path element of Parameter Store that is also
@@ -185,6 +194,9 @@ func (s *Store) Read(ctx context.Context, name string) (Credentials, error) {
 			if i := slices.IndexFunc(fields, func(f field) bool { return f.name == base }); i >= 0 {
 				fields[i].set(aws.ToString(p.Value))
 				found = true
+				if base == ClientSecret {
+					c.SecretRevision = p.Version
+				}
 			}
 		}
 	}
@@ -218,10 +230,24 @@ func missing(absent map[string]bool) error {
 	return &MissingError{Names: names}
 }
 
+// Differences names the parameters that Write would write to bring old to c,
+// in the order in which it writes them.
+func (c Credentials) Differences(old Credentials) []string {
+	var names []string
+	was := old.fields()
+	for i, f := range c.fields() {
+		if f.value() != "" && f.value() != was[i].value() {
+			names = append(names, f.name)
+		}
+	}
+	return names
+}
+
 // Write brings the stored set to c: parameters that differ from old are
 // written, the client id last. Fields that are empty in c are left as they are.
 // old is what [Store.Read] returned, or the zero Credentials for a set that
-// does not exist.
+// does not exist. A parameter that old lacks is created, never overwritten: of
+// two concurrent writers of a new set one gets [types.ParameterAlreadyExists].
 func (s *Store) Write(ctx context.Context, name string, old, c Credentials) error {
 	if err := s.check(name); err != nil {
 		return err
@@ -231,21 +257,37 @@ func (s *Store) Write(ctx context.Context, name string, old, c Credentials) erro
 		if f.value() == "" || f.value() == was[i].value() {
 			continue
 		}
-		in := &ssm.PutParameterInput{
-			Name:      aws.String(s.Path(name) + f.name),
-			Value:     aws.String(f.value()),
-			Type:      types.ParameterTypeString,
-			Overwrite: aws.Bool(was[i].value() != ""),
+		if err := s.put(ctx, s.Path(name)+f.name, f, was[i].value() != ""); err != nil {
+			return err
 		}
-		if f.secret != nil {
-			in.Type = types.ParameterTypeSecureString
-			if s.KMSKeyID != "" {
-				in.KeyId = aws.String(s.KMSKeyID)
-			}
+	}
+	return nil
+}
+
+func (s *Store) put(ctx context.Context, name string, f field, overwrite bool) error {
+	in := &ssm.PutParameterInput{
+		Name:      aws.String(name),
+		Value:     aws.String(f.value()),
+		Type:      types.ParameterTypeString,
+		Overwrite: aws.Bool(overwrite),
+	}
+	if f.secret != nil {
+		in.Type = types.ParameterTypeSecureString
+		if s.KMSKeyID != "" {
+			in.KeyId = aws.String(s.KMSKeyID)
 		}
-		if _, err := s.API.PutParameter(ctx, in); err != nil {
-			return fmt.Errorf("writing parameter %s: %w", aws.ToString(in.Name), err)
+	}
+	if !overwrite {
+		for _, key := range slices.Sorted(maps.Keys(s.Tags)) {
+			in.Tags = append(in.Tags, types.Tag{Key: aws.String(key), Value: aws.String(s.Tags[key])})
 		}
+	}
+	_, err := s.API.PutParameter(ctx, in)
+	if err != nil && f.secret != nil {
+		err = &maskedError{err, *f.secret} // a service may quote the value it refuses
+	}
+	if err != nil {
+		return fmt.Errorf("writing parameter %s: %w", name, err)
 	}
 	return nil
 }

@@ -21,9 +21,11 @@ var unimplementedInvoke = []string{
 // serveInvoke is the Lambda operation Invoke for functions of
 // [Server.StartFunction].
 func (p *functions) serveInvoke(w http.ResponseWriter, r *http.Request, rec *Record) {
-	// The check of the signature belongs here:
-	// s.checkSignature(r, rec.RequestBody, "lambda")
 	w.Header().Set("X-Amzn-Requestid", uuid.NewString())
+	if err := p.s.checkSignature(r, rec.RequestBody, "lambda"); err != nil {
+		writeError(w, err.Status, err.Type, err.Message)
+		return
+	}
 	f, kind, apiErr := p.checkInvoke(r, rec.RequestBody)
 	if apiErr != nil {
 		writeError(w, apiErr.Status, apiErr.Type, apiErr.Message)

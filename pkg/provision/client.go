@@ -1,0 +1,231 @@
+package provision
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider"
+	"github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider/types"
+)
+
+// ensureClient finds or makes the server's app client and brings it to the
+// desired settings. fresh says that there cannot be one yet.
+func (r *run) ensureClient(ctx context.Context, pool *types.UserPoolType, set *recorded, fresh bool) (*types.UserPoolClientType, error) {
+	if pool.Id == nil { // in a run that only looks
+		return &types.UserPoolClientType{}, r.change("create app client "+r.label(), nil)
+	}
+	var client *types.UserPoolClientType
+	var err error
+	if set.ClientID != "" {
+		if client, err = r.describeClient(ctx, aws.ToString(pool.Id), set.ClientID); err != nil {
+			return nil, err
+		}
+	}
+	if client == nil && !fresh {
+		if client, err = r.chooseClient(ctx, pool, set); err != nil {
+			return nil, err
+		}
+	}
+	if client == nil {
+		client = &types.UserPoolClientType{}
+		return client, r.change("create app client "+r.label(), func() error {
+			r.created = true
+			client, err = once(ctx, r.Provisioner,
+				func() (*types.UserPoolClientType, error) { return r.createClient(ctx, pool) },
+				func() (*types.UserPoolClientType, error) { return r.chooseClient(ctx, pool, set) })
+			return err
+		})
+	}
+	want := r.wantClient(client)
+	if sameClient(client, want) {
+		return client, nil
+	}
+	err = r.change("update app client "+aws.ToString(client.ClientId), func() error {
+		return r.untilScopesExist(ctx, func() error {
+			_, err := r.Cognito.UpdateUserPoolClient(ctx, want)
+			return err
+		})
+	})
+	return client, err
+}
+
+func (r *run) createClient(ctx context.Context, pool *types.UserPoolType) (*types.UserPoolClientType, error) {
+	want := r.wantClient(&types.UserPoolClientType{UserPoolId: pool.Id})
+	var made *types.UserPoolClientType
+	err := r.untilScopesExist(ctx, func() error {
+		out, err := r.Cognito.CreateUserPoolClient(ctx, &cognitoidentityprovider.CreateUserPoolClientInput{
+			UserPoolId:                      want.UserPoolId,
+			ClientName:                      want.ClientName,
+			GenerateSecret:                  true,
+			AllowedOAuthFlows:               want.AllowedOAuthFlows,
+			AllowedOAuthFlowsUserPoolClient: want.AllowedOAuthFlowsUserPoolClient,
+			AllowedOAuthScopes:              want.AllowedOAuthScopes,
+			AccessTokenValidity:             want.AccessTokenValidity,
+			TokenValidityUnits:              want.TokenValidityUnits,
+			EnableTokenRevocation:           want.EnableTokenRevocation,
+		}, sentOnce)
+		if err == nil {
+			made = out.UserPoolClient
+		}
+		return err
+	})
+	return made, err
+}
+
+// untilScopesExist repeats do while Cognito does not see the scopes yet that
+// the run has just made, for some ten seconds at most.
+func (r *run) untilScopesExist(ctx context.Context, do func() error) error {
+	for attempt := 0; ; attempt++ {
+		err := do()
+		if !is[*types.ScopeDoesNotExistException](err) || attempt == 8 {
+			return err
+		}
+		if r.wait(ctx, backoff(attempt)) != nil {
+			return err
+		}
+	}
+}
+
+// wantClient is has with the settings that matter here. Everything else stays:
+// UpdateUserPoolClient resets what a request leaves out.
+// https://docs.aws.amazon.com/cognito-user-identity-pools/latest/APIReference/API_UpdateUserPoolClient.html
+func (r *run) wantClient(has *types.UserPoolClientType) *cognitoidentityprovider.UpdateUserPoolClientInput {
+	units := types.TokenValidityUnitsType{}
+	if has.TokenValidityUnits != nil {
+		units = *has.TokenValidityUnits
+	}
+	units.AccessToken = types.TimeUnitsTypeMinutes
+	return &cognitoidentityprovider.UpdateUserPoolClientInput{
+		ClientId:   has.ClientId,
+		UserPoolId: has.UserPoolId,
+
+		ClientName:                      aws.String(r.label()),
+		AllowedOAuthFlows:               machine,
+		AllowedOAuthFlowsUserPoolClient: true,
+		AllowedOAuthScopes:              r.scopes(),
+		AccessTokenValidity:             aws.Int32(r.d.AccessTokenMinutes),
+		TokenValidityUnits:              &units,
+		EnableTokenRevocation:           aws.Bool(true),
+
+		AnalyticsConfiguration:                   has.AnalyticsConfiguration,
+		AuthSessionValidity:                      has.AuthSessionValidity,
+		CallbackURLs:                             has.CallbackURLs,
+		DefaultRedirectURI:                       has.DefaultRedirectURI,
+		EnablePropagateAdditionalUserContextData: has.EnablePropagateAdditionalUserContextData,
+		ExplicitAuthFlows:                        has.ExplicitAuthFlows,
+		IdTokenValidity:                          has.IdTokenValidity,
+		LogoutURLs:                               has.LogoutURLs,
+		PreventUserExistenceErrors:               has.PreventUserExistenceErrors,
+		ReadAttributes:                           has.ReadAttributes,
+		RefreshTokenRotation:                     has.RefreshTokenRotation,
+		RefreshTokenValidity:                     has.RefreshTokenValidity,
+		SupportedIdentityProviders:               has.SupportedIdentityProviders,
+		WriteAttributes:                          has.WriteAttributes,
+	}
+}
+
+func sameClient(has *types.UserPoolClientType, want *cognitoidentityprovider.UpdateUserPoolClientInput) bool {
+	return aws.ToString(has.ClientName) == aws.ToString(want.ClientName) &&
+		slices.Equal(has.AllowedOAuthFlows, want.AllowedOAuthFlows) &&
+		aws.ToBool(has.AllowedOAuthFlowsUserPoolClient) &&
+		slices.Equal(slices.Sorted(slices.Values(has.AllowedOAuthScopes)), slices.Sorted(slices.Values(want.AllowedOAuthScopes))) &&
+		aws.ToInt32(has.AccessTokenValidity) == aws.ToInt32(want.AccessTokenValidity) &&
+		has.TokenValidityUnits != nil && has.TokenValidityUnits.AccessToken == types.TimeUnitsTypeMinutes &&
+		aws.ToBool(has.EnableTokenRevocation)
+}
+
+// describeClient returns the app client, or nil when there is none.
+func (r *run) describeClient(ctx context.Context, poolID, clientID string) (*types.UserPoolClientType, error) {
+	out, err := r.Cognito.DescribeUserPoolClient(ctx, &cognitoidentityprovider.DescribeUserPoolClientInput{
+		UserPoolId: aws.String(poolID), ClientId: aws.String(clientID),
+	})
+	if is[*types.ResourceNotFoundException](err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading app client %s: %w", clientID, err)
+	}
+	return out.UserPoolClient, nil
+}
+
+// findClients returns the app clients of the pool that bear the server's label
+// and have the shape of a machine client, in the order of their ids.
+func (r *run) findClients(ctx context.Context, poolID string) ([]*types.UserPoolClientType, error) {
+	var found []*types.UserPoolClientType
+	pages := cognitoidentityprovider.NewListUserPoolClientsPaginator(r.Cognito, &cognitoidentityprovider.ListUserPoolClientsInput{
+		UserPoolId: aws.String(poolID), MaxResults: aws.Int32(60),
+	})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if is[*types.ResourceNotFoundException](err) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("listing the app clients of user pool %s: %w", poolID, err)
+		}
+		for _, c := range page.UserPoolClients {
+			if aws.ToString(c.ClientName) != r.label() {
+				continue
+			}
+			client, err := r.describeClient(ctx, poolID, aws.ToString(c.ClientId))
+			if err != nil {
+				return nil, err
+			}
+			if client != nil && r.isMachine(client) {
+				found = append(found, client)
+			}
+		}
+	}
+	slices.SortFunc(found, func(a, b *types.UserPoolClientType) int {
+		return cmp.Compare(aws.ToString(a.ClientId), aws.ToString(b.ClientId))
+	})
+	return found, nil
+}
+
+// isMachine reports whether the client can do nothing but get tokens for this
+// server. Its secret is not asked for: Cognito need not show a rotated one.
+func (r *run) isMachine(c *types.UserPoolClientType) bool {
+	return slices.Equal(c.AllowedOAuthFlows, machine) &&
+		!slices.ContainsFunc(c.AllowedOAuthScopes, func(s string) bool { return !strings.HasPrefix(s, r.d.Name+"/") })
+}
+
+// chooseClient finds the app client that an earlier or concurrent run has made:
+// the one whose secret is published, or when none is, the first. The others
+// are surplus, to be deleted once a secret stands. There is none: nil.
+func (r *run) chooseClient(ctx context.Context, pool *types.UserPoolType, set *recorded) (*types.UserPoolClientType, error) {
+	found, err := r.findClients(ctx, aws.ToString(pool.Id))
+	if err != nil || len(found) == 0 {
+		return nil, err
+	}
+	chosen := max(0, slices.IndexFunc(found, func(c *types.UserPoolClientType) bool {
+		return !set.ClientSecret.IsZero() && aws.ToString(c.ClientSecret) == set.ClientSecret.Reveal()
+	}))
+	r.surplus = nil
+	for i, c := range found {
+		if i != chosen {
+			r.surplus = append(r.surplus, aws.ToString(c.ClientId))
+		}
+	}
+	return found[chosen], nil
+}
+
+// deleteClient deletes an app client, which may be gone already.
+func (r *run) deleteClient(ctx context.Context, poolID, clientID string) error {
+	return r.change("delete app client "+clientID, func() error {
+		_, err := r.Cognito.DeleteUserPoolClient(ctx, &cognitoidentityprovider.DeleteUserPoolClientInput{
+			UserPoolId: aws.String(poolID), ClientId: aws.String(clientID),
+		})
+		return ignoreMissing(err)
+	})
+}
+
+func ignoreMissing(err error) error {
+	if is[*types.ResourceNotFoundException](err) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,330 @@
+package provision
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/aws/aws-lambda-go/cfn"
+
+	"agentcore-mcp-auth/pkg/credstore"
+)
+
+// ResourceType is the CloudFormation type that a Handler serves.
+const ResourceType = "Custom::MCPClient"
+
+// Handler serves the CloudFormation custom resource Custom::MCPClient. It is
+// safe for concurrent use.
+type Handler struct {
+	// Provisioner is copied for each event, which names owner and prefix.
+	Provisioner *Provisioner
+}
+
+// Handle brings the resource to what the event asks for and returns its
+// physical id and attributes. The id is made of what cannot be changed without
+// a replacement: parameter prefix, server name and user pool. A failed Create
+// returns it too, so that the Delete that follows removes what was made.
+func (h *Handler) Handle(ctx context.Context, e cfn.Event) (physicalID string, data map[string]any, err error) {
+	if err := checkEvent(e); err != nil {
+		return e.PhysicalResourceID, nil, err
+	}
+	if e.RequestType == cfn.RequestDelete {
+		return e.PhysicalResourceID, nil, h.delete(ctx, e)
+	}
+	d, prefix, err := Decode(e.ResourceProperties)
+	if err != nil {
+		return e.PhysicalResourceID, nil, err
+	}
+	p := h.forEvent(e, prefix)
+	if err := p.check(d); err != nil {
+		return e.PhysicalResourceID, nil, err
+	}
+	id := physicalIDOf(d, p.prefix())
+	res, err := p.Ensure(ctx, d)
+	if err != nil {
+		if e.RequestType == cfn.RequestUpdate {
+			id = e.PhysicalResourceID // still the one there was
+		}
+		return id, nil, err
+	}
+	if e.RequestType == cfn.RequestUpdate {
+		if err := h.removeAbandoned(ctx, e, id); err != nil {
+			return id, nil, err
+		}
+	}
+	return id, map[string]any{
+		"UserPoolId":    res.UserPoolID,
+		"ClientId":      res.ClientID,
+		"DiscoveryUrl":  res.DiscoveryURL,
+		"Issuer":        res.Issuer,
+		"TokenEndpoint": res.TokenEndpoint,
+		"Scope":         res.Scope,
+		"ParameterPath": res.ParameterPath,
+	}, nil
+}
+
+// forEvent is the provisioner for the stack and the resource of the event.
+func (h *Handler) forEvent(e cfn.Event, prefix string) *Provisioner {
+	p := *h.Provisioner
+	p.Owner, p.Resource, p.Prefix = e.StackID, e.LogicalResourceID, prefix
+	p.Logger = p.logger().With(slog.String("request_id", e.RequestID), slog.String("logical_id", e.LogicalResourceID))
+	return &p
+}
+
+// delete removes what the event's physical id names. An id that was never
+// issued comes after a Create that failed before it had one: then the
+// properties say what may be there. When they say nothing sensible, that Create
+// was refused and made nothing.
+func (h *Handler) delete(ctx context.Context, e cfn.Event) error {
+	d, prefix, decodeErr := Decode(e.ResourceProperties)
+	if id, idPrefix, ok := parsePhysicalID(e.PhysicalResourceID); ok {
+		prefix = idPrefix
+		d = Desired{Name: id.Name, UserPoolID: id.UserPoolID, RetainOnDelete: retains(e.ResourceProperties)}
+	} else if decodeErr != nil {
+		h.Provisioner.logger().Info("nothing to delete: the properties were refused", "reason", decodeErr.Error())
+		return nil
+	}
+	p := h.forEvent(e, prefix)
+	// What only matters to Ensure must not stop a removal.
+	d = Desired{Name: d.Name, UserPoolID: d.UserPoolID, RetainOnDelete: d.RetainOnDelete}
+	if err := p.check(d); err != nil {
+		p.logger().Info("nothing to delete: the properties were refused", "reason", err.Error())
+		return nil
+	}
+	_, err := p.Remove(ctx, d)
+	return err
+}
+
+// removeAbandoned removes what an Update made under another identity before it
+// failed. CloudFormation rolls back with an Update in the other direction and
+// sends no Delete, since it never heard of the identity.
+func (h *Handler) removeAbandoned(ctx context.Context, e cfn.Event, id string) error {
+	old, prefix, err := Decode(e.OldResourceProperties)
+	if err != nil {
+		return nil
+	}
+	p := h.forEvent(e, prefix)
+	abandoned := physicalIDOf(old, p.prefix())
+	if p.check(old) != nil || abandoned == id || e.PhysicalResourceID != id {
+		return nil
+	}
+	_, err = p.Remove(ctx, Desired{Name: old.Name, UserPoolID: old.UserPoolID})
+	return err
+}
+
+// ownPool stands in a physical id for a pool that is made here.
+const ownPool = "own-pool"
+
+func physicalIDOf(d Desired, prefix string) string {
+	pool := d.UserPoolID
+	if pool == "" {
+		pool = ownPool
+	}
+	return "mcp-client:" + prefix + "/" + d.Name + ":" + pool
+}
+
+func parsePhysicalID(id string) (d Desired, prefix string, ok bool) {
+	parts := strings.Split(id, ":")
+	if len(parts) != 3 || parts[0] != "mcp-client" {
+		return d, "", false
+	}
+	i := strings.LastIndexByte(parts[1], '/')
+	if i < 0 {
+		return d, "", false
+	}
+	prefix, d.Name, d.UserPoolID = parts[1][:i], parts[1][i+1:], parts[2]
+	if d.UserPoolID == ownPool {
+		d.UserPoolID = ""
+	}
+	ok = credstore.CheckPrefix(prefix) == nil && credstore.CheckName(d.Name) == nil &&
+		(d.UserPoolID == "" || validPool.MatchString(d.UserPoolID))
+	return d, prefix, ok
+}
+
+var (
+	validStack   = regexp.MustCompile(`^arn:aws[a-z-]*:cloudformation:[a-z0-9-]+:[0-9]{12}:stack/[A-Za-z0-9-]{1,128}/[A-Za-z0-9-]{1,64}$`)
+	validLogical = regexp.MustCompile(`^[A-Za-z0-9]{1,255}$`)
+)
+
+// checkEvent refuses an event that CloudFormation cannot have sent.
+func checkEvent(e cfn.Event) error {
+	var errs []error
+	refuse := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	switch e.RequestType {
+	case cfn.RequestCreate:
+	case cfn.RequestUpdate, cfn.RequestDelete:
+		if e.PhysicalResourceID == "" {
+			refuse("PhysicalResourceId is missing in the %s event", e.RequestType)
+		}
+	default:
+		refuse("RequestType %.40q: want Create, Update or Delete", e.RequestType)
+	}
+	if e.RequestID == "" {
+		refuse("RequestId is missing")
+	}
+	if !validStack.MatchString(e.StackID) {
+		refuse("StackId %.80q: want the ARN of a stack", e.StackID)
+	}
+	if !validLogical.MatchString(e.LogicalResourceID) {
+		refuse("LogicalResourceId %.80q: want letters and digits", e.LogicalResourceID)
+	}
+	if e.ResourceType != ResourceType {
+		refuse("ResourceType %.80q: want %s", e.ResourceType, ResourceType)
+	}
+	return errors.Join(errs...)
+}
+
+// Decode reads the properties of a Custom::MCPClient, whose scalars
+// CloudFormation sends as strings. It refuses unknown, missing and mistyped
+// ones by name; what the values may be is [Provisioner.Ensure]'s to check,
+// before its first call.
+func Decode(props map[string]any) (d Desired, prefix string, err error) {
+	p := properties{left: map[string]bool{}, props: props}
+	for name := range props {
+		p.left[name] = true
+	}
+	p.text("ServiceToken") // CloudFormation's own, as the next
+	delete(p.left, "ServiceTimeout")
+
+	d.Name = p.text("McpName")
+	if d.Name == "" {
+		p.refuse("McpName is missing: the name of the MCP server")
+	}
+	prefix = p.text("ParameterPrefix")
+	if prefix == "" {
+		prefix = credstore.DefaultPrefix
+	}
+	d.UserPoolID = p.text("UserPoolId")
+	d.DomainPrefix = p.text("DomainPrefix")
+	d.Scopes = p.list("Scopes")
+	d.AccessTokenMinutes = p.number("AccessTokenMinutes")
+	d.KMSKeyID = p.text("KmsKeyId")
+	d.SecretVersion = p.scalar("SecretVersion")
+	d.RetainOnDelete = p.truth("RetainOnDelete")
+	d.Adopt = p.truth("Adopt")
+	for name := range p.left {
+		p.refuse("property %.80q is unknown", name)
+	}
+	p.errs = append(p.errs, credstore.CheckPrefix(prefix))
+	return d, prefix, errors.Join(p.errs...)
+}
+
+// properties takes properties out of an event and collects what is wrong with
+// them.
+type properties struct {
+	props map[string]any
+	left  map[string]bool // not taken yet
+	errs  []error
+}
+
+func (p *properties) refuse(format string, args ...any) {
+	p.errs = append(p.errs, fmt.Errorf(format, args...))
+}
+
+// take returns the property, or nil when it is absent.
+func (p *properties) take(name string) any {
+	delete(p.left, name)
+	return p.props[name]
+}
+
+func (p *properties) text(name string) string {
+	switch v := p.take(name).(type) {
+	case nil:
+		return ""
+	case string:
+		return v
+	default:
+		p.refuse("%s: want a string, got %T", name, v)
+		return ""
+	}
+}
+
+// scalar is text that may have been written as a number.
+func (p *properties) scalar(name string) string {
+	if v, ok := p.props[name].(float64); ok {
+		delete(p.left, name)
+		return strconv.FormatFloat(v, 'f', -1, 64)
+	}
+	return p.text(name)
+}
+
+func (p *properties) truth(name string) bool {
+	v := p.take(name)
+	switch v {
+	case nil, "", false, "false":
+		return false
+	case true, "true":
+		return true
+	}
+	p.refuse("%s: want true or false, got %.40q", name, fmt.Sprint(v))
+	return false
+}
+
+func (p *properties) number(name string) int32 {
+	switch v := p.take(name).(type) {
+	case nil:
+		return 0
+	case float64:
+		if v == math.Trunc(v) && v >= 1 && v <= math.MaxInt32 {
+			return int32(v)
+		}
+		p.refuse("%s: want a whole number, got %v", name, v)
+	case string:
+		if v == "" {
+			return 0
+		}
+		n, err := strconv.ParseInt(v, 10, 32)
+		if err == nil && n >= 1 {
+			return int32(n)
+		}
+		p.refuse("%s: want a whole number, got %.40q", name, v)
+	default:
+		p.refuse("%s: want a whole number, got %T", name, v)
+	}
+	return 0
+}
+
+// list is a list of strings, or a string of them with commas in between.
+func (p *properties) list(name string) []string {
+	switch v := p.take(name).(type) {
+	case nil:
+		return nil
+	case string:
+		if v == "" {
+			return nil
+		}
+		items := strings.Split(v, ",")
+		for i := range items {
+			items[i] = strings.TrimSpace(items[i])
+		}
+		return items
+	case []any:
+		items := []string{} // empty and absent are not the same
+		for _, item := range v {
+			s, ok := item.(string)
+			if !ok {
+				p.refuse("%s: want strings, got %T", name, item)
+				continue
+			}
+			items = append(items, s)
+		}
+		return items
+	default:
+		p.refuse("%s: want a list or a comma-separated string, got %T", name, v)
+		return nil
+	}
+}
+
+// retains reads RetainOnDelete alone, in doubt for keeping.
+func retains(props map[string]any) bool {
+	switch props["RetainOnDelete"] {
+	case nil, "", false, "false":
+		return false
+	}
+	return true
+}

@@ -1,0 +1,50 @@
+// Package provision sets up and removes the machine-to-machine credentials of
+// MCP servers: one resource server, one scope and one app client per server in
+// a Cognito user pool that many servers may share, and the parameters from
+// which an agent reads them ([credstore]).
+//
+// [Provisioner.Ensure] brings the world to a [Desired] state and may be
+// repeated at will; [Provisioner.Plan] says what it would do;
+// [Provisioner.Remove] takes one server away; [Provisioner.Rotate] replaces its
+// secret. [Handler] offers the same as a CloudFormation custom resource.
+//
+// # What is ours
+//
+// Nothing is taken, changed or deleted because of a name that others may use
+// as well. User pools and parameters carry tags. Resource servers and app
+// clients cannot: Cognito tags nothing inside a pool. They carry a label in
+// their name field instead, which ends in a hash of the owner (a stack's id
+// holds a UUID), the parameter prefix and the server's name. Owner, prefix and
+// name are known to every later event, so the label is too, even when every
+// parameter has been removed by hand; and nobody else arrives at it. An app
+// client must besides have the shape of a machine client.
+//
+// # Why a crash after any call leaves nothing behind
+//
+// The order is: resource server, app client, secret, the other parameters, the
+// client id last. Removal goes the other way round: app client, resource
+// server, domain, pool, parameters. So whoever finds no resource server finds
+// no client to look for, and whoever finds no parameters finds the rest by its
+// label.
+//
+// The creations that Cognito would simply repeat (pool, app client, added
+// secret) are sent once; when the answer was lost, what was made is looked for
+// before another is made.
+//
+// Two runs at the same time, of the same event for instance, agree without a
+// lock: resource server and parameters exist once or not at all, whichever
+// run's secret was written first stands, and the app client with that secret
+// stays while the other is deleted. A reader therefore never sees the secret of
+// one client with the id of another. Making or removing a pool and rotating a
+// secret have no such arbiter and take a lock ([Provisioner] says where), which
+// a dead process cannot hold for ever.
+//
+// # Rotation
+//
+// Cognito keeps two live secrets for a client. Rotation adds one, publishes it,
+// and leaves the one before it alive for [Provisioner.Overlap]; the next run
+// after that deletes it. Cognito lists secrets by id and never shows their
+// values, so a tag on the secret's parameter records which id which version of
+// the parameter holds, written before the version is. A run that finds a
+// rotation half done can tell from it which secret readers have.
+package provision

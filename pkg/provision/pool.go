@@ -1,0 +1,228 @@
+package provision
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider"
+	"github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider/types"
+)
+
+// Tags of user pools.
+const (
+	tagPool   = "mcpauth:pool"   // on a pool made here: whose servers share it
+	tagDomain = "mcpauth:domain" // on any pool: the domain prefix that was made here
+)
+
+// poolKey says which servers share a pool that is made here: those of one
+// stack, or those of the command line under one prefix.
+func (p *Provisioner) poolKey() string {
+	if p.owner() == CommandLine {
+		return CommandLine + ":" + p.prefix()
+	}
+	return p.owner()
+}
+
+// poolName is the name of that pool. It only shortens the search; the tag decides.
+func (p *Provisioner) poolName() string { return "mcp-auth-" + shortHash(p.poolKey()) }
+
+func shortHash(s string) string {
+	sum := sha256.Sum256([]byte(s))
+	return hex.EncodeToString(sum[:6])
+}
+
+// ensurePool finds the user pool that d asks for, or makes the owner's. In a
+// run that only looks, a pool that is yet to be made has no id.
+func (r *run) ensurePool(ctx context.Context, set recorded) (*types.UserPoolType, error) {
+	if r.d.UserPoolID != "" {
+		pool, err := r.describePool(ctx, r.d.UserPoolID)
+		if err == nil && pool == nil {
+			err = fmt.Errorf("user pool %s does not exist in %s: check UserPoolId, or leave it out to have a pool made", r.d.UserPoolID, r.Region)
+		}
+		return pool, err
+	}
+	if set.UserPoolID != "" {
+		pool, err := r.describePool(ctx, set.UserPoolID)
+		if err != nil {
+			return nil, err
+		}
+		adopted := set.tags[tagAdoptedPool] == set.UserPoolID || set.owner() == "" && r.d.Adopt
+		if pool != nil && (adopted || pool.UserPoolTags[tagPool] == r.poolKey()) {
+			return pool, nil
+		}
+	}
+	pool, err := r.findPool(ctx)
+	if pool != nil || err != nil {
+		return pool, err
+	}
+	pool = &types.UserPoolType{}
+	err = r.change("create user pool "+r.poolName(), func() error {
+		pool, err = once(ctx, r.Provisioner, func() (*types.UserPoolType, error) {
+			out, err := r.Cognito.CreateUserPool(ctx, &cognitoidentityprovider.CreateUserPoolInput{
+				PoolName:     aws.String(r.poolName()),
+				UserPoolTags: map[string]string{tagPool: r.poolKey()},
+				// Machines only: nobody signs up by himself.
+				AdminCreateUserConfig: &types.AdminCreateUserConfigType{AllowAdminCreateUserOnly: true},
+			}, sentOnce)
+			if err != nil {
+				return nil, err
+			}
+			return out.UserPool, nil
+		}, func() (*types.UserPoolType, error) { return r.findPool(ctx) })
+		return err
+	})
+	return pool, err
+}
+
+// describePool returns the pool, or nil when there is none.
+func (p *Provisioner) describePool(ctx context.Context, id string) (*types.UserPoolType, error) {
+	out, err := p.Cognito.DescribeUserPool(ctx, &cognitoidentityprovider.DescribeUserPoolInput{UserPoolId: aws.String(id)})
+	if is[*types.ResourceNotFoundException](err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading user pool %s: %w", id, err)
+	}
+	return out.UserPool, nil
+}
+
+// findPool looks for the pool that the owner's servers share: its name among
+// all pools, then its tag. Of several, which two stacks' tools made at the same
+// time, the oldest is the one. There is none: nil.
+func (p *Provisioner) findPool(ctx context.Context) (*types.UserPoolType, error) {
+	var found *types.UserPoolType
+	pages := cognitoidentityprovider.NewListUserPoolsPaginator(p.Cognito, &cognitoidentityprovider.ListUserPoolsInput{MaxResults: aws.Int32(60)})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("listing user pools: %w", err)
+		}
+		for _, candidate := range page.UserPools {
+			if aws.ToString(candidate.Name) != p.poolName() {
+				continue
+			}
+			pool, err := p.describePool(ctx, aws.ToString(candidate.Id))
+			if err != nil {
+				return nil, err
+			}
+			if pool == nil || pool.UserPoolTags[tagPool] != p.poolKey() {
+				continue
+			}
+			if found == nil || olderPool(pool, found) {
+				found = pool
+			}
+		}
+	}
+	return found, nil
+}
+
+func olderPool(a, b *types.UserPoolType) bool {
+	return cmp.Or(aws.ToTime(a.CreationDate).Compare(aws.ToTime(b.CreationDate)), cmp.Compare(aws.ToString(a.Id), aws.ToString(b.Id))) < 0
+}
+
+// ensureDomain returns the address of the pool's domain, made if it has none.
+// A domain that is there is used as it is: the only place that tells is the
+// pool's own description.
+func (r *run) ensureDomain(ctx context.Context, pool *types.UserPoolType, set recorded) (string, error) {
+	if custom := aws.ToString(pool.CustomDomain); custom != "" && r.d.DomainPrefix == "" {
+		return "https://" + custom, nil
+	}
+	if has := aws.ToString(pool.Domain); has != "" {
+		if r.d.DomainPrefix != "" && r.d.DomainPrefix != has {
+			return "", fmt.Errorf("user pool %s has the domain %q and can have no second one: leave DomainPrefix out or set it to that", aws.ToString(pool.Id), has)
+		}
+		if pool.UserPoolTags[tagDomain] == has && set.ClientID == "" {
+			return r.domainURL(has), r.waitForDomain(ctx, has) // an earlier run may have stopped at that
+		}
+		return r.domainURL(has), nil
+	}
+	prefix := r.d.DomainPrefix
+	for attempt := 0; ; attempt++ {
+		if r.d.DomainPrefix == "" {
+			prefix = derivedDomain(aws.ToString(pool.Id), attempt)
+		}
+		made, err := r.createDomain(ctx, pool, prefix)
+		if err == nil {
+			return r.domainURL(made), r.waitForDomain(ctx, made)
+		}
+		if !is[*types.InvalidParameterException](err) || attempt == 3 {
+			return "", err
+		}
+		if r.d.DomainPrefix != "" {
+			return "", fmt.Errorf("%w; if the prefix is taken, by whatever account, choose another DomainPrefix or leave it out", err)
+		}
+	}
+}
+
+// derivedDomain is the prefix for a pool when none is asked for: the same for
+// the same pool and attempt, and unlikely to be taken, since all accounts share
+// the names.
+func derivedDomain(poolID string, attempt int) string {
+	return "mcp-" + shortHash(fmt.Sprint(poolID, "/", attempt))
+}
+
+// createDomain makes the domain, tagging the pool first, so that a run that
+// stops in between still knows that the domain is to go again. It returns the
+// prefix that the pool has then, which a concurrent run may have chosen.
+func (r *run) createDomain(ctx context.Context, pool *types.UserPoolType, prefix string) (string, error) {
+	made := prefix
+	err := r.change("create domain "+prefix, func() error {
+		if pool.UserPoolTags[tagDomain] != prefix {
+			_, err := r.Cognito.TagResource(ctx, &cognitoidentityprovider.TagResourceInput{
+				ResourceArn: pool.Arn, Tags: map[string]string{tagDomain: prefix},
+			})
+			if err != nil {
+				return fmt.Errorf("tagging the user pool: %w", err)
+			}
+		}
+		_, err := r.Cognito.CreateUserPoolDomain(ctx, &cognitoidentityprovider.CreateUserPoolDomainInput{
+			UserPoolId: pool.Id, Domain: aws.String(prefix),
+		})
+		if err == nil || !is[*types.InvalidParameterException](err) {
+			return err
+		}
+		// Taken, or made by a request whose answer was lost, or the pool has
+		// another by now: all three come under this name.
+		now, describeErr := r.describePool(ctx, aws.ToString(pool.Id))
+		if describeErr != nil {
+			return describeErr
+		}
+		if now == nil || aws.ToString(now.Domain) == "" || r.d.DomainPrefix != "" && aws.ToString(now.Domain) != r.d.DomainPrefix {
+			return err
+		}
+		made = aws.ToString(now.Domain)
+		return nil
+	})
+	return made, err
+}
+
+// waitForDomain waits until the domain answers, which takes up to a minute.
+func (r *run) waitForDomain(ctx context.Context, prefix string) error {
+	if r.dry {
+		return nil
+	}
+	for attempt := 0; ; attempt++ {
+		out, err := r.Cognito.DescribeUserPoolDomain(ctx, &cognitoidentityprovider.DescribeUserPoolDomainInput{Domain: aws.String(prefix)})
+		if err != nil && !is[*types.ResourceNotFoundException](err) {
+			return fmt.Errorf("reading domain %s: %w", prefix, err)
+		}
+		status := types.DomainStatusType("")
+		if err == nil && out.DomainDescription != nil {
+			status = out.DomainDescription.Status
+		}
+		switch status {
+		case types.DomainStatusTypeActive, types.DomainStatusTypeUpdating:
+			return nil
+		case types.DomainStatusTypeFailed:
+			return fmt.Errorf("domain %s could not be set up by Cognito: remove it, or choose another DomainPrefix", prefix)
+		}
+		if err := r.wait(ctx, backoff(attempt+2)); err != nil {
+			return fmt.Errorf("waiting for domain %s, which is %s: %w", prefix, cmp.Or(strings.ToLower(string(status)), "not there yet"), err)
+		}
+	}
+}

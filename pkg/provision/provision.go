@@ -1,0 +1,330 @@
+package provision
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider"
+	"github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider/types"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
+
+	"agentcore-mcp-auth/pkg/credstore"
+)
+
+// CommandLine is the owner of what is set up without a stack.
+const CommandLine = "mcpauth"
+
+// Provisioner sets up and removes servers for one owner under one parameter
+// prefix. It holds no state and is safe for concurrent use; copy it to change a
+// field.
+//
+// Its locks are the parameters under {prefix}/.lock/, a name that no server can
+// have.
+type Provisioner struct {
+	Cognito  *cognitoidentityprovider.Client
+	SSM      *ssm.Client
+	Region   string
+	Endpoint string // address that stands in for AWS, without a trailing slash; empty against AWS
+
+	Prefix   string // parameter path under which servers live; default credstore.DefaultPrefix
+	Owner    string // who owns what is made: a stack's id, or CommandLine (the default)
+	Resource string // which of the owner's resources it belongs to: a logical id, or empty
+
+	// Overlap is how long a replaced secret stays alive. The default is the
+	// lifetime of an access token and an hour more.
+	Overlap time.Duration
+
+	Logger *slog.Logger // default: discard
+
+	// Wait pauses between two looks at something that takes its time. The
+	// default waits for d, or until ctx ends and then returns its error.
+	Wait func(ctx context.Context, d time.Duration) error
+	Now  func() time.Time // default time.Now
+}
+
+// New makes a Provisioner on clients of its own, with the retries that the
+// package wants. cfg's BaseEndpoint, when set, is also what recorded addresses
+// are built on.
+func New(cfg aws.Config) *Provisioner {
+	if cfg.HTTPClient == nil {
+		cfg.HTTPClient = awshttp.NewBuildableClient().WithTimeout(attemptTimeout)
+	}
+	cfg.Retryer = func() aws.Retryer { return retryer(repeatable) }
+	return &Provisioner{
+		Cognito:  cognitoidentityprovider.NewFromConfig(cfg),
+		SSM:      ssm.NewFromConfig(cfg),
+		Region:   cfg.Region,
+		Endpoint: strings.TrimSuffix(aws.ToString(cfg.BaseEndpoint), "/"),
+	}
+}
+
+// Result is what exists after a run. It never holds a secret.
+type Result struct {
+	UserPoolID    string
+	ClientID      string
+	DiscoveryURL  string
+	Issuer        string
+	TokenEndpoint string
+	Scope         string // space separated
+	ParameterPath string // with a trailing slash
+
+	// Changes says in one line each what the run changed, or would change.
+	// Nothing to change: empty.
+	Changes []string
+}
+
+// OwnedError says that something is there already and is not this owner's.
+type OwnedError struct {
+	What  string // "the parameters under /app/mcp/calc/"
+	Owner string // empty: nobody that left a tag
+}
+
+func (e *OwnedError) Error() string {
+	if e.Owner == "" {
+		return e.What + " exist and belong to nobody known: take them over with Adopt (--adopt), or choose another name"
+	}
+	return e.What + " belong to " + e.Owner + ": choose another name or prefix"
+}
+
+// errAgain says that another run got in between: look again.
+var errAgain = errors.New("another run made the same thing at the same time")
+
+// Ensure brings the world to d and says what it changed. It touches nothing
+// that is as d wants it and nothing that is not the owner's.
+func (p *Provisioner) Ensure(ctx context.Context, d Desired) (Result, error) {
+	if err := p.check(d); err != nil {
+		return Result{}, err
+	}
+	if d.UserPoolID == "" {
+		// The pool is shared with servers that other runs set up or remove
+		// right now. Without anything to change there is no need to lock.
+		res, err := p.ensure(ctx, d, true)
+		if err != nil || len(res.Changes) == 0 {
+			return res, err
+		}
+		unlock, err := p.lock(ctx, p.poolLock())
+		if err != nil {
+			return Result{}, err
+		}
+		defer unlock()
+	}
+	return p.ensure(ctx, d, false)
+}
+
+// Plan is what Ensure would do, found out without a write.
+func (p *Provisioner) Plan(ctx context.Context, d Desired) (Result, error) {
+	if err := p.check(d); err != nil {
+		return Result{}, err
+	}
+	return p.ensure(ctx, d, true)
+}
+
+func (p *Provisioner) ensure(ctx context.Context, d Desired, dry bool) (Result, error) {
+	var changes []string
+	var poolID string
+	for attempt := 0; ; attempt++ {
+		r := p.newRun(d, dry)
+		res, err := r.ensure(ctx)
+		changes = append(changes, r.changes...)
+		res.Changes = changes
+		poolID = cmp.Or(res.UserPoolID, poolID)
+		if !isAgain(err) || attempt == 5 {
+			if owned := (*OwnedError)(nil); errors.As(err, &owned) && len(changes) > 0 && !dry {
+				// Another owner's run was faster. What this one made is of no use.
+				err = errors.Join(err, p.newRun(d, false).removeFromPool(ctx, poolID, ""))
+			}
+			return res, err
+		}
+		if err := p.wait(ctx, backoff(attempt)); err != nil {
+			return res, fmt.Errorf("waiting for another run: %w", err)
+		}
+	}
+}
+
+// run is one walk through the steps.
+type run struct {
+	*Provisioner
+	d       Desired
+	dry     bool // only look
+	changes []string
+
+	created   bool     // the app client was made by this run
+	published bool     // so was the secret's parameter
+	surplus   []string // app clients that a concurrent or crashed run made in vain
+}
+
+func (p *Provisioner) newRun(d Desired, dry bool) *run {
+	if d.Scopes == nil {
+		d.Scopes = []string{"invoke"}
+	}
+	d.AccessTokenMinutes = cmp.Or(d.AccessTokenMinutes, 60)
+	return &run{Provisioner: p, d: d, dry: dry}
+}
+
+// change notes what is about to be changed and, unless the run only looks, does it.
+func (r *run) change(what string, do func() error) error {
+	r.changes = append(r.changes, what)
+	if r.dry {
+		return nil
+	}
+	if err := do(); err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	r.logger().Info(what, "mcp_name", r.d.Name)
+	return nil
+}
+
+func (r *run) ensure(ctx context.Context) (Result, error) {
+	set, err := r.read(ctx)
+	if err != nil {
+		return Result{}, err
+	}
+	if err := r.admit(set); err != nil {
+		return Result{}, err
+	}
+	found := set // ensureSecret changes set
+	pool, err := r.ensurePool(ctx, set)
+	if err != nil {
+		return Result{}, err
+	}
+	res := Result{UserPoolID: aws.ToString(pool.Id)}
+	domain, err := r.ensureDomain(ctx, pool, set)
+	if err != nil {
+		return res, err
+	}
+	fresh, err := r.ensureResourceServer(ctx, pool, set)
+	if err != nil {
+		return res, err
+	}
+	client, err := r.ensureClient(ctx, pool, &set, fresh)
+	if err != nil {
+		return res, err
+	}
+	if err := r.ensureSecret(ctx, &set, client); err != nil {
+		return res, err
+	}
+	for _, id := range r.surplus {
+		if err := r.deleteClient(ctx, res.UserPoolID, id); err != nil {
+			return res, err
+		}
+	}
+
+	want := credstore.Credentials{
+		ClientID:     aws.ToString(client.ClientId),
+		ClientSecret: set.ClientSecret, // ensureSecret saw to it
+		DiscoveryURL: r.issuer(res.UserPoolID) + "/.well-known/openid-configuration",
+		Domain:       domain,
+		UserPoolID:   res.UserPoolID,
+		Scope:        strings.Join(r.scopes(), " "),
+	}
+	res.ClientID, res.DiscoveryURL, res.Scope = want.ClientID, want.DiscoveryURL, want.Scope
+	res.Issuer, res.TokenEndpoint = r.issuer(res.UserPoolID), domain+"/oauth2/token"
+	res.ParameterPath = r.store().Path(r.d.Name)
+	if differ := want.Differences(set.Credentials); len(differ) > 0 {
+		if err := r.change("write parameters "+strings.Join(differ, ", "), func() error {
+			return r.store().Write(ctx, r.d.Name, set.Credentials, want)
+		}); err != nil {
+			return res, err
+		}
+	}
+	if err := r.adoptParameters(ctx, found); err != nil {
+		return res, err
+	}
+	return res, r.ensureRotation(ctx, found, client)
+}
+
+// label is what the names of the server's app client and resource server are,
+// and what shows that they are this owner's. See the package comment.
+func (r *run) label() string {
+	sum := sha256.Sum256([]byte(strings.Join([]string{r.owner(), r.Resource, r.prefix(), r.d.Name}, "\x00")))
+	return "mcp-" + r.d.Name + "-" + hex.EncodeToString(sum[:16])
+}
+
+// scopes are the OAuth names of the desired scopes.
+func (r *run) scopes() []string {
+	names := make([]string, len(r.d.Scopes))
+	for i, s := range r.d.Scopes {
+		names[i] = r.d.Name + "/" + s
+	}
+	return names
+}
+
+// machine is the one OAuth flow of the clients made here.
+var machine = []types.OAuthFlowType{types.OAuthFlowTypeClientCredentials}
+
+func (p *Provisioner) owner() string  { return cmp.Or(p.Owner, CommandLine) }
+func (p *Provisioner) prefix() string { return cmp.Or(p.Prefix, credstore.DefaultPrefix) }
+
+func (p *Provisioner) logger() *slog.Logger {
+	if p.Logger == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return p.Logger
+}
+
+func (p *Provisioner) now() time.Time {
+	if p.Now == nil {
+		return time.Now()
+	}
+	return p.Now()
+}
+
+func (p *Provisioner) wait(ctx context.Context, d time.Duration) error {
+	if p.Wait != nil {
+		return p.Wait(ctx, d)
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}
+
+// backoff is the pause after the given attempt, from 0: 100 ms doubling to 5 s,
+// of which half is chance.
+func backoff(attempt int) time.Duration {
+	d := min(5*time.Second, 100*time.Millisecond<<min(attempt, 6))
+	return d/2 + rand.N(d/2)
+}
+
+// issuer is the issuer of a user pool's tokens, on which its documents are found.
+// https://docs.aws.amazon.com/cognito/latest/developerguide/federation-endpoints.html
+func (p *Provisioner) issuer(userPoolID string) string {
+	if p.Endpoint != "" {
+		return p.Endpoint + "/" + userPoolID
+	}
+	return "https://cognito-idp." + p.Region + "." + dnsSuffix(p.Region) + "/" + userPoolID
+}
+
+// domainURL is the address of a user pool's prefix domain.
+// https://docs.aws.amazon.com/cognito/latest/developerguide/cognito-user-pools-assign-domain-prefix.html
+func (p *Provisioner) domainURL(prefix string) string {
+	switch {
+	case p.Endpoint != "":
+		return p.Endpoint + "/" + prefix
+	case strings.HasPrefix(p.Region, "us-gov-"):
+		return "https://" + prefix + ".auth-fips." + p.Region + ".amazoncognito.com"
+	default:
+		return "https://" + prefix + ".auth." + p.Region + ".amazoncognito.com"
+	}
+}
+
+func dnsSuffix(region string) string {
+	if strings.HasPrefix(region, "cn-") {
+		return "amazonaws.com.cn"
+	}
+	return "amazonaws.com"
+}

@@ -1,0 +1,301 @@
+package provision
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider"
+	"github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider/types"
+)
+
+// Remove takes the server away: app client, resource server, parameters, and
+// with the last server the domain and the pool that were made here. What is
+// not there, or not this owner's, is no error and is left alone. A UserPoolID
+// limits it to that pool, and then to parameters that speak of that pool. With
+// RetainOnDelete it only gives the ownership up.
+func (p *Provisioner) Remove(ctx context.Context, d Desired) (Result, error) {
+	return p.remove(ctx, d, false)
+}
+
+// PlanRemoval is what Remove would do, found out without a write.
+func (p *Provisioner) PlanRemoval(ctx context.Context, d Desired) (Result, error) {
+	return p.remove(ctx, d, true)
+}
+
+func (p *Provisioner) remove(ctx context.Context, d Desired, dry bool) (Result, error) {
+	if err := p.check(d); err != nil {
+		return Result{}, err
+	}
+	r := p.newRun(d, dry)
+	res := Result{ParameterPath: r.store().Path(d.Name)}
+	err := r.remove(ctx)
+	res.Changes = r.changes
+	return res, err
+}
+
+func (r *run) remove(ctx context.Context) error {
+	release := func() {}
+	defer func() { release() }()
+	locked := r.dry // then there is no need
+	lock := func() error {
+		if locked {
+			return nil
+		}
+		unlock, err := r.lock(ctx, r.poolLock())
+		if err == nil {
+			locked, release = true, func() { r.releasePool(ctx, unlock) }
+		}
+		return err
+	}
+	if r.d.UserPoolID == "" {
+		if err := lock(); err != nil {
+			return err
+		}
+	}
+	set, err := r.read(ctx)
+	if isAgain(err) { // it is being removed by another run
+		set, err = r.read(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	pool, poolID, parameters, err := r.removalTarget(ctx, set)
+	if err != nil {
+		return err
+	}
+	if r.d.RetainOnDelete {
+		if !parameters {
+			return nil
+		}
+		return r.change("give up the ownership of "+r.store().Path(r.d.Name), func() error { return r.untag(ctx, set) })
+	}
+	if pool != nil {
+		if pool.UserPoolTags[tagDomain] != "" {
+			if err := lock(); err != nil {
+				return err
+			}
+		}
+		if err := r.removable(ctx, pool); err != nil {
+			return err
+		}
+		clientID := ""
+		if r.mine(set) && set.UserPoolID == poolID {
+			clientID = set.ClientID
+		}
+		if err := r.removeFromPool(ctx, poolID, clientID); err != nil {
+			return err
+		}
+		if err := r.removePool(ctx, pool); err != nil {
+			return err
+		}
+	}
+	if parameters {
+		if err := r.change("delete parameters under "+r.store().Path(r.d.Name), func() error {
+			return r.store().Delete(ctx, r.d.Name)
+		}); err != nil {
+			return err
+		}
+	}
+	if (parameters || set.empty()) && !r.dry {
+		return r.dropLock(ctx, r.d.Name)
+	}
+	return nil
+}
+
+// releasePool gives the pool's lock back, or deletes it when there is no pool
+// of the owner's any more.
+func (r *run) releasePool(ctx context.Context, unlock func()) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTime)
+	defer cancel()
+	pool, err := r.findPool(ctx)
+	if err == nil && pool == nil {
+		err = r.dropLock(ctx, r.poolLock())
+	}
+	if err != nil || pool != nil {
+		unlock()
+	}
+}
+
+// removalTarget says in which pool the server is to be removed, nil when that
+// is gone, and whether the parameters go too.
+func (r *run) removalTarget(ctx context.Context, set recorded) (pool *types.UserPoolType, poolID string, parameters bool, err error) {
+	parameters = r.mine(set)
+	if poolID = r.d.UserPoolID; poolID != "" {
+		pool, err = r.describePool(ctx, poolID)
+		return pool, poolID, parameters && (set.UserPoolID == "" || set.UserPoolID == poolID), err
+	}
+	if parameters && set.UserPoolID != "" {
+		if pool, err = r.describePool(ctx, set.UserPoolID); err != nil {
+			return nil, "", false, err
+		}
+		switch {
+		case pool == nil: // the parameters speak of nothing any more
+		case r.owner() == CommandLine, set.tags[tagAdoptedPool] == set.UserPoolID, pool.UserPoolTags[tagPool] == r.poolKey():
+			return pool, set.UserPoolID, true, nil
+		default: // the server has moved to a pool that was given
+			pool, parameters = nil, false
+		}
+	}
+	pool, err = r.findPool(ctx)
+	if pool != nil {
+		poolID = aws.ToString(pool.Id)
+	}
+	return pool, poolID, parameters, err
+}
+
+// removeFromPool deletes the server's app clients and its resource server.
+// recordedClient, which may be empty, is deleted whatever its name is.
+func (r *run) removeFromPool(ctx context.Context, poolID, recordedClient string) error {
+	if poolID == "" {
+		return nil
+	}
+	found, err := r.findClients(ctx, poolID)
+	if err != nil {
+		return err
+	}
+	ids := map[string]bool{}
+	for _, c := range found {
+		ids[aws.ToString(c.ClientId)] = true
+	}
+	if recordedClient != "" && !ids[recordedClient] {
+		c, err := r.describeClient(ctx, poolID, recordedClient)
+		if err != nil {
+			return err
+		}
+		if c != nil {
+			ids[recordedClient] = true
+		}
+	}
+	for id := range ids {
+		if err := r.deleteClient(ctx, poolID, id); err != nil {
+			return err
+		}
+	}
+	has, err := r.describeResourceServer(ctx, poolID)
+	if err != nil || has == nil || aws.ToString(has.Name) != r.label() {
+		return err
+	}
+	return r.change("delete resource server "+r.d.Name, func() error {
+		_, err := r.Cognito.DeleteResourceServer(ctx, &cognitoidentityprovider.DeleteResourceServerInput{
+			UserPoolId: aws.String(poolID), Identifier: aws.String(r.d.Name),
+		})
+		return ignoreMissing(err)
+	})
+}
+
+// lastServer reports whether no resource server but this one, and no app
+// client but this one's, is in the pool.
+func (r *run) lastServer(ctx context.Context, poolID string) (bool, error) {
+	servers := cognitoidentityprovider.NewListResourceServersPaginator(r.Cognito, &cognitoidentityprovider.ListResourceServersInput{
+		UserPoolId: aws.String(poolID), MaxResults: aws.Int32(50),
+	})
+	for servers.HasMorePages() {
+		page, err := servers.NextPage(ctx)
+		if is[*types.ResourceNotFoundException](err) {
+			return true, nil
+		}
+		if err != nil {
+			return false, fmt.Errorf("listing the resource servers of user pool %s: %w", poolID, err)
+		}
+		for _, s := range page.ResourceServers {
+			if aws.ToString(s.Name) != r.label() {
+				return false, nil
+			}
+		}
+	}
+	clients := cognitoidentityprovider.NewListUserPoolClientsPaginator(r.Cognito, &cognitoidentityprovider.ListUserPoolClientsInput{
+		UserPoolId: aws.String(poolID), MaxResults: aws.Int32(60),
+	})
+	for clients.HasMorePages() {
+		page, err := clients.NextPage(ctx)
+		if is[*types.ResourceNotFoundException](err) {
+			return true, nil
+		}
+		if err != nil {
+			return false, fmt.Errorf("listing the app clients of user pool %s: %w", poolID, err)
+		}
+		for _, c := range page.UserPoolClients {
+			if aws.ToString(c.ClientName) != r.label() {
+				return false, nil
+			}
+		}
+	}
+	return true, nil
+}
+
+// removable refuses, before anything is removed, a removal that would have to
+// stop at the pool.
+func (r *run) removable(ctx context.Context, pool *types.UserPoolType) error {
+	if pool.UserPoolTags[tagPool] != r.poolKey() {
+		return nil
+	}
+	last, err := r.lastServer(ctx, aws.ToString(pool.Id))
+	if err != nil || !last {
+		return err
+	}
+	if pool.DeletionProtection == types.DeletionProtectionTypeActive {
+		return fmt.Errorf("user pool %s is protected against deletion: switch its deletion protection off, or remove with RetainOnDelete", aws.ToString(pool.Id))
+	}
+	if n := pool.EstimatedNumberOfUsers; n > 0 {
+		return fmt.Errorf("user pool %s has %d users, who would be deleted with it: move them, or remove with RetainOnDelete", aws.ToString(pool.Id), n)
+	}
+	return nil
+}
+
+// removePool removes, after the last server, the domain and the pool that were
+// made here: the domain first, since a pool with a domain cannot go.
+func (r *run) removePool(ctx context.Context, pool *types.UserPoolType) error {
+	id := aws.ToString(pool.Id)
+	ours := pool.UserPoolTags[tagPool] == r.poolKey()
+	prefix := aws.ToString(pool.Domain)
+	domainOurs := prefix != "" && pool.UserPoolTags[tagDomain] == prefix
+	if !ours && !domainOurs && pool.UserPoolTags[tagDomain] == "" {
+		return nil
+	}
+	last, err := r.lastServer(ctx, id)
+	if err != nil || !last {
+		return err
+	}
+	if domainOurs || ours && prefix != "" {
+		if err := r.change("delete domain "+prefix, func() error {
+			_, err := r.Cognito.DeleteUserPoolDomain(ctx, &cognitoidentityprovider.DeleteUserPoolDomainInput{
+				UserPoolId: pool.Id, Domain: aws.String(prefix),
+			})
+			if is[*types.InvalidParameterException](err) { // also said of a domain that is gone; the wait tells
+				err = nil
+			}
+			if err := ignoreMissing(err); err != nil {
+				return err
+			}
+			return r.waitForNoDomain(ctx, id)
+		}); err != nil {
+			return err
+		}
+	}
+	if !ours {
+		return r.change("untag user pool "+id, func() error {
+			_, err := r.Cognito.UntagResource(ctx, &cognitoidentityprovider.UntagResourceInput{
+				ResourceArn: pool.Arn, TagKeys: []string{tagDomain},
+			})
+			return ignoreMissing(err)
+		})
+	}
+	return r.change("delete user pool "+id, func() error {
+		_, err := r.Cognito.DeleteUserPool(ctx, &cognitoidentityprovider.DeleteUserPoolInput{UserPoolId: pool.Id})
+		return ignoreMissing(err)
+	})
+}
+
+// waitForNoDomain waits until the pool has no domain.
+func (r *run) waitForNoDomain(ctx context.Context, poolID string) error {
+	for attempt := 0; ; attempt++ {
+		pool, err := r.describePool(ctx, poolID)
+		if err != nil || pool == nil || aws.ToString(pool.Domain) == "" {
+			return err
+		}
+		if err := r.wait(ctx, backoff(attempt)); err != nil {
+			return fmt.Errorf("waiting until the domain is gone: %w", err)
+		}
+	}
+}

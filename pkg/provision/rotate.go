@@ -1,0 +1,160 @@
+package provision
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider/types"
+
+	"agentcore-mcp-auth/pkg/credstore"
+)
+
+// Rotate replaces the secret of a server that is set up, whoever owns it. The
+// secret before stays alive for Overlap at least: until [Provisioner.Tidy], or
+// another run for the server, finds it older than that. A rotation that
+// stopped half-way is finished.
+func (p *Provisioner) Rotate(ctx context.Context, name string) (Result, error) {
+	return p.onServer(ctx, name, func(r *run, _ recorded) error {
+		return r.change("rotate the client secret", func() error { return r.rotate(ctx, "") })
+	})
+}
+
+// Tidy deletes the secret that a rotation replaced, when its Overlap is over.
+func (p *Provisioner) Tidy(ctx context.Context, name string) (Result, error) {
+	return p.onServer(ctx, name, func(r *run, set recorded) error { return r.tidy(ctx, set) })
+}
+
+// onServer runs do on a set that somebody owns and that is complete.
+func (p *Provisioner) onServer(ctx context.Context, name string, do func(*run, recorded) error) (Result, error) {
+	d := Desired{Name: name}
+	if err := p.check(d); err != nil {
+		return Result{}, err
+	}
+	r := p.newRun(d, false)
+	set, err := r.read(ctx)
+	if err != nil {
+		return Result{}, err
+	}
+	path := r.store().Path(name)
+	if set.owner() == "" && !set.empty() {
+		return Result{}, &OwnedError{What: "the parameters under " + path}
+	}
+	if err := set.Machine(); err != nil {
+		return Result{}, fmt.Errorf("MCP server %s under %s: %w: set it up first", name, path, err)
+	}
+	r.d.KMSKeyID = set.tags[tagKey] // an overwrite without a key would fall back to the account's
+	err = do(r, set)
+	return Result{
+		UserPoolID: set.UserPoolID, ClientID: set.ClientID, DiscoveryURL: set.DiscoveryURL,
+		Scope: set.Scope, ParameterPath: path, Changes: r.changes,
+	}, err
+}
+
+// ensureRotation applies a new SecretVersion, or finishes an earlier rotation.
+func (r *run) ensureRotation(ctx context.Context, set recorded, client *types.UserPoolClientType) error {
+	if want := r.d.SecretVersion; want != "" && !r.published && !set.applied(want) && client.ClientId != nil {
+		return r.change("rotate the client secret to version "+want, func() error { return r.rotate(ctx, want) })
+	}
+	return r.tidy(ctx, set)
+}
+
+// rotate adds a secret and publishes it. An empty version leaves the one
+// applied last as it is.
+func (r *run) rotate(ctx context.Context, version string) error {
+	unlock, err := r.lock(ctx, r.d.Name)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	set, err := r.read(ctx) // as it is under the lock
+	if err != nil {
+		return err
+	}
+	if version != "" && set.applied(version) {
+		return nil // the run that had the lock before has done it
+	}
+	if err := set.Machine(); err != nil {
+		return err
+	}
+	now := set.log().at(set.SecretRevision)
+	if now == "" { // the client has the secret that it was made with: the oldest
+		live, err := r.liveSecrets(ctx, set.UserPoolID, set.ClientID)
+		if err != nil {
+			return err
+		}
+		if len(live) > 0 {
+			now = aws.ToString(live[0].ClientSecretId)
+			set.tags[tagSecrets] = secretLog{{set.SecretRevision, now}}.String()
+			if err := r.tag(ctx, credstore.ClientSecret, map[string]string{tagSecrets: set.tags[tagSecrets]}); err != nil {
+				return err
+			}
+		}
+	}
+	id, value, err := r.addSecret(ctx, set.UserPoolID, set.ClientID, now)
+	if err != nil {
+		return err
+	}
+	return r.publish(ctx, &set, value, id, version)
+}
+
+// tidy deletes what is alive beside the published secret, when that has been
+// there for the overlap.
+func (r *run) tidy(ctx context.Context, set recorded) error {
+	if len(set.log()) < 2 || set.ClientID == "" {
+		return nil
+	}
+	due, err := r.replaced(ctx, set)
+	if err != nil || len(due) == 0 {
+		return err
+	}
+	return r.change("delete the replaced client secret", func() error {
+		unlock, err := r.lock(ctx, r.d.Name)
+		if err != nil {
+			return err
+		}
+		defer unlock()
+		set, err := r.read(ctx)
+		if err != nil {
+			return err
+		}
+		due, err := r.replaced(ctx, set)
+		if err != nil {
+			return err
+		}
+		for _, id := range due {
+			if err := r.deleteSecret(ctx, set.UserPoolID, set.ClientID, id); err != nil {
+				return err
+			}
+		}
+		log := secretLog{{set.SecretRevision, set.log().at(set.SecretRevision)}}
+		return r.tag(ctx, credstore.ClientSecret, map[string]string{tagSecrets: log.String()})
+	})
+}
+
+// replaced lists the secrets beside the published one whose overlap is over.
+func (r *run) replaced(ctx context.Context, set recorded) ([]string, error) {
+	live, err := r.liveSecrets(ctx, set.UserPoolID, set.ClientID)
+	if err != nil {
+		return nil, err
+	}
+	published, ok := find(live, set.log().at(set.SecretRevision))
+	if !ok || r.now().Sub(aws.ToTime(published.ClientSecretCreateDate)) < r.overlap() {
+		return nil, nil
+	}
+	var ids []string
+	for _, s := range live {
+		if id := aws.ToString(s.ClientSecretId); id != aws.ToString(published.ClientSecretId) {
+			ids = append(ids, id)
+		}
+	}
+	return ids, nil
+}
+
+func (r *run) overlap() time.Duration {
+	if r.Overlap > 0 {
+		return r.Overlap
+	}
+	return time.Duration(r.d.AccessTokenMinutes)*time.Minute + time.Hour
+}

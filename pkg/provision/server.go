@@ -1,0 +1,94 @@
+package provision
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider"
+	"github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider/types"
+)
+
+// ensureResourceServer makes the server's resource server and brings its
+// scopes to the desired ones. It reports whether this very run made it: then
+// no earlier run has come as far as an app client.
+func (r *run) ensureResourceServer(ctx context.Context, pool *types.UserPoolType, set recorded) (fresh bool, err error) {
+	create := func() error {
+		_, err := r.Cognito.CreateResourceServer(ctx, &cognitoidentityprovider.CreateResourceServerInput{
+			UserPoolId: pool.Id, Identifier: aws.String(r.d.Name), Name: aws.String(r.label()), Scopes: r.resourceScopes(),
+		})
+		return err
+	}
+	creation := "create resource server " + r.d.Name + " with scopes " + strings.Join(r.scopes(), ", ")
+	if pool.Id == nil { // in a run that only looks
+		return true, r.change(creation, create)
+	}
+	if set.empty() && !r.dry { // there is none, most likely: save the look
+		if err := r.change(creation, create); !is[*types.InvalidParameterException](err) {
+			return true, err
+		}
+		r.changes = r.changes[:len(r.changes)-1] // it was there already, or the answer was lost
+	}
+	has, err := r.describeResourceServer(ctx, aws.ToString(pool.Id))
+	if err != nil {
+		return false, err
+	}
+	if has == nil {
+		err := r.change(creation, create)
+		if is[*types.InvalidParameterException](err) {
+			return false, fmt.Errorf("%w: %w", errAgain, err)
+		}
+		return true, err
+	}
+	if aws.ToString(has.Name) != r.label() && !r.d.Adopt {
+		return false, &OwnedError{What: fmt.Sprintf("the resource server %q in user pool %s and its scopes", r.d.Name, aws.ToString(pool.Id))}
+	}
+	if aws.ToString(has.Name) == r.label() && sameScopes(has.Scopes, r.resourceScopes()) {
+		return false, nil
+	}
+	return false, r.change("update resource server "+r.d.Name+" to scopes "+strings.Join(r.scopes(), ", "), func() error {
+		_, err := r.Cognito.UpdateResourceServer(ctx, &cognitoidentityprovider.UpdateResourceServerInput{
+			UserPoolId: pool.Id, Identifier: aws.String(r.d.Name), Name: aws.String(r.label()), Scopes: r.resourceScopes(),
+		})
+		return err
+	})
+}
+
+func (r *run) resourceScopes() []types.ResourceServerScopeType {
+	scopes := make([]types.ResourceServerScopeType, len(r.d.Scopes))
+	for i, s := range r.d.Scopes {
+		scopes[i] = types.ResourceServerScopeType{
+			ScopeName:        aws.String(s),
+			ScopeDescription: aws.String(s + " on MCP server " + r.d.Name),
+		}
+	}
+	return scopes
+}
+
+func sameScopes(a, b []types.ResourceServerScopeType) bool {
+	lines := func(scopes []types.ResourceServerScopeType) []string {
+		var l []string
+		for _, s := range scopes {
+			l = append(l, aws.ToString(s.ScopeName)+"\x00"+aws.ToString(s.ScopeDescription))
+		}
+		slices.Sort(l)
+		return l
+	}
+	return slices.Equal(lines(a), lines(b))
+}
+
+// describeResourceServer returns the server's resource server, or nil.
+func (r *run) describeResourceServer(ctx context.Context, poolID string) (*types.ResourceServerType, error) {
+	out, err := r.Cognito.DescribeResourceServer(ctx, &cognitoidentityprovider.DescribeResourceServerInput{
+		UserPoolId: aws.String(poolID), Identifier: aws.String(r.d.Name),
+	})
+	if is[*types.ResourceNotFoundException](err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading resource server %s: %w", r.d.Name, err)
+	}
+	return out.ResourceServer, nil
+}
