@@ -28,7 +28,7 @@ type settings struct {
 	servers     []toolbox.Server // without Resolve
 	auth        map[string]string
 	prefix      string
-	runtimeBase string // where runtimes are invoked; empty: at AWS
+	runtimeBase string          // where runtimes are invoked; empty: at AWS
 	loop        converse.Config // without Model
 	logLevel    slog.Level
 }

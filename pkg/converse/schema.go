@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"maps"
 	"strings"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
@@ -57,6 +58,9 @@ func compile(raw json.RawMessage) (schema *jsonschema.Schema) {
 	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(raw))
 	if err != nil {
 		return nil
+	}
+	if members, ok := doc.(map[string]any); ok {
+		maps.DeleteFunc(members, func(_ string, v any) bool { return v == nil }) // some servers write null for what they have none of
 	}
 	const place = "tool:///input"
 	c := jsonschema.NewCompiler()

@@ -10,12 +10,13 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/bedrockruntime"
 	"github.com/aws/aws-sdk-go-v2/service/bedrockruntime/types"
+	"github.com/aws/smithy-go/transport/http/protocol/restjson1"
 )
 
 // stream makes one model call piece by piece, gives out its text as it comes,
 // and puts together the message that Converse would have answered.
 func (c *conversation) stream(ctx context.Context, m Streamer, in *bedrockruntime.ConverseInput) (r reply, given bool, err error) {
-	out, err := m.ConverseStream(ctx, streamInput(in), once)
+	out, err := m.ConverseStream(ctx, streamInput(in), once, ownProtocol)
 	if err != nil {
 		return reply{}, false, err
 	}
@@ -45,6 +46,10 @@ func (c *conversation) stream(ctx context.Context, m Streamer, in *bedrockruntim
 		}
 	}
 }
+
+// ownProtocol gives a stream a codec of its own. That of the client is written
+// to by all of its streams at once. https://github.com/aws/smithy-go/issues/714
+func ownProtocol(o *bedrockruntime.Options) { o.Protocol = restjson1.New(nil) }
 
 func streamInput(in *bedrockruntime.ConverseInput) *bedrockruntime.ConverseStreamInput {
 	s := &bedrockruntime.ConverseStreamInput{
