@@ -564,7 +564,7 @@ func TestRun_toolsOfOneName(t *testing.T) {
 
 // case 83
 func TestRun_hugeResults(t *testing.T) {
-	text := strings.Repeat("zażółć gęślą jaźń 😀 ", 1<<20/32*10)
+	text := strings.Repeat("zażółć gęślą jaźń 😀 ", 10<<20/32) + "\xff"
 	bothWays(t, func(t *testing.T, events func(converse.Event)) {
 		var uses []localaws.ToolUse
 		for i := range 99 {
@@ -577,7 +577,7 @@ func TestRun_hugeResults(t *testing.T) {
 			if name == "small" {
 				return converse.Result{Text: "small"}, nil
 			}
-			return converse.Result{Text: text[:len(text)-3] + "\xff"}, nil
+			return converse.Result{Text: text}, nil
 		}, "huge", "small")
 		r := newRig(converse.Config{MaxToolCalls: 200}, model.answer)
 		if _, err := r.Run(t.Context(), converse.Request{Prompt: "go", Events: events}, box); err != nil {
