@@ -28,7 +28,7 @@ import (
 // agent answers requests. Its clients, token sources and sessions are made once
 // per process; nothing of a request outlives it.
 type agent struct {
-	loop   converse.Loop
+	loop   *converse.Loop
 	box    *toolbox.Toolbox
 	logger *slog.Logger
 }
@@ -43,7 +43,7 @@ func newAgent(cfg aws.Config, s settings, logger *slog.Logger) *agent {
 	}
 	loop := s.loop
 	loop.Model = bedrockruntime.NewFromConfig(cfg)
-	return &agent{loop: loop, box: toolbox.New(s.servers), logger: logger}
+	return &agent{loop: converse.New(loop), box: toolbox.New(s.servers), logger: logger}
 }
 
 // newTransport is for the MCP servers: many calls at once to one host, and idle
@@ -123,7 +123,7 @@ func parameterError(path string, err error) error {
 // Ask answers one request.
 func (a *agent) Ask(ctx context.Context, req trigger.Request) (trigger.Answer, error) {
 	tools := &requestTools{box: a.box}
-	got, err := a.loop.Run(ctx, req.Prompt, tools)
+	got, err := a.loop.Run(ctx, converse.Request{Prompt: req.Prompt}, tools)
 	answer := trigger.Answer{
 		Output:      got.Output,
 		StopReason:  got.StopReason,

@@ -17,8 +17,13 @@ func requestError(err error, usage trigger.Usage) error {
 	code, ok := credentialCode(err)
 	var server *toolbox.ServerError
 	var model *converse.ModelError
+	var request *converse.RequestError
 	switch {
 	case ok:
+	case errors.As(err, &request):
+		if code = trigger.InvalidRequest; request.TooLarge {
+			code = trigger.RequestTooLarge
+		}
 	case errors.Is(err, context.DeadlineExceeded):
 		return &trigger.Error{Code: trigger.DeadlineExceeded, Message: "no answer fits in the time left", Usage: usage, Err: err}
 	case errors.As(err, &model):

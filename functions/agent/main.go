@@ -3,7 +3,7 @@
 //
 // It runs as a Lambda function and reads this environment:
 //
-//	BEDROCK_MODEL_ID      model, inference profile or ARN; required
+//	BEDROCK_MODEL_ID      models, inference profiles or ARNs, separated by commas; the first that is neither throttled nor unavailable answers; required
 //	MCP_SERVERS           names of MCP servers, separated by commas; a trailing ? marks an optional one
 //	MCP_PARAMETER_PREFIX  where the servers' parameters are; default /app/mcp
 //	MCP_AUTH              m2m (default) or none; name=mode pairs override it for single servers

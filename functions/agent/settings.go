@@ -28,8 +28,8 @@ type settings struct {
 	servers     []toolbox.Server // without Resolve
 	auth        map[string]string
 	prefix      string
-	runtimeBase string // where runtimes are invoked; empty: at AWS
-	loop        converse.Loop
+	runtimeBase string          // where runtimes are invoked; empty: at AWS
+	loop        converse.Config // without Model
 	logLevel    slog.Level
 }
 
@@ -51,14 +51,14 @@ func readSettings(getenv func(string) string) (settings, error) {
 	s := settings{
 		prefix:      cmp.Or(getenv("MCP_PARAMETER_PREFIX"), credstore.DefaultPrefix),
 		runtimeBase: cmp.Or(getenv("AWS_ENDPOINT_URL_BEDROCK_AGENTCORE"), getenv("AWS_ENDPOINT_URL")),
-		loop: converse.Loop{
-			ModelID:         getenv("BEDROCK_MODEL_ID"),
+		loop: converse.Config{
+			ModelIDs:        strings.FieldsFunc(getenv("BEDROCK_MODEL_ID"), func(r rune) bool { return r == ',' || r == ' ' }),
 			System:          cmp.Or(getenv("SYSTEM_PROMPT"), defaultSystemPrompt),
 			MaxTurns:        number("MAX_TURNS"),
 			MaxOutputTokens: number("MAX_OUTPUT_TOKENS"),
 		},
 	}
-	if s.loop.ModelID == "" {
+	if len(s.loop.ModelIDs) == 0 {
 		refuse("BEDROCK_MODEL_ID", "not set")
 	}
 	if v := getenv("TOOL_TIMEOUT"); v != "" {
