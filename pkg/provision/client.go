@@ -67,7 +67,7 @@ func (r *run) createClient(ctx context.Context, pool *types.UserPoolType) (*type
 			AccessTokenValidity:             want.AccessTokenValidity,
 			TokenValidityUnits:              want.TokenValidityUnits,
 			EnableTokenRevocation:           want.EnableTokenRevocation,
-		}, sentOnce)
+		}, r.sentOnce)
 		if err == nil {
 			made = out.UserPoolClient
 		}
@@ -84,7 +84,7 @@ func (r *run) untilScopesExist(ctx context.Context, do func() error) error {
 		if !is[*types.ScopeDoesNotExistException](err) || attempt == 8 {
 			return err
 		}
-		if r.wait(ctx, backoff(attempt)) != nil {
+		if r.wait(ctx, r.backoff(attempt)) != nil {
 			return err
 		}
 	}

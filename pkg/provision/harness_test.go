@@ -66,9 +66,10 @@ func newWorld(t testing.TB) *world {
 	w.cognito = cognitoidentityprovider.NewFromConfig(w.aws.AWSConfig())
 	w.p = provision.New(w.aws.AWSConfig())
 	w.p.Now = w.time
-	// A wait passes at once, on the stand-in's clock: nothing here takes its time.
+	w.p.Backoff = func(int) time.Duration { return time.Millisecond }
+	// A wait takes no time but on the stand-in's clock, where it takes a second at least.
 	w.p.Wait = func(ctx context.Context, d time.Duration) error {
-		w.pass(d)
+		w.pass(max(d, time.Second))
 		select {
 		case <-ctx.Done():
 			return ctx.Err()

@@ -68,7 +68,7 @@ func (r *run) ensurePool(ctx context.Context, set recorded) (*types.UserPoolType
 				UserPoolTags: map[string]string{tagPool: r.poolKey()},
 				// Machines only: nobody signs up by himself.
 				AdminCreateUserConfig: &types.AdminCreateUserConfigType{AllowAdminCreateUserOnly: true},
-			}, sentOnce)
+			}, r.sentOnce)
 			if err != nil {
 				return nil, err
 			}
@@ -221,7 +221,7 @@ func (r *run) waitForDomain(ctx context.Context, prefix string) error {
 		case types.DomainStatusTypeFailed:
 			return fmt.Errorf("domain %s could not be set up by Cognito: remove it, or choose another DomainPrefix", prefix)
 		}
-		if err := r.wait(ctx, backoff(attempt+2)); err != nil {
+		if err := r.wait(ctx, r.backoff(attempt+2)); err != nil {
 			return fmt.Errorf("waiting for domain %s, which is %s: %w", prefix, cmp.Or(strings.ToLower(string(status)), "not there yet"), err)
 		}
 	}

@@ -46,6 +46,9 @@ type Provisioner struct {
 
 	Logger *slog.Logger // default: discard
 
+	// Backoff is the pause before a repeated attempt, counted from 0. The
+	// default doubles from 100 ms to 5 s, of which half is chance.
+	Backoff func(attempt int) time.Duration
 	// Wait pauses between two looks at something that takes its time. The
 	// default waits for d, or until ctx ends and then returns its error.
 	Wait func(ctx context.Context, d time.Duration) error
@@ -59,13 +62,10 @@ func New(cfg aws.Config) *Provisioner {
 	if cfg.HTTPClient == nil {
 		cfg.HTTPClient = awshttp.NewBuildableClient().WithTimeout(attemptTimeout)
 	}
-	cfg.Retryer = func() aws.Retryer { return retryer(repeatable) }
-	return &Provisioner{
-		Cognito:  cognitoidentityprovider.NewFromConfig(cfg),
-		SSM:      ssm.NewFromConfig(cfg),
-		Region:   cfg.Region,
-		Endpoint: strings.TrimSuffix(aws.ToString(cfg.BaseEndpoint), "/"),
-	}
+	p := &Provisioner{Region: cfg.Region, Endpoint: strings.TrimSuffix(aws.ToString(cfg.BaseEndpoint), "/")}
+	cfg.Retryer = func() aws.Retryer { return p.retryer(repeatable) }
+	p.Cognito, p.SSM = cognitoidentityprovider.NewFromConfig(cfg), ssm.NewFromConfig(cfg)
+	return p
 }
 
 // Result is what exists after a run. It never holds a secret.
@@ -145,7 +145,7 @@ func (p *Provisioner) ensure(ctx context.Context, d Desired, dry bool) (Result, 
 			}
 			return res, err
 		}
-		if err := p.wait(ctx, backoff(attempt)); err != nil {
+		if err := p.wait(ctx, p.backoff(attempt)); err != nil {
 			return res, fmt.Errorf("waiting for another run: %w", err)
 		}
 	}
@@ -293,9 +293,10 @@ func (p *Provisioner) wait(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// backoff is the pause after the given attempt, from 0: 100 ms doubling to 5 s,
-// of which half is chance.
-func backoff(attempt int) time.Duration {
+func (p *Provisioner) backoff(attempt int) time.Duration {
+	if p.Backoff != nil {
+		return p.Backoff(attempt)
+	}
 	d := min(5*time.Second, 100*time.Millisecond<<min(attempt, 6))
 	return d/2 + rand.N(d/2)
 }

@@ -294,7 +294,7 @@ func (r *run) waitForNoDomain(ctx context.Context, poolID string) error {
 		if err != nil || pool == nil || aws.ToString(pool.Domain) == "" {
 			return err
 		}
-		if err := r.wait(ctx, backoff(attempt)); err != nil {
+		if err := r.wait(ctx, r.backoff(attempt)); err != nil {
 			return fmt.Errorf("waiting until the domain is gone: %w", err)
 		}
 	}

@@ -235,7 +235,7 @@ func (r *run) addSecret(ctx context.Context, poolID, clientID, keep string) (id 
 	added, err := once(ctx, r.Provisioner, func() (*types.ClientSecretDescriptorType, error) {
 		out, err := r.Cognito.AddUserPoolClientSecret(ctx, &cognitoidentityprovider.AddUserPoolClientSecretInput{
 			UserPoolId: aws.String(poolID), ClientId: aws.String(clientID),
-		}, sentOnce)
+		}, r.sentOnce)
 		if err != nil {
 			return nil, fmt.Errorf("adding a secret to app client %s: %w", clientID, err)
 		}
