@@ -38,7 +38,7 @@ func newAgent(cfg aws.Config, s settings, logger *slog.Logger) *agent {
 	base := newTransport()
 	for i := range s.servers {
 		server := &s.servers[i]
-		r := &resolver{set: store.Set(server.Name), auth: s.auth[server.Name], runtimeBase: s.runtimeBase, base: base, logger: logger}
+		r := &resolver{aws: cfg, set: store.Set(server.Name), auth: s.auth[server.Name], runtimeBase: s.runtimeBase, base: base, logger: logger}
 		server.Resolve = r.resolve
 	}
 	loop := s.loop
@@ -62,6 +62,7 @@ func newTransport() *http.Transport {
 // resolver finds one MCP server and authenticates to it. The toolbox calls it
 // once at a time.
 type resolver struct {
+	aws         aws.Config
 	set         *credstore.Set
 	auth        string
 	runtimeBase string
@@ -91,19 +92,30 @@ func (r *resolver) resolve(ctx context.Context) (toolbox.Endpoint, error) {
 			return toolbox.Endpoint{}, &tokensource.ConfigError{Setting: setting, Err: err}
 		}
 	}
-	if r.auth == authNone {
-		e.Client = &http.Client{Transport: r.base, CheckRedirect: refuseRedirect}
-		return e, nil
+	if e.Client, err = r.client(e.URL); err != nil {
+		return toolbox.Endpoint{}, &tokensource.ConfigError{Setting: setting, Err: err}
 	}
-	if r.source == nil || r.url != e.URL {
-		source, err := tokensource.New(tokensource.Config{Credentials: r.set, Resource: e.URL, Base: r.base, Logger: r.logger})
-		if err != nil {
-			return toolbox.Endpoint{}, &tokensource.ConfigError{Setting: setting, Err: err}
-		}
-		r.url, r.source = e.URL, source
-	}
-	e.Client = r.source.Client()
 	return e, nil
+}
+
+// client authenticates to the server at url in the way that MCP_AUTH says.
+func (r *resolver) client(url string) (*http.Client, error) {
+	switch r.auth {
+	case authNone:
+		return &http.Client{Transport: r.base, CheckRedirect: refuseRedirect}, nil
+	case authIAM:
+		return tokensource.IAM{Credentials: r.aws.Credentials, Resource: url, Region: r.aws.Region, Base: r.base}.Client()
+	}
+	if r.source == nil || r.url != url {
+		source, err := tokensource.New(tokensource.Config{
+			Credentials: r.set, Resource: url, User: r.auth == authUser, Base: r.base, Logger: r.logger,
+		})
+		if err != nil {
+			return nil, err
+		}
+		r.url, r.source = url, source
+	}
+	return r.source.Client(), nil
 }
 
 func refuseRedirect(req *http.Request, _ []*http.Request) error {

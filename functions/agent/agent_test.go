@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider"
+	idp "github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider/types"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	"github.com/aws/aws-sdk-go-v2/service/ssm/types"
 	"github.com/mark3labs/mcp-go/server"
@@ -56,6 +58,7 @@ type world struct {
 	aws    *localaws.Server
 	client provision.Result
 	arn    string
+	mcp    string      // URL of the MCP server behind it
 	log    *syncBuffer // of the agent
 }
 
@@ -74,6 +77,7 @@ func newWorld(t testing.TB) *world {
 	}
 	mcp := httptest.NewServer(server.NewStreamableHTTPServer(calcserver.New("test"), server.WithStateLess(true)))
 	t.Cleanup(mcp.Close)
+	w.mcp = mcp.URL
 	w.arn, err = w.aws.AddRuntime(localaws.Runtime{Name: calc, Target: mcp.URL, Authorizer: &authorizer.Config{
 		DiscoveryURL:   w.client.DiscoveryURL,
 		AllowedClients: []string{w.client.ClientID},
@@ -280,6 +284,63 @@ func TestAgent_badInput(t *testing.T) {
 
 // calcPath is where the sample server's parameters are.
 const calcPath = credstore.DefaultPrefix + "/" + calc + "/"
+
+// MCP_AUTH=iam signs instead of bearing a token: no credentials are asked for.
+func TestAgent_iam(t *testing.T) {
+	w := newWorld(t)
+	arn, err := w.aws.AddRuntime(localaws.Runtime{Name: "signed", Target: w.mcp})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.put(t, credstore.Endpoint, arn, types.ParameterTypeString)
+	n := len(w.aws.Records())
+	got, res := ask(t, w.agent(t, map[string]string{"MCP_AUTH": calc + "=iam"}), `{"prompt":"What is 2+2?"}`)
+	if got.Output != "The sum of 2 + 2 = 4." {
+		t.Errorf("got %s", res.Payload)
+	}
+	if ops := w.since(n); slices.ContainsFunc(ops, func(op string) bool { return strings.HasPrefix(op, "o") }) {
+		t.Errorf("a token was asked for: %q", ops)
+	}
+}
+
+// MCP_AUTH=user signs a user in, for development.
+func TestAgent_user(t *testing.T) {
+	w := newWorld(t)
+	cognito := cognitoidentityprovider.NewFromConfig(w.aws.AWSConfig())
+	client, err := cognito.CreateUserPoolClient(t.Context(), &cognitoidentityprovider.CreateUserPoolClientInput{
+		UserPoolId: aws.String(w.client.UserPoolID), ClientName: aws.String("people"),
+		ExplicitAuthFlows: []idp.ExplicitAuthFlowsType{idp.ExplicitAuthFlowsTypeAllowUserPasswordAuth, idp.ExplicitAuthFlowsTypeAllowRefreshTokenAuth},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := cognito.AdminCreateUser(t.Context(), &cognitoidentityprovider.AdminCreateUserInput{
+		UserPoolId: aws.String(w.client.UserPoolID), Username: aws.String("tester"),
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := cognito.AdminSetUserPassword(t.Context(), &cognitoidentityprovider.AdminSetUserPasswordInput{
+		UserPoolId: aws.String(w.client.UserPoolID), Username: aws.String("tester"), Password: aws.String("Canary-Passw0rd!"), Permanent: true,
+	}); err != nil {
+		t.Fatal(err)
+	}
+	arn, err := w.aws.AddRuntime(localaws.Runtime{Name: "people", Target: w.mcp, Authorizer: &authorizer.Config{
+		DiscoveryURL: w.client.DiscoveryURL, AllowedClients: []string{*client.UserPoolClient.ClientId},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.put(t, credstore.Endpoint, arn, types.ParameterTypeString)
+	w.put(t, credstore.UserClientID, *client.UserPoolClient.ClientId, types.ParameterTypeString)
+	w.put(t, credstore.Username, "tester", types.ParameterTypeString)
+	w.put(t, credstore.Password, "Canary-Passw0rd!", types.ParameterTypeSecureString)
+	f := w.agent(t, map[string]string{"MCP_AUTH": "user"})
+	got, res := ask(t, f, `{"prompt":"What is 2+2?"}`)
+	if got.Output != "The sum of 2 + 2 = 4." {
+		t.Errorf("got %s %s", res.Payload, w.log)
+	}
+	w.scanForSecrets(t, res.Payload)
+}
 
 // case 107: a failed start is not remembered.
 func TestAgent_recovers(t *testing.T) {

@@ -6,7 +6,7 @@
 //	BEDROCK_MODEL_ID      models, inference profiles or ARNs, separated by commas; the first that is neither throttled nor unavailable answers; required
 //	MCP_SERVERS           names of MCP servers, separated by commas; a trailing ? marks an optional one
 //	MCP_PARAMETER_PREFIX  where the servers' parameters are; default /app/mcp
-//	MCP_AUTH              m2m (default) or none; name=mode pairs override it for single servers
+//	MCP_AUTH              m2m (default), user (for development), iam or none; name=mode pairs override it for single servers
 //	SYSTEM_PROMPT         what the model is told first
 //	MAX_TURNS             model calls that may ask for tools; default 10
 //	MAX_OUTPUT_TOKENS     per model call; default 4096
