@@ -1,7 +1,9 @@
 package converse
 
-import "context"
-import "time"
+import (
+	"context"
+	"time"
+)
 
 // Why a conversation ended, beside the stop reasons of Bedrock: the limit at
 // which the model was asked for its last answer.
