@@ -1,15 +1,12 @@
 package main
 
 import (
-	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
-	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -18,6 +15,7 @@ import (
 	"github.com/aws/smithy-go"
 
 	"agentcore-mcp-auth/pkg/agentcore"
+	"agentcore-mcp-auth/pkg/calculator"
 	"agentcore-mcp-auth/pkg/converse"
 	"agentcore-mcp-auth/pkg/credstore"
 	"agentcore-mcp-auth/pkg/tokensource"
@@ -30,6 +28,7 @@ import (
 type agent struct {
 	loop   *converse.Loop
 	box    *toolbox.Toolbox
+	direct []calculator.Tool // run in this process
 	logger *slog.Logger
 }
 
@@ -43,7 +42,12 @@ func newAgent(cfg aws.Config, s settings, logger *slog.Logger) *agent {
 	}
 	loop := s.loop
 	loop.Model = bedrockruntime.NewFromConfig(cfg)
-	return &agent{loop: converse.New(loop), box: toolbox.New(s.servers), logger: logger}
+	loop.Logger = logger
+	a := &agent{loop: converse.New(loop), box: toolbox.New(s.servers), logger: logger}
+	if s.directTools {
+		a.direct = calculator.Tools()
+	}
+	return a
 }
 
 // newTransport is for the MCP servers: many calls at once to one host, and idle
@@ -132,9 +136,18 @@ func parameterError(path string, err error) error {
 	return &tokensource.UnavailableError{Doing: "reading parameters " + path, Err: err}
 }
 
+// replyTime is kept back from the invocation's time, so that an answer found in
+// the last moment still gets out.
+const replyTime = 500 * time.Millisecond
+
 // Ask answers one request.
 func (a *agent) Ask(ctx context.Context, req trigger.Request) (trigger.Answer, error) {
-	tools := &requestTools{box: a.box}
+	if deadline, ok := ctx.Deadline(); ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-replyTime))
+		defer cancel()
+	}
+	tools := &requestTools{box: a.box, direct: a.direct}
 	got, err := a.loop.Run(ctx, converse.Request{Prompt: req.Prompt}, tools)
 	answer := trigger.Answer{
 		Output:      got.Output,
@@ -144,9 +157,9 @@ func (a *agent) Ask(ctx context.Context, req trigger.Request) (trigger.Answer, e
 		Unavailable: tools.unavailable,
 	}
 	for _, c := range got.ToolCalls {
-		t, _ := a.box.Lookup(c.Name)
+		server, tool := tools.origin(c.Name)
 		answer.ToolCalls = append(answer.ToolCalls, trigger.ToolCall{
-			Server: t.Server, Tool: cmp.Or(t.Tool, c.Name), DurationMS: c.Duration.Milliseconds(), Error: c.IsError,
+			Server: server, Tool: tool, DurationMS: c.Duration.Milliseconds(), Error: c.IsError,
 		})
 	}
 	if err != nil {
@@ -155,41 +168,4 @@ func (a *agent) Ask(ctx context.Context, req trigger.Request) (trigger.Answer, e
 	a.logger.Info("answered", "session_id", req.SessionID, "stop_reason", answer.StopReason, "turns", answer.Turns,
 		"tool_calls", len(answer.ToolCalls), "input_tokens", answer.Usage.InputTokens, "output_tokens", answer.Usage.OutputTokens)
 	return answer, nil
-}
-
-// requestTools offers the toolbox to one conversation.
-type requestTools struct {
-	box *toolbox.Toolbox
-
-	mu          sync.Mutex // guards what follows
-	unavailable []string
-}
-
-func (r *requestTools) Tools(ctx context.Context) ([]converse.Tool, error) {
-	catalogue, unavailable, err := r.box.Tools(ctx)
-	if err != nil {
-		return nil, err
-	}
-	r.mu.Lock()
-	r.unavailable = unavailable
-	r.mu.Unlock()
-	tools := make([]converse.Tool, len(catalogue))
-	for i, t := range catalogue {
-		tools[i] = converse.Tool{Name: t.Name, Description: t.Description, InputSchema: t.InputSchema}
-	}
-	return tools, nil
-}
-
-// Call runs a tool. What a credential is to blame for ends the conversation,
-// because the model cannot mend it; every other failure is the model's to read.
-func (r *requestTools) Call(ctx context.Context, name string, input json.RawMessage) (converse.Result, error) {
-	result, err := r.box.Call(ctx, name, input)
-	switch {
-	case err == nil:
-		return converse.Result{Text: result.Text, IsError: result.IsError}, nil
-	case ctx.Err() != nil, isCredentialError(err):
-		return converse.Result{}, err
-	default:
-		return converse.Result{Text: err.Error(), IsError: true}, nil
-	}
 }

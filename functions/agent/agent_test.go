@@ -342,6 +342,28 @@ func TestAgent_user(t *testing.T) {
 	w.scanForSecrets(t, res.Payload)
 }
 
+// The guide's basic agent: no MCP server, the tools in its own process.
+func TestAgent_directTools(t *testing.T) {
+	w := newWorld(t)
+	n := len(w.aws.Records())
+	got, res := ask(t, w.agent(t, map[string]string{"MCP_SERVERS": "", "DIRECT_TOOLS": "true"}), `{"prompt":"What is 2+2?"}`)
+	if got.Output != "The sum of 2 + 2 = 4." || len(got.ToolCalls) != 1 || got.ToolCalls[0].Server != "direct" || got.ToolCalls[0].Tool != "add_numbers" {
+		t.Errorf("got %s", res.Payload)
+	}
+	if ops := w.since(n); !slices.Equal(ops, []string{"bedrock/Converse", "bedrock/Converse"}) {
+		t.Errorf("the answer took %q", ops)
+	}
+	// Both kinds at once: names that clash are told apart, and both work.
+	w.aws.SetModel(localaws.Script(
+		localaws.Ask(localaws.ToolUse{Name: "add_numbers", Input: json.RawMessage(`{"a":1,"b":2}`)},
+			localaws.ToolUse{Name: "direct__add_numbers", Input: json.RawMessage(`{"a":3,"b":4}`)}),
+		localaws.Say("done")))
+	got, res = ask(t, w.agent(t, map[string]string{"DIRECT_TOOLS": "true"}), `{"prompt":"both"}`)
+	if len(got.ToolCalls) != 2 || got.ToolCalls[0].Server != calc || got.ToolCalls[1].Server != "direct" || got.ToolCalls[0].Error || got.ToolCalls[1].Error {
+		t.Errorf("got %s", res.Payload)
+	}
+}
+
 // case 107: a failed start is not remembered.
 func TestAgent_recovers(t *testing.T) {
 	w := newWorld(t)

@@ -7,10 +7,19 @@
 //	MCP_SERVERS           names of MCP servers, separated by commas; a trailing ? marks an optional one
 //	MCP_PARAMETER_PREFIX  where the servers' parameters are; default /app/mcp
 //	MCP_AUTH              m2m (default), user (for development), iam or none; name=mode pairs override it for single servers
+//	DIRECT_TOOLS          true: the calculator's tools run in this process; default false
 //	SYSTEM_PROMPT         what the model is told first
 //	MAX_TURNS             model calls that may ask for tools; default 10
+//	MAX_TOOL_CALLS        tool calls of one answer; default 100
+//	MAX_REPEATED_CALLS    turns in which the same call may be asked for; default 3
+//	TOKEN_BUDGET          input and output tokens of one answer; default: no limit
 //	MAX_OUTPUT_TOKENS     per model call; default 4096
 //	TOOL_TIMEOUT          per tool call, a Go duration; default 30s
+//	ANSWER_TIME           kept back from the invocation's time for the last model call, a Go duration; default 8s
+//	TEMPERATURE           0 to 1; default: the model's
+//	PROMPT_CACHE          true: cache points after system prompt and tools, for models that take them
+//	GUARDRAIL_ID, GUARDRAIL_VERSION   a guardrail of Bedrock
+//	SERVICE_TIER          reserved, priority, default or flex
 //	LOG_LEVEL             debug, info (default), warn or error; JSON lines on stderr
 //
 // The AWS SDK's own variables hold, AWS_ENDPOINT_URL and AWS_ENDPOINT_URL_<SERVICE>

@@ -4,11 +4,14 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
 
 	"agentcore-mcp-auth/pkg/converse"
 	"agentcore-mcp-auth/pkg/credstore"
@@ -33,7 +36,8 @@ type settings struct {
 	servers     []toolbox.Server // without Resolve
 	auth        map[string]string
 	prefix      string
-	runtimeBase string          // where runtimes are invoked; empty: at AWS
+	runtimeBase string // where runtimes are invoked; empty: at AWS
+	directTools bool
 	loop        converse.Config // without Model
 	logLevel    slog.Level
 }
@@ -53,25 +57,56 @@ func readSettings(getenv func(string) string) (settings, error) {
 		}
 		return int(n)
 	}
+	duration := func(name string) time.Duration {
+		v := getenv(name)
+		d, err := time.ParseDuration(v)
+		if v != "" && (err != nil || d <= 0) {
+			refuse(name, "%q is not a duration such as 30s", v)
+		}
+		return d
+	}
+	boolean := func(name string) bool {
+		v := getenv(name)
+		if v != "" && v != "true" && v != "false" {
+			refuse(name, "%q is neither true nor false", v)
+		}
+		return v == "true"
+	}
 	s := settings{
 		prefix:      cmp.Or(getenv("MCP_PARAMETER_PREFIX"), credstore.DefaultPrefix),
 		runtimeBase: cmp.Or(getenv("AWS_ENDPOINT_URL_BEDROCK_AGENTCORE"), getenv("AWS_ENDPOINT_URL")),
+		directTools: boolean("DIRECT_TOOLS"),
 		loop: converse.Config{
-			ModelIDs:        strings.FieldsFunc(getenv("BEDROCK_MODEL_ID"), func(r rune) bool { return r == ',' || r == ' ' }),
-			System:          cmp.Or(getenv("SYSTEM_PROMPT"), defaultSystemPrompt),
-			MaxTurns:        number("MAX_TURNS"),
-			MaxOutputTokens: number("MAX_OUTPUT_TOKENS"),
+			ModelIDs:         slices.Collect(list(getenv("BEDROCK_MODEL_ID"))),
+			System:           cmp.Or(getenv("SYSTEM_PROMPT"), defaultSystemPrompt),
+			MaxTurns:         number("MAX_TURNS"),
+			MaxToolCalls:     number("MAX_TOOL_CALLS"),
+			MaxRepeats:       number("MAX_REPEATED_CALLS"),
+			TokenBudget:      number("TOKEN_BUDGET"),
+			MaxOutputTokens:  number("MAX_OUTPUT_TOKENS"),
+			ToolTimeout:      duration("TOOL_TIMEOUT"),
+			AnswerTime:       duration("ANSWER_TIME"),
+			CachePrompt:      boolean("PROMPT_CACHE"),
+			GuardrailID:      getenv("GUARDRAIL_ID"),
+			GuardrailVersion: getenv("GUARDRAIL_VERSION"),
+			ServiceTier:      getenv("SERVICE_TIER"),
 		},
 	}
 	if len(s.loop.ModelIDs) == 0 {
 		refuse("BEDROCK_MODEL_ID", "not set")
 	}
-	if v := getenv("TOOL_TIMEOUT"); v != "" {
-		d, err := time.ParseDuration(v)
-		if err != nil || d <= 0 {
-			refuse("TOOL_TIMEOUT", "%q is not a duration such as 30s", v)
+	if (s.loop.GuardrailID == "") != (s.loop.GuardrailVersion == "") {
+		refuse("GUARDRAIL_ID", "GUARDRAIL_ID and GUARDRAIL_VERSION go together")
+	}
+	if tiers := []string{"", "reserved", "priority", "default", "flex"}; !slices.Contains(tiers, s.loop.ServiceTier) {
+		refuse("SERVICE_TIER", "%q is none of %s", s.loop.ServiceTier, strings.Join(tiers[1:], ", "))
+	}
+	if v := getenv("TEMPERATURE"); v != "" {
+		f, err := strconv.ParseFloat(v, 32)
+		if err != nil || !(f >= 0 && f <= 1) {
+			refuse("TEMPERATURE", "%q is not a number from 0 to 1", v)
 		}
-		s.loop.ToolTimeout = d
+		s.loop.Temperature = aws.Float32(float32(f))
 	}
 	if v := getenv("LOG_LEVEL"); v != "" {
 		if err := s.logLevel.UnmarshalText([]byte(v)); err != nil {
@@ -100,10 +135,7 @@ func readSettings(getenv func(string) string) (settings, error) {
 func readAuth(v string, servers []toolbox.Server) (map[string]string, error) {
 	auth := map[string]string{}
 	general := authMachine
-	for part := range strings.SplitSeq(v, ",") {
-		if part = strings.TrimSpace(part); part == "" {
-			continue
-		}
+	for part := range list(v) {
 		name, mode, paired := strings.Cut(part, "=")
 		if !paired {
 			name, mode = "", part
@@ -124,4 +156,15 @@ func readAuth(v string, servers []toolbox.Server) (map[string]string, error) {
 		return nil, errors.New("it names a server that MCP_SERVERS does not have")
 	}
 	return auth, nil
+}
+
+// list yields the elements of a comma-separated setting.
+func list(v string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for part := range strings.SplitSeq(v, ",") {
+			if part = strings.TrimSpace(part); part != "" && !yield(part) {
+				return
+			}
+		}
+	}
 }
