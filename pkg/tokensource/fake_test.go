@@ -91,6 +91,10 @@ func (i *issuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	i.posts = append(i.posts, p)
 	latency, answer := i.latency, i.answer
 	i.mu.Unlock()
+	status, reply := 0, map[string]any{}
+	if answer == nil {
+		status, reply = i.decide(n, p) // before the latency: what comes late is of then
+	}
 	if latency > 0 {
 		select {
 		case <-time.After(latency):
@@ -98,21 +102,28 @@ func (i *issuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	if answer != nil && answer(w, r) {
-		return
+	if answer != nil {
+		if answer(w, r) {
+			return
+		}
+		status, reply = i.decide(n, p)
 	}
+	writeJSON(w, status, reply)
+}
+
+// decide grants or refuses the nth token request.
+func (i *issuer) decide(n int, p post) (int, map[string]any) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	refusal := ""
 	switch {
 	case i.accept != nil:
-		refusal = i.accept(form, p.user, p.password)
+		refusal = i.accept(p.form, p.user, p.password)
 	case p.password != i.secret:
 		refusal = "invalid_client"
 	}
 	if refusal != "" {
-		writeJSON(w, http.StatusBadRequest, map[string]string{"error": refusal, "error_description": "echo " + p.password})
-		return
+		return http.StatusBadRequest, map[string]any{"error": refusal, "error_description": "echo " + p.password}
 	}
 	token := fmt.Sprintf("token-%d", n)
 	i.posts[n].granted = true
@@ -121,7 +132,7 @@ func (i *issuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		life = time.Duration(seconds) * time.Second
 	}
 	i.live[token] = time.Now().Add(life)
-	writeJSON(w, http.StatusOK, map[string]any{"access_token": token, "token_type": "Bearer", "expires_in": i.life})
+	return http.StatusOK, map[string]any{"access_token": token, "token_type": "Bearer", "expires_in": i.life}
 }
 
 func writeJSON(w http.ResponseWriter, status int, v any) {
@@ -157,15 +168,6 @@ func (i *issuer) requests() []post {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	return append([]post(nil), i.posts...)
-}
-
-func (i *issuer) granted() (n int) {
-	for _, p := range i.requests() {
-		if p.granted {
-			n++
-		}
-	}
-	return n
 }
 
 // guarded is a resource that wants the issuer's tokens and echoes what it gets.

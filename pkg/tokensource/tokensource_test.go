@@ -5,8 +5,8 @@
 //	31  TestToken_coldBurst
 //	32  TestToken_failingEndpoint
 //	33  TestToken_renewsInTheBackground
-//	34  TestRoundTrip_unauthorized, TestRoundTrip_rejectedForGood, TestRoundTrip_replacedMeanwhile
-//	35  TestRoundTrip_insufficientScope
+//	34  TestRoundTrip_unauthorized, TestRoundTrip_rejectedForGood, TestRoundTrip_replacedMeanwhile, TestRoundTrip_rejectedDuringRenewal
+//	35  TestRoundTrip_insufficientScope, TestLocal_stepUp
 //	36  TestToken_rotatedSecret, TestLocal_rotation
 //	37  TestToken_retryAfter
 //	38  TestToken_badAnswers, FuzzTokenAnswer
@@ -15,13 +15,15 @@
 //	41  TestToken_formEncoding
 //	42  TestDiscovery_refusedURLs, TestDial_afterDNS, TestDial_addresses
 //	43  TestDiscovery_refusedDocuments, TestDiscover_refused, FuzzDiscoveryDocument
-//	44  TestRedirects
+//	44  TestRedirects, TestRedirects_sameOrigin
 //	45  TestCanary
 //	46  TestToken_thaw, TestToken_frozenFetch, TestToken_clockSetBack
 //	47  TestDiscovery_lastGood, TestDiscovery_movedTokenEndpoint
 //	48  TestToken_resourceParameter, TestDiscover
 //	49  TestToken_privateKeyJWT
 //	50  TestToken_credentialErrors; credstore: TestSet_*
+//
+// Across them: TestSoak.
 package tokensource_test
 
 import (
@@ -253,6 +255,9 @@ func TestToken_failingRenewal(t *testing.T) {
 			}
 			synctest.Wait()
 		}
+		if got := len(i.requests()) - 1; got < 3 || got > 7 { // 0.5 s, 1 s, 2 s, … apart
+			t.Errorf("got %d renewals tried in 20 s of failures, want 3 to 7", got)
+		}
 		down.Store(false)
 		time.Sleep(time.Minute)
 		if _, err := s.Token(t.Context()); err != nil {
@@ -368,98 +373,6 @@ func TestToken_retryAfter(t *testing.T) { // case 37
 			})
 		})
 	}
-}
-
-func TestToken_thaw(t *testing.T) { // case 46
-	synctest.Test(t, func(t *testing.T) {
-		i := newIssuer()
-		var frozen atomic.Int64
-		now := func() time.Time { return time.Now().Add(time.Duration(frozen.Load())) }
-		s := newSource(t, i, tokensource.Config{Now: now})
-		first, err := s.Token(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		frozen.Store(int64(8 * time.Hour)) // the wall clock alone has moved
-		second, err := s.Token(t.Context())
-		if err != nil || second.AccessToken == first.AccessToken {
-			t.Errorf("after 8 hours frozen: got the same token or %v", err)
-		}
-	})
-}
-
-func TestToken_frozenFetch(t *testing.T) { // case 46
-	synctest.Test(t, func(t *testing.T) {
-		i := newIssuer()
-		i.latency = 5 * time.Second
-		var frozen atomic.Int64
-		now := func() time.Time { return time.Now().Add(time.Duration(frozen.Load())) }
-		s := newSource(t, i, tokensource.Config{Now: now})
-		type result struct {
-			token tokensource.Token
-			err   error
-		}
-		results := make(chan result, 2)
-		token := func() {
-			token, err := s.Token(t.Context())
-			results <- result{token, err}
-		}
-		go token()
-		time.Sleep(time.Second) // in the middle of the fetch
-		frozen.Store(int64(2 * time.Hour))
-		i.mu.Lock()
-		i.latency = time.Second
-		i.mu.Unlock()
-		go token() // the first caller after the thaw
-		a, b := <-results, <-results
-		if a.err != nil || b.err != nil {
-			t.Fatalf("got %v and %v", a.err, b.err)
-		}
-		if got := len(i.requests()); got != 2 {
-			t.Errorf("got %d token requests, want 2: the frozen one and a new one", got)
-		}
-		if a.token.AccessToken != b.token.AccessToken || a.token.Expiry.Before(now()) {
-			t.Error("the two callers got different tokens, or one from before the freeze")
-		}
-	})
-}
-
-func TestToken_clockSetBack(t *testing.T) { // case 46
-	synctest.Test(t, func(t *testing.T) {
-		i := newIssuer()
-		var off atomic.Int64
-		off.Store(int64(8 * time.Hour)) // the clock is wrong at first
-		now := func() time.Time { return time.Now().Add(time.Duration(off.Load())) }
-		s := newSource(t, i, tokensource.Config{Now: now})
-		if _, err := s.Token(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		off.Store(0)
-		s.Token(t.Context()) // notices, and renews in the background
-		synctest.Wait()
-		got, err := s.Token(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		if left := got.Expiry.Sub(now()); left > 5*time.Minute {
-			t.Errorf("got a token that is thought good for %v, want 5 minutes at most", left)
-		}
-
-		// A backoff does not last until the clock has caught up again.
-		i.answer = func(w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(500); return true }
-		s = newSource(t, i, tokensource.Config{Now: now})
-		off.Store(int64(8 * time.Hour))
-		short, cancel := context.WithTimeout(t.Context(), time.Millisecond)
-		defer cancel()
-		if _, err := s.Token(short); err == nil {
-			t.Fatal("the endpoint is down, want an error")
-		}
-		i.answer = nil
-		off.Store(0)
-		if _, err := s.Token(t.Context()); err != nil {
-			t.Errorf("after the clock was set back: %v", err)
-		}
-	})
 }
 
 func TestToken_credentialErrors(t *testing.T) { // case 50

@@ -265,6 +265,44 @@ func TestRedirects(t *testing.T) { // case 44
 	}
 }
 
+// Nor is a redirect within the origin followed: a POST would turn into a GET.
+func TestRedirects_sameOrigin(t *testing.T) { // case 44
+	i := newIssuer()
+	n := 0
+	s := newSource(t, i, tokensource.Config{Base: inMemory{http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		n++
+		http.Redirect(w, r, "/other", http.StatusFound)
+	})}})
+	if _, err := call(t.Context(), s.Client(), resourceURL, "x"); err == nil || n != 1 {
+		t.Errorf("got %v after %d requests, want a refusal after 1", err, n)
+	}
+}
+
+// A renewal that was under way when the token was rejected brings one that is as
+// dead; the request still gets a good one.
+func TestRoundTrip_rejectedDuringRenewal(t *testing.T) { // case 34
+	synctest.Test(t, func(t *testing.T) {
+		i := newIssuer()
+		s := newSource(t, i, tokensource.Config{})
+		if _, err := s.Token(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		i.mu.Lock()
+		i.latency = 2 * time.Second
+		i.mu.Unlock()
+		time.Sleep(200 * time.Second)
+		s.Token(t.Context()) // starts the renewal
+		synctest.Wait()
+		i.revoke()
+		if _, err := call(t.Context(), s.Client(), resourceURL, "x"); err != nil {
+			t.Error(err)
+		}
+		if got := len(i.requests()); got != 3 {
+			t.Errorf("got %d token requests, want 3", got)
+		}
+	})
+}
+
 // overLoopback serves the issuer and a resource over real HTTP; broken answers
 // in their place when it returns true.
 func overLoopback(t *testing.T, i *issuer, broken func(http.ResponseWriter, *http.Request) bool) (*tokensource.Source, string) {
