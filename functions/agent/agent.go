@@ -37,7 +37,10 @@ func newAgent(cfg aws.Config, s settings, logger *slog.Logger) *agent {
 	base := newTransport()
 	for i := range s.servers {
 		server := &s.servers[i]
-		r := &resolver{aws: cfg, set: store.Set(server.Name), auth: s.auth[server.Name], runtimeBase: s.runtimeBase, base: base, logger: logger}
+		r := &resolver{
+			aws: cfg, set: store.Set(server.Name), auth: s.auth[server.Name], issuerHosts: s.issuerHosts,
+			runtimeBase: s.runtimeBase, base: base, logger: logger,
+		}
 		server.Resolve = r.resolve
 	}
 	loop := s.loop
@@ -69,6 +72,7 @@ type resolver struct {
 	aws         aws.Config
 	set         *credstore.Set
 	auth        string
+	issuerHosts []string
 	runtimeBase string
 	base        http.RoundTripper
 	logger      *slog.Logger
@@ -108,11 +112,15 @@ func (r *resolver) client(url string) (*http.Client, error) {
 	case authNone:
 		return &http.Client{Transport: r.base, CheckRedirect: refuseRedirect}, nil
 	case authIAM:
-		return tokensource.IAM{Credentials: r.aws.Credentials, Resource: url, Region: r.aws.Region, Base: r.base}.Client()
+		sign := tokensource.IAM{Credentials: r.aws.Credentials, Resource: url, Base: r.base}
+		if r.runtimeBase != "" {
+			sign.Region = r.aws.Region // an override's host does not tell
+		}
+		return sign.Client()
 	}
 	if r.source == nil || r.url != url {
 		source, err := tokensource.New(tokensource.Config{
-			Credentials: r.set, Resource: url, User: r.auth == authUser, Base: r.base, Logger: r.logger,
+			Credentials: r.set, Resource: url, User: r.auth == authUser, IssuerHosts: r.issuerHosts, Base: r.base, Logger: r.logger,
 		})
 		if err != nil {
 			return nil, err

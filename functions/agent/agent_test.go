@@ -346,7 +346,9 @@ func TestAgent_user(t *testing.T) {
 func TestAgent_directTools(t *testing.T) {
 	w := newWorld(t)
 	n := len(w.aws.Records())
-	got, res := ask(t, w.agent(t, map[string]string{"MCP_SERVERS": "", "DIRECT_TOOLS": "true"}), `{"prompt":"What is 2+2?"}`)
+	f := w.agent(t, map[string]string{"MCP_SERVERS": "", "DIRECT_TOOLS": "true"})
+	got, res := ask(t, f, `{"prompt":"What is 2+2?"}`)
+	f.Close()
 	if got.Output != "The sum of 2 + 2 = 4." || len(got.ToolCalls) != 1 || got.ToolCalls[0].Server != "direct" || got.ToolCalls[0].Tool != "add_numbers" {
 		t.Errorf("got %s", res.Payload)
 	}

@@ -7,6 +7,7 @@
 //	MCP_SERVERS           names of MCP servers, separated by commas; a trailing ? marks an optional one
 //	MCP_PARAMETER_PREFIX  where the servers' parameters are; default /app/mcp
 //	MCP_AUTH              m2m (default), user (for development), iam or none; name=mode pairs override it for single servers
+//	MCP_ISSUER_HOSTS      hosts of issuers other than Cognito, and of their token endpoints, separated by commas
 //	DIRECT_TOOLS          true: the calculator's tools run in this process; default false
 //	SYSTEM_PROMPT         what the model is told first
 //	MAX_TURNS             model calls that may ask for tools; default 10

@@ -35,6 +35,7 @@ const defaultSystemPrompt = "You are a helpful assistant. Use the tools you have
 type settings struct {
 	servers     []toolbox.Server // without Resolve
 	auth        map[string]string
+	issuerHosts []string
 	prefix      string
 	runtimeBase string // where runtimes are invoked; empty: at AWS
 	directTools bool
@@ -75,6 +76,7 @@ func readSettings(getenv func(string) string) (settings, error) {
 	s := settings{
 		prefix:      cmp.Or(getenv("MCP_PARAMETER_PREFIX"), credstore.DefaultPrefix),
 		runtimeBase: cmp.Or(getenv("AWS_ENDPOINT_URL_BEDROCK_AGENTCORE"), getenv("AWS_ENDPOINT_URL")),
+		issuerHosts: slices.Collect(list(getenv("MCP_ISSUER_HOSTS"))),
 		directTools: boolean("DIRECT_TOOLS"),
 		loop: converse.Config{
 			ModelIDs:         slices.Collect(list(getenv("BEDROCK_MODEL_ID"))),

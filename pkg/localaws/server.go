@@ -300,6 +300,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			rec.Status = http.StatusOK
 		}
 		s.keep(rec)
+		if !panicked {
+			rw.send()
+		}
 	}()
 	serveWithFault(rw, r, &rec, h, fault)
 	panicked = false
@@ -352,29 +355,50 @@ func (s *Server) keep(rec Record) {
 // works behind an httptest.Server.
 func baseURL(r *http.Request) string { return "http://" + r.Host }
 
-// recorder passes an answer on and keeps a copy of it.
+// recorder keeps an answer and passes it on: what is flushed at once, the rest
+// when the Record has been kept, so that whoever has an answer finds its Record.
 type recorder struct {
 	http.ResponseWriter
 	status int
 	body   bytes.Buffer
+	begun  bool // the status has been sent
+	sent   int  // of body
 }
 
 func (w *recorder) WriteHeader(status int) {
 	if w.status == 0 {
 		w.status = status
 	}
-	w.ResponseWriter.WriteHeader(status)
 }
 
 func (w *recorder) Write(p []byte) (int, error) {
-	if w.status == 0 {
-		w.status = http.StatusOK
-	}
-	w.body.Write(p)
-	return w.ResponseWriter.Write(p)
+	w.WriteHeader(http.StatusOK)
+	return w.body.Write(p)
 }
 
-// Unwrap lets http.ResponseController flush through the recorder.
+// FlushError sends what has not been sent.
+func (w *recorder) FlushError() error {
+	if err := w.send(); err != nil {
+		return err
+	}
+	return http.NewResponseController(w.ResponseWriter).Flush()
+}
+
+func (w *recorder) send() error {
+	if !w.begun && w.status != 0 {
+		w.begun = true
+		w.ResponseWriter.WriteHeader(w.status)
+	}
+	rest := w.body.Bytes()[w.sent:]
+	if len(rest) == 0 {
+		return nil
+	}
+	w.sent += len(rest)
+	_, err := w.ResponseWriter.Write(rest)
+	return err
+}
+
+// Unwrap lets http.ResponseController reach the connection.
 func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // discard is the answer of a request whose effect is wanted without it.
