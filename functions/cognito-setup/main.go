@@ -8,14 +8,17 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"log/slog"
+	"net/netip"
+	"net/url"
 	"os"
 
-	"github.com/aws/aws-lambda-go/cfn"
 	"github.com/aws/aws-lambda-go/lambda"
 	"github.com/aws/aws-sdk-go-v2/config"
 
+	"agentcore-mcp-auth/pkg/customresource"
 	"agentcore-mcp-auth/pkg/provision"
 )
 
@@ -25,10 +28,12 @@ func main() {
 		fmt.Fprintln(os.Stderr, "cognito-setup:", err)
 		os.Exit(1)
 	}
-	lambda.Start(cfn.LambdaWrap(handler.Handle))
+	lambda.Start(handler)
 }
 
-func setUp(ctx context.Context, getenv func(string) string) (*provision.Handler, error) {
+// setUp makes the Lambda handler. A reply URL on this machine is taken only
+// when AWS itself is one, which is so in local runs.
+func setUp(ctx context.Context, getenv func(string) string) (func(context.Context, json.RawMessage) error, error) {
 	level := slog.LevelInfo
 	if s := getenv("LOG_LEVEL"); s != "" {
 		if err := level.UnmarshalText([]byte(s)); err != nil {
@@ -41,5 +46,19 @@ func setUp(ctx context.Context, getenv func(string) string) (*provision.Handler,
 	}
 	p := provision.New(cfg)
 	p.Logger = slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
-	return &provision.Handler{Provisioner: p}, nil
+	resource := &provision.Handler{Provisioner: p}
+	return customresource.Wrap(resource.Handle, customresource.Options{
+		Logger:        p.Logger,
+		Region:        cfg.Region,
+		AllowLoopback: isLoopback(getenv("AWS_ENDPOINT_URL")),
+	}), nil
+}
+
+func isLoopback(endpoint string) bool {
+	u, err := url.Parse(endpoint)
+	if err != nil {
+		return false
+	}
+	ip, err := netip.ParseAddr(u.Hostname())
+	return err == nil && ip.IsLoopback()
 }

@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"strings"
+	"unique"
 )
 
 // masked is what every printed form of a Secret shows.
@@ -12,18 +13,32 @@ const masked = "[secret]"
 
 // Secret is a string that must not be seen: a client secret, a password or an
 // access token. Every printed form of it, in any fmt verb, JSON, text or slog,
-// is masked; [Secret.Reveal] is the one way to the value. The zero Secret is
-// empty.
-type Secret struct{ value string }
+// is masked; [Secret.Reveal] is the one way to the value. Secrets are equal when
+// their values are. The zero Secret is empty.
+type Secret struct {
+	// A handle, because fmt prints what is in a struct for %p without asking
+	// its methods, and of a handle that is an address.
+	value unique.Handle[string]
+}
 
 // NewSecret wraps value.
-func NewSecret(value string) Secret { return Secret{value} }
+func NewSecret(value string) Secret {
+	if value == "" {
+		return Secret{}
+	}
+	return Secret{unique.Make(value)}
+}
 
 // Reveal returns the value, for the one place that has to send or store it.
-func (s Secret) Reveal() string { return s.value }
+func (s Secret) Reveal() string {
+	if s.IsZero() {
+		return ""
+	}
+	return s.value.Value()
+}
 
 // IsZero reports whether there is no value.
-func (s Secret) IsZero() bool { return s.value == "" }
+func (s Secret) IsZero() bool { return s == Secret{} }
 
 func (s Secret) String() string               { return masked }
 func (s Secret) GoString() string             { return masked }

@@ -17,9 +17,9 @@ func (s *Server) TakeDomain(prefix string) {
 // https://docs.aws.amazon.com/cognito-user-identity-pools/latest/APIReference/API_CreateUserPoolDomain.html
 var domainRule = textRule{invalidParameter, 1, 63, regexp.MustCompile(`^[a-z0-9](?:[a-z0-9\-]{0,61}[a-z0-9])?$`)}
 
-// reserved is the text that a prefix must not contain.
+// reservedWords is the text that a prefix must not contain.
 // https://docs.aws.amazon.com/cognito/latest/developerguide/cognito-user-pools-assign-domain-prefix.html
-var reserved = []string{"aws", "amazon", "cognito"}
+var reservedWords = []string{"aws", "amazon", "cognito"}
 
 // createDomain gives a pool its one prefix domain. Custom domains are not
 // implemented.
@@ -34,7 +34,7 @@ func (p *userPools) createDomain(in *struct {
 	if err := firstError(domainRule.check("domain", in.Domain), checkRange(invalidParameter, "managedLoginVersion", in.ManagedLoginVersion, 1, 2)); err != nil {
 		return nil, err
 	}
-	for _, word := range reserved {
+	for _, word := range reservedWords {
 		if strings.Contains(in.Domain, word) {
 			return nil, errorf(invalidParameter, "Domain cannot contain reserved word: %s", word)
 		}

@@ -115,7 +115,7 @@ func (p *userPools) adminCreateUser(in *struct {
 	MessageAction     string
 	UserAttributes    []attribute
 }) (any, *apiError) {
-	pool, u, err := p.user(in.userKey)
+	pool, _, err := p.user(in.userKey)
 	if err == nil {
 		return nil, errorf("UsernameExistsException", "User account already exists")
 	}
@@ -141,7 +141,7 @@ func (p *userPools) adminCreateUser(in *struct {
 		password = *in.TemporaryPassword
 	}
 	now := p.s.cfg.Now()
-	u = &user{name: in.Username, sub: uuid.NewString(), password: password, created: now, modified: now, attributes: in.UserAttributes}
+	u := &user{name: in.Username, sub: uuid.NewString(), password: password, created: now, modified: now, attributes: in.UserAttributes}
 	pool.users[u.name] = u
 	type view struct {
 		Username, UserStatus                 string

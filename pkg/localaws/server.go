@@ -61,6 +61,7 @@ type Server struct {
 	runtime *runtimes
 	replies *replyBox
 	funcs   *functions
+	bedrock bedrockRuntime // its zero value answers with [Arithmetic]
 
 	mu       sync.Mutex // guards what follows
 	url      string
@@ -197,7 +198,7 @@ func (s *Server) Records() []Record {
 }
 
 // Watch has f called with each further request once it has been answered, one
-// at a time and in order.
+// at a time and in order. f must not call the Server.
 func (s *Server) Watch(f func(Record)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -1,0 +1,226 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"agentcore-mcp-auth/events"
+	"agentcore-mcp-auth/pkg/agentcore"
+	"agentcore-mcp-auth/pkg/localaws"
+)
+
+func demoCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "demo [PROMPT]",
+		Short: "Show the whole path on this machine, with no AWS account",
+		Long: `Demo runs the real functions and the real MCP server against a stand-in for AWS
+on this machine: a CloudFormation event sets up the machine client, the MCP
+server comes up behind the AgentCore front door, a call without a token is
+refused, and the agent answers PROMPT with the server's tools. What it prints
+is what went over the wire. It uses no AWS credentials and no AWS configuration
+of yours.`,
+		Example: "  mcpauth demo\n  mcpauth demo \"What is 12 * 7?\"\n  mcpauth demo --json \"greet Alice\"",
+		Args:    cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			prompt, err := samplePrompt()
+			if err != nil {
+				return err
+			}
+			if len(args) == 1 {
+				prompt = args[0]
+			}
+			logs := newLogs(cmd)
+			d := &demo{out: io.Discard, report: demoReport{Ask: askReport{Prompt: prompt}}}
+			if !asJSON(cmd) {
+				d.out = cmd.ErrOrStderr()
+			}
+			s, err := newStack(cmd.Context(), "", logs)
+			if err != nil {
+				return err
+			}
+			defer s.close()
+			if err := d.run(cmd.Context(), s); err != nil {
+				logs.dump(cmd.ErrOrStderr())
+				return err
+			}
+			if asJSON(cmd) {
+				return printJSON(cmd, d.report)
+			}
+			_, err = fmt.Fprintln(cmd.OutOrStdout(), d.report.Ask.output)
+			return err
+		},
+	}
+}
+
+// samplePrompt is the prompt of the sample event.
+func samplePrompt() (string, error) {
+	event, err := events.FS.ReadFile("ask.json")
+	if err != nil {
+		return "", err
+	}
+	var ask struct{ Prompt string }
+	err = json.Unmarshal(event, &ask)
+	return ask.Prompt, err
+}
+
+// demo is one run: what it prints as it happens, and the same as a report.
+type demo struct {
+	out    io.Writer
+	report demoReport
+
+	mu    sync.Mutex
+	steps []step // of the phase under way
+}
+
+type demoReport struct {
+	Setup   setupReport  `json:"setup"`
+	Serve   serveReport  `json:"serve"`
+	Refuse  refuseReport `json:"refuse"`
+	Ask     askReport    `json:"ask"`
+	Seconds float64      `json:"seconds"`
+}
+
+type setupReport struct {
+	ClientID   string   `json:"client_id"`
+	Scope      string   `json:"scope"`
+	Parameters []string `json:"parameters"`
+	Steps      []step   `json:"steps"`
+}
+
+type serveReport struct {
+	Runtime       string `json:"runtime"`
+	AllowedClient string `json:"allowed_client"`
+	AllowedScope  string `json:"allowed_scope"`
+}
+
+type refuseReport struct {
+	Status    int    `json:"status"`
+	Challenge string `json:"challenge"`
+}
+
+type askReport struct {
+	Prompt string          `json:"prompt"`
+	Steps  []step          `json:"steps"`
+	Answer json.RawMessage `json:"answer"`
+
+	output string // of Answer
+}
+
+// phase prints a line for one of the demo's parts.
+func (d *demo) phase(name, what, result string) {
+	line := fmt.Sprintf("%-8s %-45s %s", name, what, result)
+	fmt.Fprintln(d.out, strings.TrimRight(line, " "))
+}
+
+func (d *demo) run(ctx context.Context, s *stack) error {
+	start := time.Now()
+	show := false // steps are printed while the agent is asked
+	trace := &tracer{emit: func(st step) {
+		d.steps = append(d.steps, st)
+		if show {
+			fmt.Fprintf(d.out, "           %-8s %s\n", st.Service, st.Text)
+		}
+	}}
+	s.aws.Watch(func(r localaws.Record) {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		trace.record(r)
+	})
+	begin := func(print bool) { d.mu.Lock(); d.steps, show = []step{}, print; d.mu.Unlock() }
+	end := func() []step { d.mu.Lock(); defer d.mu.Unlock(); show = false; return slices.Clone(d.steps) }
+
+	begin(false)
+	if _, err := s.setup(ctx); err != nil {
+		return err
+	}
+	setup := &d.report.Setup
+	setup.ClientID, setup.Scope, setup.Steps = s.client.ClientID, s.client.Scope, end()
+	for _, st := range setup.Steps {
+		if name, ok := strings.CutPrefix(st.Text, "PutParameter "+s.client.Path); ok {
+			setup.Parameters = append(setup.Parameters, name)
+		}
+	}
+	d.phase("setup", "CloudFormation Create -> cognito-setup",
+		fmt.Sprintf("client %s  scope %s  %d parameters", short(setup.ClientID), setup.Scope, len(setup.Parameters)))
+
+	if err := s.serve(ctx); err != nil {
+		return err
+	}
+	d.report.Serve = serveReport{Runtime: s.runtime, AllowedClient: s.client.ClientID, AllowedScope: s.client.Scope}
+	d.phase("serve", "MCP server behind the AgentCore front door",
+		fmt.Sprintf("admits client %s with that scope, nobody else", short(s.client.ClientID)))
+
+	var err error
+	if d.report.Refuse, err = s.callWithoutToken(ctx); err != nil {
+		return err
+	}
+	challenge, _, _ := strings.Cut(d.report.Refuse.Challenge, "=")
+	d.phase("refuse", "tools/call without a token", fmt.Sprintf("%d  WWW-Authenticate: %s=…", d.report.Refuse.Status, challenge))
+
+	ask := &d.report.Ask
+	d.phase("ask", ask.Prompt, "")
+	begin(true)
+	ask.Answer, err = s.ask(ctx, ask.Prompt)
+	if err != nil {
+		return err
+	}
+	ask.Steps = end()
+	var answer struct{ Output string }
+	if err := json.Unmarshal(ask.Answer, &answer); err != nil {
+		return fmt.Errorf("reading the agent's answer: %w", err)
+	}
+	ask.output = answer.Output
+	d.report.Seconds = time.Since(start).Seconds()
+	return nil
+}
+
+// ask sends the agent a prompt and returns its answer as it came.
+func (s *stack) ask(ctx context.Context, prompt string) (json.RawMessage, error) {
+	event, err := json.Marshal(map[string]string{"prompt": prompt})
+	if err != nil {
+		return nil, err
+	}
+	result, err := s.functions[agentFunction].Invoke(ctx, event)
+	if err != nil {
+		return nil, err
+	}
+	if result.FunctionError != "" {
+		return nil, fmt.Errorf("the agent failed: %s: %s", result.ErrorType, result.ErrorMessage)
+	}
+	return result.Payload, nil
+}
+
+// callWithoutToken calls a tool of the runtime as anybody could, and returns
+// how the front door refuses that.
+func (s *stack) callWithoutToken(ctx context.Context) (refuseReport, error) {
+	target, err := agentcore.InvocationURL(s.runtime, "", s.aws.URL())
+	if err != nil {
+		return refuseReport{}, err
+	}
+	body := `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"add_numbers","arguments":{"a":2,"b":2}}}`
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, target, bytes.NewReader([]byte(body)))
+	if err != nil {
+		return refuseReport{}, err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Accept", "application/json, text/event-stream")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return refuseReport{}, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusUnauthorized {
+		return refuseReport{}, fmt.Errorf("a tool call without a token was answered with %d instead of 401", resp.StatusCode)
+	}
+	return refuseReport{Status: resp.StatusCode, Challenge: resp.Header.Get("WWW-Authenticate")}, nil
+}

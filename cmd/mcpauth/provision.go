@@ -1,0 +1,333 @@
+package main
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/spf13/cobra"
+
+	"agentcore-mcp-auth/pkg/agentcore"
+	"agentcore-mcp-auth/pkg/credstore"
+	"agentcore-mcp-auth/pkg/provision"
+)
+
+// target is which server a command is about, and in which account.
+type target struct {
+	name            string
+	region, profile string
+	prefix          string
+}
+
+// flags adds the target's flags to cmd. The name is required.
+func (t *target) flags(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&t.name, "mcp-name", "", "name of the MCP server (required)")
+	cmd.MarkFlagRequired("mcp-name")
+	t.awsFlags(cmd)
+}
+
+func (t *target) awsFlags(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&t.region, "region", "", "AWS region; default: the profile's, or AWS_REGION")
+	cmd.Flags().StringVar(&t.profile, "profile", "", "AWS profile; default: AWS_PROFILE")
+	cmd.Flags().StringVar(&t.prefix, "parameter-prefix", credstore.DefaultPrefix, "path in Parameter Store under which servers live")
+}
+
+// load reads the AWS configuration as every AWS tool does.
+func (t *target) load(ctx context.Context) (aws.Config, error) {
+	if err := credstore.CheckPrefix(t.prefix); err != nil {
+		return aws.Config{}, err
+	}
+	var options []func(*config.LoadOptions) error
+	if t.region != "" {
+		options = append(options, config.WithRegion(t.region))
+	}
+	if t.profile != "" {
+		options = append(options, config.WithSharedConfigProfile(t.profile))
+	}
+	cfg, err := config.LoadDefaultConfig(ctx, options...)
+	if err != nil {
+		return cfg, fmt.Errorf("reading the AWS configuration: %w", err)
+	}
+	if cfg.Region == "" {
+		return cfg, errors.New("no AWS region is set: use --region, or set AWS_REGION")
+	}
+	return cfg, nil
+}
+
+// provisioner acts for the command line.
+func (t *target) provisioner(ctx context.Context) (*provision.Provisioner, error) {
+	cfg, err := t.load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p := provision.New(cfg)
+	p.Owner, p.Prefix = provision.CommandLine, t.prefix
+	return p, nil
+}
+
+func setupCommand() *cobra.Command {
+	var t target
+	var d provision.Desired
+	var endpoint string
+	var dryRun bool
+	cmd := &cobra.Command{
+		Use:   "setup --mcp-name NAME",
+		Short: "Make the machine credentials of an MCP server",
+		Long: `Setup makes what agents need to call one MCP server as machines: a resource
+server, a scope and an app client in a Cognito user pool, and the parameters from
+which agents read them. It may be repeated: what is as it should be is left
+alone. It prints the authorizer settings for the server's AgentCore runtime.`,
+		Example: "  mcpauth setup --mcp-name calculator\n  mcpauth setup --mcp-name calculator --endpoint arn:aws:bedrock-agentcore:…:runtime/calculator-…\n  mcpauth setup --mcp-name calculator --dry-run",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx := cmd.Context()
+			if err := checkEndpoint(endpoint); err != nil {
+				return err
+			}
+			p, err := t.provisioner(ctx)
+			if err != nil {
+				return err
+			}
+			d.Name = t.name
+			do := p.Ensure
+			if dryRun {
+				do = p.Plan
+			}
+			result, err := do(ctx, d)
+			printChanges(cmd, result.Changes, dryRun)
+			if err != nil {
+				return err
+			}
+			if endpoint != "" && !dryRun {
+				if err := recordEndpoint(ctx, p, t.name, endpoint); err != nil {
+					return err
+				}
+			}
+			if dryRun {
+				return printPlan(cmd, result)
+			}
+			return printSetup(cmd, result)
+		},
+	}
+	t.flags(cmd)
+	f := cmd.Flags()
+	f.StringVar(&endpoint, "endpoint", "", "runtime ARN or URL of the server, to be recorded for agents")
+	f.StringVar(&d.UserPoolID, "user-pool-id", "", "user pool to use; default: one that is made and shared by this account's servers")
+	f.StringVar(&d.DomainPrefix, "domain-prefix", "", "prefix of the pool's domain; default: the one it has, or a derived one")
+	f.StringSliceVar(&d.Scopes, "scopes", nil, "scope names, default invoke")
+	f.Int32Var(&d.AccessTokenMinutes, "access-token-minutes", 60, "lifetime of access tokens, 5 to 1440")
+	f.StringVar(&d.KMSKeyID, "kms-key-id", "", "key for the secret; default: the account's aws/ssm key")
+	f.BoolVar(&d.Adopt, "adopt", false, "take over a set that belongs to nobody known, such as a guide's script made")
+	f.BoolVar(&dryRun, "dry-run", false, "say what would be done, and do nothing")
+	return cmd
+}
+
+// checkEndpoint refuses what no agent could use.
+func checkEndpoint(endpoint string) error {
+	if !agentcore.IsARN(endpoint) {
+		return nil // tokensource and the agent check URLs where they use them
+	}
+	_, err := agentcore.InvocationURL(endpoint, "", "")
+	return err
+}
+
+// recordEndpoint writes the one parameter that provisioning leaves to whoever
+// deployed the server.
+func recordEndpoint(ctx context.Context, p *provision.Provisioner, name, endpoint string) error {
+	store := &credstore.Store{API: p.SSM, Prefix: p.Prefix}
+	old, err := store.Read(ctx, name)
+	if err != nil {
+		return err
+	}
+	set := old
+	set.Endpoint = endpoint
+	return store.Write(ctx, name, old, set)
+}
+
+func rotateCommand() *cobra.Command {
+	var t target
+	cmd := &cobra.Command{
+		Use:   "rotate --mcp-name NAME",
+		Short: "Replace the client secret, without an outage",
+		Long: `Rotate adds a second secret to the server's app client, publishes it, and leaves
+the one before it alive until cached tokens and readers have moved on. The next
+rotation, or the next setup after that time, removes it.`,
+		Example: "  mcpauth rotate --mcp-name calculator",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			p, err := t.provisioner(cmd.Context())
+			if err != nil {
+				return err
+			}
+			result, err := p.Rotate(cmd.Context(), t.name)
+			printChanges(cmd, result.Changes, false)
+			if err != nil {
+				return err
+			}
+			if asJSON(cmd) {
+				return printJSON(cmd, newSetupOutput(result))
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "rotated the secret of client %s\n", result.ClientID)
+			return err
+		},
+	}
+	t.flags(cmd)
+	return cmd
+}
+
+func teardownCommand() *cobra.Command {
+	var t target
+	var d provision.Desired
+	var yes, dryRun bool
+	cmd := &cobra.Command{
+		Use:   "teardown --mcp-name NAME",
+		Short: "Remove an MCP server's machine credentials",
+		Long: `Teardown removes the server's app client, resource server and parameters, its
+endpoint parameter included. A user pool that setup made goes with the last
+server in it; one that was given stays. It asks for the name first.`,
+		Example: "  mcpauth teardown --mcp-name calculator --dry-run\n  mcpauth teardown --mcp-name calculator --yes",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx := cmd.Context()
+			p, err := t.provisioner(ctx)
+			if err != nil {
+				return err
+			}
+			d.Name = t.name
+			if dryRun {
+				result, err := p.PlanRemoval(ctx, d)
+				printChanges(cmd, result.Changes, true)
+				if err != nil {
+					return err
+				}
+				return printPlan(cmd, result)
+			}
+			if err := confirm(cmd, yes, t.name, "remove the credentials of "+t.name); err != nil {
+				return err
+			}
+			result, err := p.Remove(ctx, d)
+			printChanges(cmd, result.Changes, false)
+			if err != nil {
+				return err
+			}
+			store := &credstore.Store{API: p.SSM, Prefix: p.Prefix}
+			if err := store.Delete(ctx, t.name, credstore.Endpoint); err != nil {
+				return err
+			}
+			if asJSON(cmd) {
+				return printJSON(cmd, map[string]any{"mcp_name": t.name, "changes": orEmpty(result.Changes)})
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "removed %s\n", t.name)
+			return err
+		},
+	}
+	t.flags(cmd)
+	cmd.Flags().StringVar(&d.UserPoolID, "user-pool-id", "", "user pool that setup was given")
+	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what would be done, and do nothing")
+	return cmd
+}
+
+// confirm has the person type want, unless yes was given.
+func confirm(cmd *cobra.Command, yes bool, want, what string) error {
+	if yes {
+		return nil
+	}
+	fmt.Fprintf(cmd.ErrOrStderr(), "This will %s. Type %s to go on: ", what, want)
+	line, err := bufio.NewReader(io.LimitReader(cmd.InOrStdin(), 1<<10)).ReadString('\n')
+	if err != nil && line == "" {
+		fmt.Fprintln(cmd.ErrOrStderr())
+	}
+	if strings.TrimSpace(line) != want {
+		return errors.New("not confirmed, nothing was done; use --yes to go on without being asked")
+	}
+	return nil
+}
+
+// printChanges tells of each change on stderr.
+func printChanges(cmd *cobra.Command, changes []string, dryRun bool) {
+	would := ""
+	if dryRun {
+		would = "would "
+	}
+	for _, c := range changes {
+		fmt.Fprintf(cmd.ErrOrStderr(), "%s%s\n", would, c)
+	}
+}
+
+// printPlan is the answer of a dry run.
+func printPlan(cmd *cobra.Command, r provision.Result) error {
+	if asJSON(cmd) {
+		return printJSON(cmd, map[string]any{"dry_run": true, "changes": orEmpty(r.Changes)})
+	}
+	_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s to change\n", cmp.Or(map[int]string{0: "nothing", 1: "1 thing"}[len(r.Changes)], fmt.Sprintf("%d things", len(r.Changes))))
+	return err
+}
+
+// setupOutput is what setup prints as JSON.
+type setupOutput struct {
+	UserPoolID    string          `json:"user_pool_id"`
+	ClientID      string          `json:"client_id"`
+	DiscoveryURL  string          `json:"discovery_url"`
+	TokenEndpoint string          `json:"token_endpoint"`
+	Scope         string          `json:"scope"`
+	ParameterPath string          `json:"parameter_path"`
+	Authorizer    json.RawMessage `json:"authorizer_configuration"`
+	Changes       []string        `json:"changes"`
+}
+
+func newSetupOutput(r provision.Result) setupOutput {
+	return setupOutput{
+		UserPoolID: r.UserPoolID, ClientID: r.ClientID, DiscoveryURL: r.DiscoveryURL, TokenEndpoint: r.TokenEndpoint,
+		Scope: r.Scope, ParameterPath: r.ParameterPath, Authorizer: authorizerConfiguration(r), Changes: orEmpty(r.Changes),
+	}
+}
+
+// authorizerConfiguration is the setting for CreateAgentRuntime that admits
+// exactly this client and scope. It names no audience: Cognito's machine tokens
+// have none.
+func authorizerConfiguration(r provision.Result) json.RawMessage {
+	type jwt struct {
+		DiscoveryURL   string   `json:"discoveryUrl"`
+		AllowedClients []string `json:"allowedClients"`
+		AllowedScopes  []string `json:"allowedScopes"`
+	}
+	raw, err := json.Marshal(map[string]jwt{"customJWTAuthorizer": {r.DiscoveryURL, []string{r.ClientID}, strings.Fields(r.Scope)}})
+	if err != nil {
+		panic(err) // strings encode
+	}
+	return raw
+}
+
+func printSetup(cmd *cobra.Command, r provision.Result) error {
+	if asJSON(cmd) {
+		return printJSON(cmd, newSetupOutput(r))
+	}
+	w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 3, ' ', 0)
+	for _, row := range [][2]string{
+		{"discovery URL", r.DiscoveryURL},
+		{"client id", r.ClientID},
+		{"scope", r.Scope},
+		{"user pool", r.UserPoolID},
+		{"parameters", r.ParameterPath},
+		{"authorizer", string(authorizerConfiguration(r))},
+	} {
+		fmt.Fprintf(w, "%s\t%s\n", row[0], row[1])
+	}
+	return w.Flush()
+}
+
+func orEmpty(s []string) []string {
+	if s == nil {
+		return []string{}
+	}
+	return s
+}

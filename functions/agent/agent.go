@@ -1,0 +1,171 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/bedrockruntime"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
+	"github.com/aws/smithy-go"
+
+	"agentcore-mcp-auth/pkg/agentcore"
+	"agentcore-mcp-auth/pkg/calculator"
+	"agentcore-mcp-auth/pkg/converse"
+	"agentcore-mcp-auth/pkg/credstore"
+	"agentcore-mcp-auth/pkg/tokensource"
+	"agentcore-mcp-auth/pkg/toolbox"
+	"agentcore-mcp-auth/pkg/trigger"
+)
+
+// agent answers requests. Its clients, token sources and sessions are made once
+// per process; nothing of a request outlives it.
+type agent struct {
+	loop   *converse.Loop
+	box    *toolbox.Toolbox
+	direct []calculator.Tool // run in this process
+	logger *slog.Logger
+}
+
+func newAgent(cfg aws.Config, s settings, logger *slog.Logger) *agent {
+	store := &credstore.Store{API: ssm.NewFromConfig(cfg), Prefix: s.prefix}
+	base := newTransport()
+	for i := range s.servers {
+		server := &s.servers[i]
+		r := &resolver{aws: cfg, set: store.Set(server.Name), auth: s.auth[server.Name], runtimeBase: s.runtimeBase, base: base, logger: logger}
+		server.Resolve = r.resolve
+	}
+	loop := s.loop
+	loop.Model = bedrockruntime.NewFromConfig(cfg)
+	loop.Logger = logger
+	a := &agent{loop: converse.New(loop), box: toolbox.New(s.servers), logger: logger}
+	if s.directTools {
+		a.direct = calculator.Tools()
+	}
+	return a
+}
+
+// newTransport is for the MCP servers: many calls at once to one host, and idle
+// connections given up before the other side does.
+func newTransport() *http.Transport {
+	return &http.Transport{
+		Proxy:               http.ProxyFromEnvironment,
+		DialContext:         (&net.Dialer{Timeout: 5 * time.Second, KeepAlive: 15 * time.Second}).DialContext,
+		TLSHandshakeTimeout: 5 * time.Second,
+		MaxIdleConnsPerHost: 64,
+		IdleConnTimeout:     50 * time.Second,
+		ForceAttemptHTTP2:   true,
+	}
+}
+
+// resolver finds one MCP server and authenticates to it. The toolbox calls it
+// once at a time.
+type resolver struct {
+	aws         aws.Config
+	set         *credstore.Set
+	auth        string
+	runtimeBase string
+	base        http.RoundTripper
+	logger      *slog.Logger
+
+	url    string
+	source *tokensource.Source // for url
+}
+
+// resolve reads the server's parameters and returns where it is. The token
+// source, which reads the same set, is kept for as long as the server stays
+// where it is.
+func (r *resolver) resolve(ctx context.Context) (toolbox.Endpoint, error) {
+	c, err := r.set.Refresh(ctx)
+	if err != nil {
+		return toolbox.Endpoint{}, parameterError(r.set.Path(), err)
+	}
+	setting := "parameter " + r.set.Path() + credstore.Endpoint
+	if c.Endpoint == "" {
+		return toolbox.Endpoint{}, &tokensource.ConfigError{Setting: setting, Err: errors.New("not there: it holds the ARN of the server's runtime, or its URL")}
+	}
+	e := toolbox.Endpoint{URL: c.Endpoint}
+	if agentcore.IsARN(c.Endpoint) {
+		e.SteadySession = true
+		if e.URL, err = agentcore.InvocationURL(c.Endpoint, "", r.runtimeBase); err != nil {
+			return toolbox.Endpoint{}, &tokensource.ConfigError{Setting: setting, Err: err}
+		}
+	}
+	if e.Client, err = r.client(e.URL); err != nil {
+		return toolbox.Endpoint{}, &tokensource.ConfigError{Setting: setting, Err: err}
+	}
+	return e, nil
+}
+
+// client authenticates to the server at url in the way that MCP_AUTH says.
+func (r *resolver) client(url string) (*http.Client, error) {
+	switch r.auth {
+	case authNone:
+		return &http.Client{Transport: r.base, CheckRedirect: refuseRedirect}, nil
+	case authIAM:
+		return tokensource.IAM{Credentials: r.aws.Credentials, Resource: url, Region: r.aws.Region, Base: r.base}.Client()
+	}
+	if r.source == nil || r.url != url {
+		source, err := tokensource.New(tokensource.Config{
+			Credentials: r.set, Resource: url, User: r.auth == authUser, Base: r.base, Logger: r.logger,
+		})
+		if err != nil {
+			return nil, err
+		}
+		r.url, r.source = url, source
+	}
+	return r.source.Client(), nil
+}
+
+func refuseRedirect(req *http.Request, _ []*http.Request) error {
+	return fmt.Errorf("refusing a redirect to %s", req.URL.Host)
+}
+
+// parameterError sorts what Parameter Store answers into what an operator has
+// to mend and what may pass.
+func parameterError(path string, err error) error {
+	var api smithy.APIError
+	if errors.Is(err, credstore.ErrNotFound) || errors.As(err, &api) && api.ErrorCode() == "AccessDeniedException" {
+		return &tokensource.ConfigError{Setting: "parameters " + path, Err: err}
+	}
+	return &tokensource.UnavailableError{Doing: "reading parameters " + path, Err: err}
+}
+
+// replyTime is kept back from the invocation's time, so that an answer found in
+// the last moment still gets out.
+const replyTime = 500 * time.Millisecond
+
+// Ask answers one request.
+func (a *agent) Ask(ctx context.Context, req trigger.Request) (trigger.Answer, error) {
+	if deadline, ok := ctx.Deadline(); ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-replyTime))
+		defer cancel()
+	}
+	tools := &requestTools{box: a.box, direct: a.direct}
+	got, err := a.loop.Run(ctx, converse.Request{Prompt: req.Prompt}, tools)
+	answer := trigger.Answer{
+		Output:      got.Output,
+		StopReason:  got.StopReason,
+		Turns:       got.Turns,
+		Usage:       trigger.Usage{InputTokens: got.Usage.InputTokens, OutputTokens: got.Usage.OutputTokens},
+		Unavailable: tools.unavailable,
+	}
+	for _, c := range got.ToolCalls {
+		server, tool := tools.origin(c.Name)
+		answer.ToolCalls = append(answer.ToolCalls, trigger.ToolCall{
+			Server: server, Tool: tool, DurationMS: c.Duration.Milliseconds(), Error: c.IsError,
+		})
+	}
+	if err != nil {
+		return answer, requestError(err, answer.Usage)
+	}
+	a.logger.Info("answered", "session_id", req.SessionID, "stop_reason", answer.StopReason, "turns", answer.Turns,
+		"tool_calls", len(answer.ToolCalls), "input_tokens", answer.Usage.InputTokens, "output_tokens", answer.Usage.OutputTokens)
+	return answer, nil
+}

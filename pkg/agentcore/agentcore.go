@@ -1,0 +1,82 @@
+// Package agentcore is the contract of Amazon Bedrock AgentCore Runtime as a
+// caller and a container see it: where a runtime is invoked, which headers
+// carry sessions and identities, and which errors come back.
+//
+// https://docs.aws.amazon.com/bedrock-agentcore/latest/devguide/runtime-mcp-protocol-contract.html
+package agentcore
+
+import (
+	"fmt"
+	"net/url"
+	"regexp"
+	"strings"
+)
+
+// Headers of a runtime invocation.
+const (
+	HeaderMCPSession     = "Mcp-Session-Id"                              // selects the microVM of an MCP runtime
+	HeaderRuntimeSession = "X-Amzn-Bedrock-AgentCore-Runtime-Session-Id" // the same for HTTP runtimes; 33 to 256 characters
+	HeaderRequestID      = "X-Amzn-Requestid"
+)
+
+// JSON-RPC error codes with which the platform, not the container, answers for
+// an MCP runtime. All but the first two and CodeNotAcceptable come with HTTP
+// status 200.
+const (
+	CodeUnauthorized  = -32001 // with 401: missing or invalid credentials
+	CodeForbidden     = -32002 // with 403: access denied, wrong kind of authorization
+	CodeThrottled     = -32003
+	CodeNotFound      = -32004 // runtime, endpoint or session
+	CodeConflict      = -32005 // may pass: "session operation in progress"
+	CodeValidation    = -32006
+	CodeRuntimeFailed = -32010 // the container failed; details are in its log
+	CodeNotAcceptable = -32011 // with 406: the Accept header
+)
+
+// DefaultQualifier names the endpoint that every runtime has.
+const DefaultQualifier = "DEFAULT"
+
+// arn is the form of a runtime's ARN, in any partition.
+var arn = regexp.MustCompile(`^arn:(aws[a-z-]*):bedrock-agentcore:([a-z]{2}(?:-[a-z]+)+-\d):(\d{12}):runtime/([a-zA-Z][a-zA-Z0-9_]{0,99}-[a-zA-Z0-9]{10})$`)
+
+// IsARN reports whether s is meant as an ARN, well-formed or not, rather than
+// as a URL.
+func IsARN(s string) bool { return strings.HasPrefix(s, "arn:") }
+
+// InvocationURL is where the runtime is invoked: at base when that is not
+// empty (an endpoint override, such as AWS_ENDPOINT_URL), otherwise at the
+// service's address in the ARN's own region and partition. An empty qualifier
+// means DefaultQualifier. The ARN is escaped once, as one path element, which
+// the service insists on.
+// https://docs.aws.amazon.com/bedrock-agentcore/latest/devguide/runtime-oauth.html
+func InvocationURL(runtimeARN, qualifier, base string) (string, error) {
+	m := arn.FindStringSubmatch(runtimeARN)
+	if m == nil {
+		return "", fmt.Errorf("runtime ARN %.200q: want arn:aws:bedrock-agentcore:REGION:ACCOUNT:runtime/NAME-ID", runtimeARN)
+	}
+	if base == "" {
+		base = "https://bedrock-agentcore." + m[2] + "." + suffix(m[1])
+	}
+	if qualifier == "" {
+		qualifier = DefaultQualifier
+	}
+	return strings.TrimSuffix(base, "/") + "/runtimes/" + url.QueryEscape(runtimeARN) +
+		"/invocations?qualifier=" + url.QueryEscape(qualifier), nil
+}
+
+// suffix is the DNS suffix of a partition.
+// https://docs.aws.amazon.com/sdkref/latest/guide/feature-region.html
+func suffix(partition string) string {
+	switch partition {
+	case "aws-cn":
+		return "amazonaws.com.cn"
+	case "aws-iso":
+		return "c2s.ic.gov"
+	case "aws-iso-b":
+		return "sc2s.sgov.gov"
+	case "aws-eusc":
+		return "amazonaws.eu"
+	default:
+		return "amazonaws.com"
+	}
+}

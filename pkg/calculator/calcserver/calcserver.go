@@ -1,0 +1,76 @@
+// Package calcserver offers the tools of package calculator over MCP. It is
+// apart from them so that an agent that runs the tools in its own process links
+// no server.
+package calcserver
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/mark3labs/mcp-go/mcp"
+	"github.com/mark3labs/mcp-go/server"
+
+	"agentcore-mcp-auth/pkg/calculator"
+)
+
+// New makes an MCP server that has the calculator's tools. The caller chooses
+// the transport. version is the one that the server tells its clients.
+func New(version string) *server.MCPServer {
+	s := server.NewMCPServer("calculator", version,
+		server.WithTitle("Calculator"),
+		server.WithToolCapabilities(false), // the list never changes while the server runs
+	)
+	Register(s)
+	return s
+}
+
+// outputSchema is that of every tool. The result is a string also where it is a
+// number: JSON numbers beyond 2^53 do not survive every parser (RFC 8259,
+// section 6), and a client that reads structured content must get each digit.
+var outputSchema = json.RawMessage(`{"type":"object","properties":{"result":{"type":"string",` +
+	`"description":"The result; a number is given as its decimal digits"}},"required":["result"]}`)
+
+// Register adds the calculator's tools to s.
+func Register(s *server.MCPServer) {
+	yes, no := true, false
+	for _, t := range calculator.Tools() {
+		tool := mcp.NewToolWithRawSchema(t.Name, t.Description, t.InputSchema)
+		tool.Title = t.Title
+		tool.RawOutputSchema = outputSchema
+		tool.Annotations = mcp.ToolAnnotation{
+			Title:           t.Title,
+			ReadOnlyHint:    &yes,
+			DestructiveHint: &no,
+			IdempotentHint:  &yes,
+			OpenWorldHint:   &no,
+		}
+		s.AddTool(tool, handler(t))
+	}
+}
+
+// handler calls t with the arguments as they were on the wire.
+func handler(t calculator.Tool) server.ToolHandlerFunc {
+	return func(ctx context.Context, req mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+		text, err := t.Call(ctx, arguments(req))
+		if refused := (*calculator.InputError)(nil); errors.As(err, &refused) {
+			return mcp.NewToolResultError(refused.Reason), nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("calling %s: %w", t.Name, err)
+		}
+		return mcp.NewToolResultStructured(struct {
+			Result string `json:"result"`
+		}{text}, text), nil
+	}
+}
+
+// arguments returns the arguments of a call in their own bytes; a call without
+// any has an empty object.
+func arguments(req mcp.CallToolRequest) json.RawMessage {
+	if raw := req.Params.RawArguments; len(raw) > 0 && string(raw) != "null" {
+		return raw
+	}
+	return json.RawMessage("{}")
+}

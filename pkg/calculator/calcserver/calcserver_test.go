@@ -1,0 +1,69 @@
+package calcserver_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"agentcore-mcp-auth/pkg/calculator/calcserver"
+)
+
+var update = flag.Bool("update", false, "write the golden file anew")
+
+// What the tools say of themselves decides how models use them, and callers
+// have reviewed it: a change needs the golden file to be changed with it
+// (go test ./pkg/calculator/calcserver -update). case 126
+func TestToolsList(t *testing.T) {
+	s := calcserver.New("1")
+	answer, err := json.Marshal(s.HandleMessage(t.Context(), json.RawMessage(`{"jsonrpc":"2.0","id":1,"method":"tools/list"}`)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var a struct{ Result json.RawMessage }
+	if err := json.Unmarshal(answer, &a); err != nil {
+		t.Fatal(err)
+	}
+	var got bytes.Buffer
+	if err := json.Indent(&got, a.Result, "", "  "); err != nil {
+		t.Fatal(err)
+	}
+	got.WriteByte('\n')
+	golden := filepath.Join("testdata", "tools.json")
+	if *update {
+		if err := os.WriteFile(golden, got.Bytes(), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got.Bytes(), want) {
+		t.Errorf("got tools/list\n%s\nwant\n%s", got.Bytes(), want)
+	}
+}
+
+// Without an endpoint in front, a call is still checked and exact.
+func TestCall(t *testing.T) {
+	s := calcserver.New("1")
+	for params, want := range map[string]string{
+		`{"name":"add_numbers","arguments":{"a":9007199254740993,"b":1}}`: `{"content":[{"type":"text","text":"9007199254740994"}],"structuredContent":{"result":"9007199254740994"}}`,
+		`{"name":"multiply_numbers","arguments":{"a":1.5,"b":1}}`:         `{"content":[{"type":"text","text":"a must be a whole number, without a fraction"}],"isError":true}`,
+		`{"name":"greet_user"}`: `{"content":[{"type":"text","text":"argument name is missing"}],"isError":true}`,
+	} {
+		answer, err := json.Marshal(s.HandleMessage(t.Context(), json.RawMessage(`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":`+params+`}`)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var a struct{ Result json.RawMessage }
+		if err := json.Unmarshal(answer, &a); err != nil {
+			t.Fatal(err)
+		}
+		if string(a.Result) != want {
+			t.Errorf("%s: got %s, want %s", params, a.Result, want)
+		}
+	}
+}

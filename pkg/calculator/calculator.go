@@ -1,0 +1,141 @@
+// Package calculator holds the tools of the sample MCP server: exact sums and
+// products of whole numbers of any size, and a greeting.
+//
+// A [Tool] is a name, a schema and a function from JSON arguments to text. It
+// knows no protocol and no HTTP: the MCP server offers the tools to others
+// (package calcserver), an agent may call them in its own process. Arguments
+// stay JSON until a tool reads them, so that no digit is lost on the way.
+package calculator
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math/big"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// MaxName is the longest name that greet_user takes, in characters.
+const MaxName = 200
+
+// Tool is one tool. It is immutable and safe for concurrent use.
+type Tool struct {
+	Name        string
+	Title       string
+	Description string
+	InputSchema json.RawMessage // JSON Schema 2020-12 of the arguments, an object
+
+	params []string // the arguments, all of them required
+	run    func(args []json.RawMessage) (string, error)
+}
+
+// InputError says in plain words what is wrong with the arguments of a call. Its
+// text is meant for the caller, a model included.
+type InputError struct{ Reason string }
+
+func (e *InputError) Error() string { return e.Reason }
+
+func refusef(format string, args ...any) error {
+	return &InputError{Reason: fmt.Sprintf(format, args...)}
+}
+
+// Tools lists the tools, in a fixed order. Every one of them only reads its
+// arguments: calling it twice is the same as calling it once.
+func Tools() []Tool {
+	return []Tool{
+		{
+			Name:        "add_numbers",
+			Title:       "Add two numbers",
+			Description: "Add two whole numbers. The sum is exact whatever their size.",
+			InputSchema: numbersSchema,
+			params:      []string{"a", "b"},
+			run:         onNumbers((*big.Int).Add),
+		},
+		{
+			Name:        "multiply_numbers",
+			Title:       "Multiply two numbers",
+			Description: "Multiply two whole numbers. The product is exact whatever their size.",
+			InputSchema: numbersSchema,
+			params:      []string{"a", "b"},
+			run:         onNumbers((*big.Int).Mul),
+		},
+		{
+			Name:        "greet_user",
+			Title:       "Greet a user",
+			Description: "Greet a user by name.",
+			InputSchema: greetSchema,
+			params:      []string{"name"},
+			run:         greet,
+		},
+	}
+}
+
+// The digit limit is in words only: JSON Schema cannot count digits.
+var (
+	numbersSchema = json.RawMessage(`{"type":"object","properties":{` +
+		`"a":{"type":"integer","description":"The first whole number, of at most 5000 digits"},` +
+		`"b":{"type":"integer","description":"The second whole number, of at most 5000 digits"}},` +
+		`"required":["a","b"],"additionalProperties":false}`)
+	greetSchema = json.RawMessage(`{"type":"object","properties":{` +
+		`"name":{"type":"string","description":"The name to greet","minLength":1,"maxLength":200}},` +
+		`"required":["name"],"additionalProperties":false}`)
+)
+
+// Call runs the tool on input, a JSON object. Input that the tool refuses gives
+// an [*InputError]. The work is bounded by [MaxDigits], far below what would
+// need to be interrupted, so ctx is only looked at before it starts.
+func (t Tool) Call(ctx context.Context, input json.RawMessage) (string, error) {
+	if err := ctx.Err(); err != nil {
+		return "", err
+	}
+	args, err := readArguments(input, t.params)
+	if err != nil {
+		return "", err
+	}
+	return t.run(args)
+}
+
+// onNumbers makes a tool of an operation on two whole numbers, a and b.
+func onNumbers(op func(z, x, y *big.Int) *big.Int) func([]json.RawMessage) (string, error) {
+	return func(args []json.RawMessage) (string, error) {
+		a, err := wholeNumber("a", args[0])
+		if err != nil {
+			return "", err
+		}
+		b, err := wholeNumber("b", args[1])
+		if err != nil {
+			return "", err
+		}
+		return op(new(big.Int), a, b).String(), nil
+	}
+}
+
+func greet(args []json.RawMessage) (string, error) {
+	var name string
+	if args[0][0] != '"' || json.Unmarshal(args[0], &name) != nil {
+		return "", refusef("name must be a string")
+	}
+	if !utf8.Valid(args[0]) {
+		return "", refusef("name must be valid UTF-8")
+	}
+	if utf8.RuneCountInString(name) > MaxName {
+		return "", refusef("name must be at most %d characters long", MaxName)
+	}
+	if strings.TrimSpace(name) == "" {
+		return "", refusef("name must not be blank")
+	}
+	if strings.ContainsFunc(name, unprintable) {
+		return "", refusef("name must not contain control characters")
+	}
+	return "Hello, " + name + "! Nice to meet you.", nil
+}
+
+// unprintable reports what would let a name break out of its line: control
+// characters, line and paragraph separators, and the bidirectional overrides
+// and isolates of Unicode annex 9.
+func unprintable(r rune) bool {
+	return unicode.IsControl(r) || r == '\u2028' || r == '\u2029' ||
+		r >= '\u202a' && r <= '\u202e' || r >= '\u2066' && r <= '\u2069'
+}

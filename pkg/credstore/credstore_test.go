@@ -1,0 +1,197 @@
+package credstore_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
+
+	"agentcore-mcp-auth/pkg/credstore"
+	"agentcore-mcp-auth/pkg/localaws"
+)
+
+func newStore(t *testing.T) (*credstore.Store, *localaws.Server) {
+	t.Helper()
+	srv := localaws.New(localaws.Config{})
+	if err := srv.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { srv.Close() })
+	return &credstore.Store{API: ssm.NewFromConfig(srv.AWSConfig())}, srv
+}
+
+// operations are the names of the requests so far.
+func operations(srv *localaws.Server) []string {
+	var ops []string
+	for _, r := range srv.Records() {
+		ops = append(ops, r.Operation)
+	}
+	return ops
+}
+
+var sample = credstore.Credentials{
+	ClientID:     "client",
+	ClientSecret: credstore.NewSecret("secret-canary"),
+	DiscoveryURL: "https://issuer.example/.well-known/openid-configuration",
+	Domain:       "https://auth.example",
+	UserPoolID:   "eu-central-1_abcdefghi",
+	Scope:        "calc/invoke",
+	Endpoint:     "https://mcp.example/mcp",
+}
+
+// stored is c as it is read after its first writing.
+func stored(c credstore.Credentials) credstore.Credentials {
+	c.SecretRevision = 1
+	return c
+}
+
+func TestStore_writeReadDelete(t *testing.T) {
+	store, srv := newStore(t)
+	if err := store.Write(t.Context(), "calc", credstore.Credentials{}, sample); err != nil {
+		t.Fatal(err)
+	}
+	if ops := operations(srv); ops[len(ops)-1] != "PutParameter" || len(ops) != 7 {
+		t.Errorf("writing a new set took %v, want 7 PutParameter", ops)
+	}
+	last := srv.Records()[6]
+	if !strings.Contains(string(last.RequestBody), credstore.ClientID) {
+		t.Errorf("the last parameter written is not the client id: %s", last.RequestBody)
+	}
+
+	got, err := store.Read(t.Context(), "calc")
+	if err != nil || got != stored(sample) {
+		t.Fatalf("got %+v, %v, want %+v", got, err, stored(sample))
+	}
+	if ops := operations(srv)[7:]; !slices.Equal(ops, []string{"GetParametersByPath"}) {
+		t.Errorf("reading took %v, want one GetParametersByPath", ops)
+	}
+
+	if err := store.Delete(t.Context(), "calc"); err != nil {
+		t.Fatal(err)
+	}
+	got, err = store.Read(t.Context(), "calc")
+	if want := (credstore.Credentials{Endpoint: sample.Endpoint}); err != nil || got != want {
+		t.Errorf("after Delete got %+v, %v, want the endpoint alone", got, err)
+	}
+	if err := store.Delete(t.Context(), "calc", credstore.Endpoint); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := store.Read(t.Context(), "calc"); !errors.Is(err, credstore.ErrNotFound) {
+		t.Errorf("got %v, want ErrNotFound", err)
+	}
+}
+
+// case 13: what did not change is not written.
+func TestStore_writeUnchanged(t *testing.T) {
+	store, srv := newStore(t)
+	if err := store.Write(t.Context(), "calc", credstore.Credentials{}, sample); err != nil {
+		t.Fatal(err)
+	}
+	before := len(srv.Records())
+	changed := sample
+	changed.Scope = "calc/read"
+	if err := store.Write(t.Context(), "calc", sample, sample); err != nil {
+		t.Fatal(err)
+	}
+	if err := store.Write(t.Context(), "calc", sample, changed); err != nil {
+		t.Fatal(err)
+	}
+	if after := srv.Records()[before:]; len(after) != 1 || !strings.Contains(string(after[0].RequestBody), "calc/scope") {
+		t.Errorf("got %d writes, want one of the scope", len(after))
+	}
+}
+
+// case 22: names that would lead out of the server's own path.
+func TestStore_hostileNames(t *testing.T) {
+	store, srv := newStore(t)
+	for _, name := range []string{"", "a/b", "..", "a b", "a\n", "ä", "-a", strings.Repeat("a", 65)} {
+		if _, err := store.Read(t.Context(), name); err == nil {
+			t.Errorf("name %q was accepted", name)
+		}
+	}
+	for _, prefix := range []string{"app", "/app/", "/aws/x", "/SSM", "/a//b", "/a b", "/"} {
+		s := *store
+		s.Prefix = prefix
+		if err := s.Write(t.Context(), "calc", credstore.Credentials{}, sample); err == nil {
+			t.Errorf("prefix %q was accepted", prefix)
+		}
+	}
+	if n := len(srv.Records()); n != 0 {
+		t.Errorf("%d requests were sent", n)
+	}
+}
+
+func TestCredentials_Machine(t *testing.T) {
+	c := sample
+	if err := c.Machine(); err != nil {
+		t.Error(err)
+	}
+	c.ClientSecret, c.DiscoveryURL = credstore.Secret{}, ""
+	var missing *credstore.MissingError
+	if err := c.Machine(); !errors.As(err, &missing) || !slices.Equal(missing.Names, []string{"cognito_discovery_url", "cognito_secret"}) {
+		t.Errorf("got %v, want the two missing parameters", err)
+	}
+}
+
+func TestSet_sharesReads(t *testing.T) {
+	store, srv := newStore(t)
+	set := store.Set("calc")
+	if _, err := set.Get(t.Context()); !errors.Is(err, credstore.ErrNotFound) {
+		t.Fatalf("got %v, want ErrNotFound", err)
+	}
+	if err := store.Write(t.Context(), "calc", credstore.Credentials{}, sample); err != nil {
+		t.Fatal(err)
+	}
+	before := len(srv.Records())
+	var wg sync.WaitGroup
+	for range 20 {
+		wg.Go(func() {
+			if c, err := set.Get(t.Context()); err != nil || c != stored(sample) {
+				t.Errorf("got %+v, %v", c, err)
+			}
+		})
+	}
+	wg.Wait()
+	reads := len(srv.Records()) - before
+	if _, err := set.Get(t.Context()); err != nil || len(srv.Records())-before != reads {
+		t.Errorf("a kept set was read again (%v)", err)
+	}
+	if reads > 2 { // one; a second if a caller came between a read's end and its keeping
+		t.Errorf("20 callers made %d reads", reads)
+	}
+	if _, err := set.Refresh(t.Context()); err != nil || len(srv.Records())-before != reads+1 {
+		t.Errorf("Refresh did not read (%v)", err)
+	}
+}
+
+// case 45
+func TestSecret_masked(t *testing.T) {
+	secret := credstore.NewSecret("secret-canary")
+	holder := struct {
+		S credstore.Secret
+		P *credstore.Secret
+	}{secret, &secret}
+	asJSON, err := json.Marshal(holder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	printed := []string{string(asJSON), fmt.Sprint(secret, &secret), fmt.Sprint(sample), fmt.Errorf("x %w %v", errors.New("y"), secret).Error()}
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%08b", "%t", "%p"} {
+		printed = append(printed, fmt.Sprintf(verb, secret), fmt.Sprintf(verb, holder), fmt.Sprintf(verb, []any{secret}))
+	}
+	for _, p := range printed {
+		for _, leak := range []string{"canary", fmt.Sprintf("%x", "canary"), fmt.Sprintf("%X", "canary")} {
+			if strings.Contains(p, leak) {
+				t.Errorf("printed %s", p)
+			}
+		}
+	}
+	if secret.Reveal() != "secret-canary" {
+		t.Error("Reveal does not return the value")
+	}
+}

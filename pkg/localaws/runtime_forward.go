@@ -1,0 +1,130 @@
+package localaws
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"time"
+)
+
+// requestHeaders are the headers that InvokeAgentRuntime models and passes to
+// the container; any other has to be on the runtime's allow-list.
+// https://docs.aws.amazon.com/bedrock-agentcore/latest/APIReference/API_InvokeAgentRuntime.html
+var requestHeaders = []string{
+	"Content-Type", "Accept", mcpSessionHeader, "Mcp-Protocol-Version", "Mcp-Method", "Mcp-Name",
+	sessionHeader, "X-Amzn-Bedrock-Agentcore-Runtime-User-Id",
+	"X-Amzn-Trace-Id", "Traceparent", "Tracestate", "Baggage",
+}
+
+// responseHeaders are the container's headers that reach the caller.
+var responseHeaders = []string{"Content-Type", "Mcp-Protocol-Version", "X-Amzn-Trace-Id", "Traceparent", "Tracestate", "Baggage"}
+
+// maxHeaderValue bounds the value of an allow-listed header.
+// https://docs.aws.amazon.com/bedrock-agentcore/latest/devguide/runtime-header-allowlist.html
+const maxHeaderValue = 4 << 10
+
+// forward takes a request to the container and its answer to the caller, byte
+// for byte and as it comes.
+func (p *runtimes) forward(a *answer, r *http.Request, session string) {
+	req, err := http.NewRequestWithContext(r.Context(), http.MethodPost, a.rt.target.String(), bytes.NewReader(a.body))
+	if err != nil {
+		a.fault(FaultInternal)
+		return
+	}
+	req.Header.Set("User-Agent", "") // net/http's own does not go out either
+	for _, name := range requestHeaders {
+		if v, ok := r.Header[name]; ok {
+			req.Header[name] = v
+		}
+	}
+	for _, name := range a.rt.HeaderAllowlist {
+		name = http.CanonicalHeaderKey(name)
+		for _, v := range r.Header[name] {
+			if len(v) > maxHeaderValue {
+				a.refuse(FaultValidation, "the value of header "+name+" is longer than 4 KB")
+				return
+			}
+		}
+		if v, ok := r.Header[name]; ok {
+			req.Header[name] = v
+		}
+	}
+	req.Header.Set(map[string]string{ProtocolMCP: mcpSessionHeader, ProtocolHTTP: sessionHeader}[a.rt.Protocol], session)
+
+	if !a.rt.start(r.Context()) {
+		a.fault(FaultStart)
+		return
+	}
+	resp, err := p.client.Do(req)
+	if r.Context().Err() != nil {
+		panic(http.ErrAbortHandler) // the caller left
+	}
+	if err != nil {
+		p.s.cfg.Logger.WarnContext(r.Context(), "container failed", "runtime", a.rt.Name, "error", err)
+		a.fault(FaultContainer)
+		return
+	}
+	defer resp.Body.Close()
+	// A redirect is no answer of a container. An MCP server's 4xx is a message
+	// of the transport (404 for a session that is gone) and reaches the client;
+	// an HTTP agent's counts as a failure.
+	// https://docs.aws.amazon.com/bedrock-agentcore/latest/devguide/runtime-http-protocol-contract.html
+	if s := resp.StatusCode; s < 200 || s >= 500 || s >= 300 && (s < 400 || a.rt.Protocol != ProtocolMCP) {
+		p.s.cfg.Logger.WarnContext(r.Context(), "container failed", "runtime", a.rt.Name, "status", s)
+		a.fault(FaultContainer)
+		return
+	}
+	for _, name := range responseHeaders {
+		if v, ok := resp.Header[name]; ok {
+			a.w.Header()[name] = v
+		}
+	}
+	// A stateful MCP server opens a session by answering a request that came
+	// without one; its id is the one the client has to keep.
+	if own := resp.Header.Get(mcpSessionHeader); own != "" && a.rt.Protocol == ProtocolMCP && r.Header.Get(mcpSessionHeader) == "" {
+		a.w.Header().Set(mcpSessionHeader, own)
+	}
+	a.w.WriteHeader(resp.StatusCode)
+	flush := http.NewResponseController(a.w)
+	buf := make([]byte, 32<<10)
+	for {
+		n, err := resp.Body.Read(buf)
+		if n > 0 {
+			if _, err := a.w.Write(buf[:n]); err != nil {
+				return
+			}
+			flush.Flush()
+		}
+		if err == io.EOF {
+			return
+		}
+		if err != nil {
+			panic(http.ErrAbortHandler) // cut the caller off where the container stopped
+		}
+	}
+}
+
+// start reports whether the container has listened, waiting for its first time
+// until StartTimeout.
+func (rt *runtime) start(ctx context.Context) bool {
+	if rt.started.Load() {
+		return true
+	}
+	ctx, cancel := context.WithTimeout(ctx, rt.StartTimeout)
+	defer cancel()
+	for {
+		var d net.Dialer
+		if conn, err := d.DialContext(ctx, "tcp", rt.target.Host); err == nil {
+			conn.Close()
+			rt.started.Store(true)
+			return true
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}

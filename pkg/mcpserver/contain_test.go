@@ -1,0 +1,337 @@
+package mcpserver_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net/http"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/mark3labs/mcp-go/mcp"
+	"github.com/mark3labs/mcp-go/server"
+
+	"agentcore-mcp-auth/pkg/calculator/calcserver"
+	"agentcore-mcp-auth/pkg/mcpserver"
+)
+
+// Arguments are checked before a handler sees them. case 113, case 114
+func TestArguments(t *testing.T) {
+	s := calcserver.New("1")
+	var mu sync.Mutex
+	var seen []string
+	note := func(ctx context.Context, req mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		seen = append(seen, fmt.Sprintf("%s %v", req.Params.RawArguments, req.GetArguments()))
+		return mcp.NewToolResultText("seen"), nil
+	}
+	s.AddTool(mcp.NewTool("strict", mcp.WithNumber("n", mcp.Required(), mcp.Min(0), mcp.Max(1e300)), mcp.WithString("s", mcp.Enum("x", "y"), mcp.MaxLength(3), mcp.Pattern("^[xyz]*$")),
+		mcp.WithArray("l", mcp.MinItems(1), mcp.MaxItems(2)), mcp.WithSchemaAdditionalProperties(false)), note)
+	s.AddTool(mcp.NewTool("open", mcp.WithNumber("n")), note)
+	url, _ := serve(t, s, mcpserver.Config{})
+	for _, tc := range []struct {
+		tool, args string
+		want       string
+		failed     bool
+	}{
+		{"add_numbers", `{"a":9007199254740993,"b":1}`, "9007199254740994", false},
+		{"add_numbers", `{"a":2.0,"b":2e3}`, "2002", false},
+		{"add_numbers", `{"a":-0,"b":0}`, "0", false},
+		{"add_numbers", `{"a":1e400,"b":1}`, "1" + strings.Repeat("0", 399) + "1", false},
+		{"add_numbers", `{"a":` + strings.Repeat("9", 5000) + `,"b":1}`, "1" + strings.Repeat("0", 5000), false},
+		{"add_numbers", `{"a":1e999999999,"b":1}`, "invalid arguments: a number is too long: at most 10000 digits are possible once it is written out", true},
+		{"add_numbers", `{"a":1e-999999999,"b":1}`, "invalid arguments: a number is too long: at most 10000 digits are possible once it is written out", true},
+		{"add_numbers", `{"a":1e6000,"b":1}`, "a is too large: at most 5000 digits are possible", true},
+		{"add_numbers", `{"a":1.5,"b":1}`, "invalid arguments: a must be a whole number", true},
+		{"add_numbers", `{"a":"1","b":1}`, "invalid arguments: a must be a whole number", true},
+		{"add_numbers", `{"a":1}`, "invalid arguments: the arguments must have b", true},
+		{"add_numbers", `{}`, "invalid arguments: the arguments must have a, b", true},
+		{"add_numbers", `null`, "invalid arguments: the arguments must have a, b", true},
+		{"add_numbers", `{"a":1,"b":1,"c":1}`, "invalid arguments: the arguments must not have c", true},
+		{"greet_user", `{"name":""}`, "invalid arguments: name must have at least 1 characters", true},
+		{"greet_user", `{"name":"` + strings.Repeat("n", 201) + `"}`, "invalid arguments: name must have at most 200 characters", true},
+		{"greet_user", `{"name":"a\u0007"}`, "name must not contain control characters", true},
+		{"strict", `{"n":1e400}`, "invalid arguments: n must be at most 1000000", true},
+		{"strict", `{"n":-1}`, "invalid arguments: n must be at least 0", true},
+		{"strict", `{"n":1,"s":"z"}`, "invalid arguments: s must be one of [x y]", true},
+		{"strict", `{"n":1,"l":[]}`, "invalid arguments: l must have at least 1 items", true},
+		{"strict", `{"n":1,"l":[1,2,3]}`, "invalid arguments: l must have at most 2 items", true},
+		{"strict", `{"n":1,"l":[1],"s":"x"}`, "seen", false},
+		{"open", `{"n":123456789012345678901234567890,"deep":[1e400,{"x":1}]}`, "seen", false},
+		{"open", `{"n":"` + strings.Repeat("x", 2000) + `"}`, "invalid arguments: n must be a number", true},
+	} {
+		_, body := post(t, url+"/mcp", toolCall(tc.tool, tc.args))
+		got, failed := text(t, body)
+		if failed != tc.failed || tc.want != got && !(tc.failed && strings.HasPrefix(got, tc.want)) {
+			t.Errorf("%s %.60s: got %.90q, error %v, want %.90q, %v", tc.tool, tc.args, got, failed, tc.want, tc.failed)
+		}
+	}
+	want := []string{
+		`{"n":1,"l":[1],"s":"x"} map[l:[1] n:1 s:x]`,
+		`{"n":123456789012345678901234567890,"deep":[1e400,{"x":1}]} map[deep:[1e400 map[x:1]] n:1.2345678901234568e+29]`,
+	}
+	if fmt.Sprint(seen) != fmt.Sprint(want) {
+		t.Errorf("handlers saw %v, want %v", seen, want)
+	}
+}
+
+// Number bombs cost nothing, however many there are.
+func TestArguments_bombs(t *testing.T) {
+	s := server.NewMCPServer("x", "1")
+	s.AddTool(mcp.NewToolWithRawSchema("list", "", json.RawMessage(`{"type":"object","properties":{"l":{"type":"array","items":{"type":"integer","multipleOf":3}}}}`)),
+		func(ctx context.Context, req mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+			return mcp.NewToolResultText("seen"), nil
+		})
+	url, _ := serve(t, s, mcpserver.Config{})
+	start := time.Now()
+	for _, bomb := range []string{"1e999999", "1e-999999", "1e99999999999", strings.Repeat("9", 20000)} {
+		list := strings.Repeat(bomb+",", 500000/len(bomb)) + "3"
+		_, body := post(t, url+"/mcp", toolCall("list", `{"l":[`+list+`]}`))
+		if got, failed := text(t, body); !failed || !strings.Contains(got, "too long") {
+			t.Errorf("%.20s: got %.80q, error %v", bomb, got, failed)
+		}
+	}
+	if took := time.Since(start); took > 10*time.Second {
+		t.Errorf("took %v", took)
+	}
+}
+
+// A tool whose schema is replaced is held to the new one.
+func TestArguments_replacedTool(t *testing.T) {
+	s := server.NewMCPServer("x", "1")
+	ok := func(ctx context.Context, req mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+		return mcp.NewToolResultText("ok"), nil
+	}
+	s.AddTool(mcp.NewTool("t", mcp.WithString("v")), ok)
+	url, _ := serve(t, s, mcpserver.Config{})
+	_, body := post(t, url+"/mcp", toolCall("t", `{"v":"x"}`))
+	if got, _ := text(t, body); got != "ok" {
+		t.Errorf("got %q, want ok", got)
+	}
+	s.AddTool(mcp.NewTool("t", mcp.WithNumber("v")), ok)
+	_, body = post(t, url+"/mcp", toolCall("t", `{"v":"x"}`))
+	if got, failed := text(t, body); !failed || !strings.Contains(got, "v must be a number") {
+		t.Errorf("got %q, want a refusal by the new schema", got)
+	}
+	s.AddTool(mcp.NewToolWithRawSchema("t", "", json.RawMessage(`{"type":5}`)), ok)
+	_, body = post(t, url+"/mcp", toolCall("t", `{"v":"x"}`))
+	if got, failed := text(t, body); !failed || !strings.Contains(got, "request id") {
+		t.Errorf("got %q, want a refusal with a request id", got)
+	}
+}
+
+const canary = "/srv/secret/canary-4711"
+
+// faulty is a server whose handlers fail in every way there is.
+func faulty(release chan struct{}) *server.MCPServer {
+	s := server.NewMCPServer("x", "1", server.WithResourceCapabilities(false, false), server.WithPromptCapabilities(false))
+	for name, f := range map[string]func(ctx context.Context) (*mcp.CallToolResult, error){
+		"fine":   func(context.Context) (*mcp.CallToolResult, error) { return mcp.NewToolResultText("fine"), nil },
+		"refuse": func(context.Context) (*mcp.CallToolResult, error) { return mcp.NewToolResultError("no cake left"), nil },
+		"error":  func(context.Context) (*mcp.CallToolResult, error) { return nil, errors.New("open " + canary) },
+		"panic":  func(context.Context) (*mcp.CallToolResult, error) { panic(canary) },
+		"nil":    func(context.Context) (*mcp.CallToolResult, error) { return nil, nil },
+		"exit":   func(context.Context) (*mcp.CallToolResult, error) { runtime.Goexit(); return nil, nil },
+		"hang":   func(context.Context) (*mcp.CallToolResult, error) { <-release; return nil, errors.New(canary) },
+		"slow":   func(ctx context.Context) (*mcp.CallToolResult, error) { <-ctx.Done(); return nil, ctx.Err() },
+		"nan": func(context.Context) (*mcp.CallToolResult, error) {
+			return mcp.NewToolResultStructured(map[string]any{"v": math.NaN()}, canary), nil
+		},
+	} {
+		s.AddTool(mcp.NewTool(name), func(ctx context.Context, req mcp.CallToolRequest) (*mcp.CallToolResult, error) { return f(ctx) })
+	}
+	s.AddPrompt(mcp.NewPrompt("panic"), func(context.Context, mcp.GetPromptRequest) (*mcp.GetPromptResult, error) { panic(canary) })
+	s.AddResource(mcp.NewResource("x://error", "error"), func(context.Context, mcp.ReadResourceRequest) ([]mcp.ResourceContents, error) {
+		return nil, errors.New(canary)
+	})
+	s.AddResource(mcp.NewResource("x://hang", "hang"), func(context.Context, mcp.ReadResourceRequest) ([]mcp.ResourceContents, error) {
+		<-release
+		return nil, errors.New(canary)
+	})
+	return s
+}
+
+// case 114, case 115, case 125
+func TestFaultyHandlers(t *testing.T) {
+	release := make(chan struct{})
+	defer close(release)
+	url, log := serve(t, faulty(release), mcpserver.Config{CallTimeout: 50 * time.Millisecond})
+	message := func(method, params string) string {
+		return fmt.Sprintf(`{"jsonrpc":"2.0","id":"f","method":%q,"params":%s}`, method, params)
+	}
+	for _, tc := range []struct {
+		body, want, outcome string
+		code                int // 0: a tool error
+	}{
+		{toolCall("refuse", `{}`), "no cake left", "tool_error", 0},
+		{toolCall("error", `{}`), "the handler failed (request id ", "failed", 0},
+		{toolCall("panic", `{}`), "the handler failed (request id ", "panic", 0},
+		{toolCall("exit", `{}`), "the handler failed (request id ", "failed", 0},
+		{toolCall("hang", `{}`), "no answer in time (request id ", "timeout", 0},
+		{toolCall("slow", `{}`), "no answer in time (request id ", "timeout", 0},
+		{toolCall("nil", `{}`), "internal error (request id ", "error -32603", -32603},
+		{toolCall("nan", `{}`), "the handler failed (request id ", "failed", -32603},
+		{message("prompts/get", `{"name":"panic"}`), "internal error (request id ", "panic", -32603},
+		{message("resources/read", `{"uri":"x://error"}`), "internal error (request id ", "failed", -32603},
+		{message("resources/read", `{"uri":"x://hang"}`), "internal error (request id ", "timeout", -32603},
+		{message("resources/read", `{"uri":"x://none"}`), "not found", "error -32002", -32002},
+	} {
+		resp, body := post(t, url+"/mcp", tc.body)
+		var got string
+		if tc.code == 0 {
+			var failed bool
+			if got, failed = text(t, body); !failed {
+				t.Errorf("%s: got a success %q", tc.body, got)
+			}
+		} else {
+			a := decode(t, body)
+			if a.Error == nil || a.Error.Code != tc.code {
+				t.Errorf("%s: got %s, want code %d", tc.body, body, tc.code)
+				continue
+			}
+			got = a.Error.Message
+		}
+		id := resp.Header.Get("X-Request-Id")
+		if !strings.Contains(got, tc.want) || strings.Contains(tc.want, "request id") && !strings.Contains(got, id) {
+			t.Errorf("%s: got %q, want %q and %s", tc.body, got, tc.want, id)
+		}
+		if strings.Contains(body, "canary") || strings.Contains(body, ".go:") {
+			t.Errorf("%s: details in the answer: %s", tc.body, body)
+		}
+		line := logLine(log.String(), id)
+		if !strings.Contains(line, `"outcome":"`+tc.outcome+`"`) {
+			t.Errorf("%s: logged %s, want outcome %s", tc.body, line, tc.outcome)
+		}
+		if tc.outcome == "panic" && (!strings.Contains(line, canary) || !strings.Contains(line, "contain_test.go")) {
+			t.Errorf("%s: logged %s, want the panic and its stack", tc.body, line)
+		}
+	}
+	_, body := post(t, url+"/mcp", toolCall("fine", `{}`))
+	if got, failed := text(t, body); got != "fine" || failed {
+		t.Errorf("got %q, error %v afterwards, want fine", got, failed)
+	}
+}
+
+func logLine(log, requestID string) string {
+	for line := range strings.Lines(log) {
+		if strings.Contains(line, requestID) {
+			return line
+		}
+	}
+	return ""
+}
+
+// A panic in a team's own hook or middleware is contained too.
+func TestFaultyMiddleware(t *testing.T) {
+	s := server.NewMCPServer("x", "1", server.WithToolHandlerMiddleware(func(next server.ToolHandlerFunc) server.ToolHandlerFunc {
+		return func(context.Context, mcp.CallToolRequest) (*mcp.CallToolResult, error) { panic(canary) }
+	}))
+	s.AddTool(mcp.NewTool("t"), nil)
+	url, log := serve(t, s, mcpserver.Config{})
+	resp, body := post(t, url+"/mcp", toolCall("t", `{}`))
+	if a := decode(t, body); resp.StatusCode != 500 || a.Error == nil || string(a.ID) != "1" || strings.Contains(body, "canary") {
+		t.Errorf("got %d %s, want 500 and a generic error", resp.StatusCode, body)
+	}
+	if !strings.Contains(log.String(), canary) {
+		t.Errorf("the panic is not in the log: %s", log)
+	}
+}
+
+// A tool that hangs stays refused while its calls pile up, and the others go
+// on. case 115
+func TestStuckTool(t *testing.T) {
+	release := make(chan struct{})
+	url, _ := serve(t, faulty(release), mcpserver.Config{CallTimeout: 20 * time.Millisecond})
+	var wg sync.WaitGroup
+	for range 64 {
+		wg.Go(func() { post(t, url+"/mcp", toolCall("hang", `{}`)) })
+	}
+	wg.Wait()
+	_, body := post(t, url+"/mcp", toolCall("hang", `{}`))
+	if got, failed := text(t, body); !failed || !strings.Contains(got, "earlier calls hang") {
+		t.Errorf("got %q, error %v, want a refusal", got, failed)
+	}
+	_, body = post(t, url+"/mcp", toolCall("fine", `{}`))
+	if got, _ := text(t, body); got != "fine" {
+		t.Errorf("another tool: got %q, want fine", got)
+	}
+	close(release)
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		_, body = post(t, url+"/mcp", toolCall("hang", `{}`))
+		if got, _ := text(t, body); strings.Contains(got, "the handler failed") {
+			break // it runs again
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("got %s, want the tool back", body)
+		}
+	}
+}
+
+// A caller that hangs up cancels its call, and only that. case 115
+func TestDisconnect(t *testing.T) {
+	s := server.NewMCPServer("x", "1")
+	entered, cancelled := make(chan struct{}), make(chan error)
+	s.AddTool(mcp.NewTool("wait"), func(ctx context.Context, req mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+		entered <- struct{}{}
+		<-ctx.Done()
+		cancelled <- context.Cause(ctx)
+		return nil, ctx.Err()
+	})
+	url, log := serve(t, s, mcpserver.Config{})
+	ctx, cancel := context.WithCancel(t.Context())
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url+"/mcp", strings.NewReader(toolCall("wait", `{}`)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	done := make(chan error)
+	go func() {
+		resp, err := http.DefaultTransport.RoundTrip(req)
+		if err == nil {
+			io.Copy(io.Discard, resp.Body)
+			resp.Body.Close()
+		}
+		done <- err
+	}()
+	<-entered
+	cancel()
+	if err := <-cancelled; !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want %v", err, context.Canceled)
+	}
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Errorf("the caller got %v", err)
+	}
+	waitFor(t, func() bool { return strings.Contains(log.String(), `"outcome":"disconnected"`) })
+}
+
+// waitFor waits for something that another goroutine is about to do.
+func waitFor(t testing.TB, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !ok(); runtime.Gosched() {
+		if time.Now().After(deadline) {
+			t.Fatal("waited in vain")
+		}
+	}
+}
+
+// The middleware leaves other transports alone.
+func TestOtherTransport(t *testing.T) {
+	s := calcserver.New("1")
+	if _, err := mcpserver.New(s, mcpserver.Config{}); err != nil {
+		t.Fatal(err)
+	}
+	got, err := json.Marshal(s.HandleMessage(t.Context(), json.RawMessage(toolCall("add_numbers", `{"a":1,"b":2}`))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if sum, failed := text(t, string(got)); sum != "3" || failed {
+		t.Errorf("got %s, want 3", got)
+	}
+}

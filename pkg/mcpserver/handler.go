@@ -1,0 +1,339 @@
+package mcpserver
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"mime"
+	"net/http"
+	"runtime/debug"
+	"time"
+
+	"github.com/mark3labs/mcp-go/mcp"
+)
+
+// codeBusy is the JSON-RPC code of a server that cannot serve now, from the
+// range that JSON-RPC 2.0 leaves to implementations.
+const codeBusy = -32000
+
+// largeBody is the size from which bodies are counted, so that their number
+// bounds the memory they take.
+const largeBody = 64 << 10
+
+// call is one request on its way through the endpoint. It belongs to the
+// request's goroutine and, while that waits, to the middleware.
+type call struct {
+	requestID string
+	sessionID string // the sender's word; for the log only
+	body      []byte
+	msg       message
+	outcome   string // for the log: ok, or what went wrong
+	detail    string // for the log only
+}
+
+type callKey struct{}
+
+func callFrom(ctx context.Context) *call {
+	c, _ := ctx.Value(callKey{}).(*call)
+	return c
+}
+
+// RequestID returns the id under which the log and error texts know the request
+// that ctx belongs to, or "" when it did not come through a [Handler].
+func RequestID(ctx context.Context) string {
+	if c := callFrom(ctx); c != nil {
+		return c.requestID
+	}
+	return ""
+}
+
+// arguments returns the arguments as they were sent; a tools/call without any
+// has an empty object.
+func (c *call) arguments() json.RawMessage {
+	raw := c.body[c.msg.argsFrom:c.msg.argsTo]
+	if len(raw) == 0 || raw[0] == 'n' {
+		return json.RawMessage("{}")
+	}
+	return raw
+}
+
+// fail notes what went wrong and returns what the caller may know of it.
+func (c *call) fail(err error) string {
+	c.detail = err.Error()
+	text := "the handler failed"
+	panicked := (*panicError)(nil)
+	switch {
+	case errors.Is(err, errTimeout):
+		c.outcome, text = "timeout", "no answer in time"
+	case errors.Is(err, errStopping):
+		c.outcome, text = "stopping", "the server is stopping; try again"
+	case errors.Is(err, errStuck):
+		c.outcome, text = "stuck", "not available now: earlier calls hang"
+	case errors.Is(err, context.Canceled):
+		c.outcome = "disconnected"
+	case errors.As(err, &panicked):
+		c.outcome = "panic"
+	default:
+		c.outcome = "failed"
+	}
+	return text + " (request id " + c.requestID + ")"
+}
+
+// ServeHTTP serves one request.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	start := time.Now()
+	c := &call{requestID: rand.Text()[:16], sessionID: r.Header.Get(mcp.HeaderSessionID), outcome: "ok"}
+	rw := &response{ResponseWriter: w}
+	defer func() {
+		if p := recover(); p != nil {
+			c.outcome, c.detail = "panic", fmt.Sprintf("panic: %v\n%s", p, debug.Stack())
+			if !rw.streaming {
+				h.refuse(rw, c, http.StatusInternalServerError, mcp.INTERNAL_ERROR, "internal error")
+			}
+		}
+		if h.stopped.Err() != nil && !rw.streaming {
+			w.Header().Set("Connection", "close")
+		}
+		status := rw.finish(c)
+		h.log(r, c, status, time.Since(start))
+	}()
+	w.Header().Set("X-Request-Id", c.requestID)
+	switch r.URL.Path {
+	case Path, Path + "/":
+		h.serve(rw, r, c)
+	case HealthPath:
+		h.health(rw, r, c)
+	default:
+		h.refuse(rw, c, http.StatusNotFound, mcp.INVALID_REQUEST, "nothing is served here; the MCP endpoint is "+Path)
+	}
+}
+
+// health says whether the endpoint takes requests. It holds nothing to protect,
+// so that a probe needs no matching Host.
+func (h *Handler) health(w *response, r *http.Request, c *call) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		w.Header().Set("Allow", "GET, HEAD")
+		h.refuse(w, c, http.StatusMethodNotAllowed, mcp.INVALID_REQUEST, "the health path takes GET and HEAD")
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	if h.stopped.Err() != nil {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		io.WriteString(w, `{"status":"stopping"}`)
+		return
+	}
+	io.WriteString(w, `{"status":"ok"}`)
+}
+
+// serve serves a request to the MCP endpoint. The cheap checks come first, and
+// nothing is read or remembered of a request that fails one.
+func (h *Handler) serve(w *response, r *http.Request, c *call) {
+	if wrong := h.hosts.check(r); wrong != "" {
+		h.refuse(w, c, http.StatusForbidden, mcp.INVALID_REQUEST, wrong)
+		return
+	}
+	if r.Method != http.MethodPost {
+		w.Header().Set("Allow", http.MethodPost)
+		h.refuse(w, c, http.StatusMethodNotAllowed, mcp.INVALID_REQUEST, "the MCP endpoint takes POST only: it has no streams and no sessions")
+		return
+	}
+	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
+		h.refuse(w, c, http.StatusUnsupportedMediaType, mcp.INVALID_REQUEST, "Content-Type must be application/json")
+		return
+	}
+	if e := r.Header.Get("Content-Encoding"); e != "" && e != "identity" {
+		h.refuse(w, c, http.StatusUnsupportedMediaType, mcp.INVALID_REQUEST, "Content-Encoding is not supported")
+		return
+	}
+	for _, name := range [...]string{mcp.HeaderProtocolVersion, mcp.HeaderMethod, mcp.HeaderName} {
+		if len(r.Header.Values(name)) > 1 {
+			h.refuse(w, c, http.StatusBadRequest, mcp.HEADER_MISMATCH, name+" is given twice")
+			return
+		}
+	}
+	if r.ContentLength > h.cfg.MaxBody {
+		h.refuseBody(w, c)
+		return
+	}
+	if !h.enter() {
+		h.refuse(w, c, http.StatusServiceUnavailable, codeBusy, "the server is stopping; try again")
+		return
+	}
+	defer h.leave()
+	if !h.read(w, r, c) {
+		return
+	}
+	if len(c.body) > largeBody {
+		defer func() { <-h.bodies }()
+	}
+	msg, refused := parse(c.body)
+	c.msg = msg
+	if refused != nil {
+		c.msg.id = refused.id
+		h.refuse(w, c, http.StatusBadRequest, refused.code, refused.reason)
+		return
+	}
+	h.dispatch(w, r, c)
+}
+
+// read reads the body and reports whether it is there. A body that turns out to
+// be large takes a place in h.bodies, which the caller gives back.
+func (h *Handler) read(w *response, r *http.Request, c *call) bool {
+	src := http.MaxBytesReader(w.ResponseWriter, r.Body, h.cfg.MaxBody)
+	buf := bytes.NewBuffer(make([]byte, 0, bytes.MinRead+min(max(r.ContentLength, 0), 4<<10)))
+	_, err := buf.ReadFrom(io.LimitReader(src, largeBody+1))
+	if err == nil && buf.Len() > largeBody {
+		if !take(h.bodies) {
+			w.Header().Set("Connection", "close")
+			h.busy(w, c)
+			return false
+		}
+		if _, err = buf.ReadFrom(src); err != nil {
+			<-h.bodies
+		}
+	}
+	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
+		h.refuseBody(w, c)
+		return false
+	}
+	if err != nil {
+		c.outcome, c.detail = "disconnected", "reading the body: "+err.Error()
+		w.Header().Set("Connection", "close")
+		h.write(w, c, http.StatusRequestTimeout, mcp.PARSE_ERROR, "the body did not arrive")
+		return false
+	}
+	// The read deadline was for the body. Left alone, it would end the wait for
+	// the caller to hang up, and with it the request's context.
+	http.NewResponseController(w).SetReadDeadline(time.Time{})
+	c.body = buf.Bytes()
+	return true
+}
+
+func (h *Handler) refuseBody(w *response, c *call) {
+	w.Header().Set("Connection", "close")
+	h.refuse(w, c, http.StatusRequestEntityTooLarge, mcp.INVALID_REQUEST, fmt.Sprintf("the body has more than %d bytes", h.cfg.MaxBody))
+}
+
+// dispatch has a message handled.
+func (h *Handler) dispatch(w *response, r *http.Request, c *call) {
+	// A version that nobody speaks gets the list of those that are spoken; where
+	// the body names one too, the two are compared later. An initialize
+	// negotiates instead.
+	if v := r.Header.Get(mcp.HeaderProtocolVersion); v != "" && c.msg.era == "" && !mcp.IsValidProtocolVersion(v) && c.msg.method != string(mcp.MethodInitialize) {
+		e := unsupported(v)
+		c.outcome, c.detail = "refused", e.Message
+		writeError(w, http.StatusBadRequest, c.msg.id, e.Code, e.Message, e.Data)
+		return
+	}
+	r.Header.Del(mcp.HeaderSessionID)
+	switch c.msg.method {
+	case string(mcp.MethodPing), "notifications/initialized":
+		// No place is taken: a busy server is still alive.
+		h.handle(r.Context(), w, r, c, c.body)
+		return
+	case "notifications/cancelled":
+		// mcp-go would look the request up by session id and request id, both
+		// of the sender's choosing: in a stateless server, anybody's.
+		w.WriteHeader(http.StatusAccepted)
+		return
+	case string(mcp.MethodSubscriptionsListen):
+		h.listen(w, r, c)
+		return
+	}
+	if !take(h.slots) {
+		h.busy(w, c)
+		return
+	}
+	defer func() { <-h.slots }()
+	body := c.body
+	if c.msg.wide || c.msg.huge {
+		// mcp-go decodes arguments into float64 before anyone can ask for the
+		// bytes, and fails on numbers beyond that: it gets none, and the
+		// middleware puts the real ones back.
+		body = append(append(bytes.Clone(body[:c.msg.argsFrom]), "{}"...), body[c.msg.argsTo:]...)
+	}
+	h.handle(r.Context(), w, r, c, body)
+}
+
+// listen serves a stream of notifications until the call timeout, which is when
+// the client has to ask again, or until the endpoint drains. Only mcp-go's own
+// transport can make its server send them.
+func (h *Handler) listen(w *response, r *http.Request, c *call) {
+	if !take(h.listens) {
+		h.busy(w, c)
+		return
+	}
+	defer func() { <-h.listens }()
+	ctx, cancel := context.WithTimeout(r.Context(), h.cfg.CallTimeout)
+	defer cancel()
+	defer context.AfterFunc(h.stopped, cancel)()
+	in := r.WithContext(ctx)
+	in.Body = io.NopCloser(bytes.NewReader(c.body))
+	h.streams.ServeHTTP(w, in)
+}
+
+// busy answers a request that comes while all places are taken.
+func (h *Handler) busy(w *response, c *call) {
+	w.Header().Set("Retry-After", "1")
+	h.write(w, c, http.StatusServiceUnavailable, codeBusy, "the server is busy; try again")
+	c.outcome = "overloaded"
+}
+
+// refuse answers a request that goes no further.
+func (h *Handler) refuse(w *response, c *call, status, code int, reason string) {
+	if c.outcome == "ok" {
+		c.outcome, c.detail = "refused", reason
+	}
+	if status == http.StatusServiceUnavailable {
+		w.Header().Set("Retry-After", "1")
+	}
+	h.write(w, c, status, code, reason)
+}
+
+func (h *Handler) write(w *response, c *call, status, code int, reason string) {
+	writeError(w, status, c.msg.id, code, reason+" (request id "+c.requestID+")", nil)
+}
+
+// log writes the request's one line. Arguments and results are not in it.
+func (h *Handler) log(r *http.Request, c *call, status int, took time.Duration) {
+	level := slog.LevelInfo
+	switch {
+	case c.outcome == "panic" || c.outcome == "failed" || c.outcome == "timeout" || c.outcome == "stuck":
+		level = slog.LevelError
+	case r.URL.Path == HealthPath || c.outcome == "ok" && c.msg.method == string(mcp.MethodPing):
+		level = slog.LevelDebug // the platform sends these all the time
+	}
+	logger := h.cfg.Logger
+	if !logger.Enabled(r.Context(), level) {
+		return
+	}
+	attrs := make([]slog.Attr, 0, 10)
+	attrs = append(attrs, slog.String("request_id", c.requestID))
+	if id := c.sessionID; id != "" {
+		attrs = append(attrs, slog.String("session_id", id[:min(len(id), 128)]))
+	}
+	if c.msg.method != "" {
+		attrs = append(attrs, slog.String("method", c.msg.method))
+	} else {
+		attrs = append(attrs, slog.String("http_method", fmt.Sprintf("%.16s", r.Method)), slog.String("path", fmt.Sprintf("%.128s", r.URL.Path)))
+	}
+	if c.msg.tool != "" {
+		attrs = append(attrs, slog.String("tool", c.msg.tool))
+	}
+	attrs = append(attrs,
+		slog.Float64("duration_ms", float64(took.Microseconds())/1000),
+		slog.String("outcome", c.outcome),
+		slog.Int("status", status))
+	if c.detail != "" {
+		attrs = append(attrs, slog.String("detail", c.detail))
+	}
+	line := slog.NewRecord(time.Now(), level, "request", 0)
+	line.AddAttrs(attrs...)
+	logger.Handler().Handle(r.Context(), line)
+}

@@ -1,0 +1,74 @@
+package tokensource
+
+import (
+	"context"
+	"errors"
+
+	"github.com/aws/smithy-go"
+
+	"agentcore-mcp-auth/pkg/credstore"
+)
+
+// grant is one way to turn credentials into a token. It is safe for concurrent
+// use: the Source sees to it that fetches do not overlap, but for one that was
+// left behind.
+type grant interface {
+	// missing names the parameters that c lacks.
+	missing(c credstore.Credentials) []string
+
+	token(ctx context.Context, c credstore.Credentials, a ask) (Token, error)
+}
+
+// fetcher makes one fetch.
+type fetcher struct {
+	credentials Credentials
+	grant       grant
+}
+
+// token reads the credentials and exchanges them. What is refused may have been
+// rotated or moved under us: the credentials are read once more, past any cache,
+// and tried again if they changed.
+func (f *fetcher) token(ctx context.Context, a ask) (Token, error) {
+	c, err := f.credentials.Get(ctx)
+	if err != nil {
+		return Token{}, f.readError(err)
+	}
+	t, err := f.try(ctx, c, a)
+	var refused *RefusedError
+	var misconfigured *ConfigError
+	if !errors.As(err, &refused) && !errors.As(err, &misconfigured) {
+		return t, err
+	}
+	fresh, readErr := f.credentials.Refresh(ctx)
+	if readErr != nil {
+		return Token{}, f.readError(readErr)
+	}
+	if fresh == c {
+		return Token{}, err
+	}
+	return f.try(ctx, fresh, a)
+}
+
+func (f *fetcher) try(ctx context.Context, c credstore.Credentials, a ask) (Token, error) {
+	if names := f.grant.missing(c); names != nil {
+		return Token{}, &ConfigError{Setting: "parameters " + f.credentials.Path(), Err: &credstore.MissingError{Names: names}}
+	}
+	return f.grant.token(ctx, c, a)
+}
+
+// readError sorts what reading the credentials can end in. What is denied stays
+// denied: SSM says AccessDeniedException for the key of a SecureString too.
+// https://docs.aws.amazon.com/systems-manager/latest/APIReference/CommonErrors.html
+func (f *fetcher) readError(err error) error {
+	var api smithy.APIError
+	if errors.As(err, &api) {
+		switch api.ErrorCode() {
+		case "AccessDeniedException", "InvalidKeyId", "ValidationException", "UnrecognizedClientException":
+			return &ConfigError{Setting: "parameters " + f.credentials.Path(), Err: err}
+		}
+	}
+	if errors.Is(err, credstore.ErrNotFound) {
+		return &ConfigError{Setting: "parameters " + f.credentials.Path(), Err: err}
+	}
+	return &UnavailableError{Doing: "reading credentials", Err: err}
+}
