@@ -25,7 +25,7 @@ func (r *run) ensureClient(ctx context.Context, pool *types.UserPoolType, set *r
 			return nil, err
 		}
 	}
-	if client == nil && !fresh {
+	if client == nil && !fresh || r.lost {
 		if client, err = r.chooseClient(ctx, pool, set); err != nil {
 			return nil, err
 		}
@@ -194,16 +194,20 @@ func (r *run) isMachine(c *types.UserPoolClientType) bool {
 }
 
 // chooseClient finds the app client that an earlier or concurrent run has made:
-// the one whose secret is published, or when none is, the first. The others
+// the one that is recorded, else the one whose secret is published, else the
+// first. The others
 // are surplus, to be deleted once a secret stands. There is none: nil.
 func (r *run) chooseClient(ctx context.Context, pool *types.UserPoolType, set *recorded) (*types.UserPoolClientType, error) {
 	found, err := r.findClients(ctx, aws.ToString(pool.Id))
 	if err != nil || len(found) == 0 {
 		return nil, err
 	}
-	chosen := max(0, slices.IndexFunc(found, func(c *types.UserPoolClientType) bool {
-		return !set.ClientSecret.IsZero() && aws.ToString(c.ClientSecret) == set.ClientSecret.Reveal()
-	}))
+	chosen := slices.IndexFunc(found, func(c *types.UserPoolClientType) bool { return aws.ToString(c.ClientId) == set.ClientID })
+	if chosen < 0 {
+		chosen = max(0, slices.IndexFunc(found, func(c *types.UserPoolClientType) bool {
+			return !set.ClientSecret.IsZero() && aws.ToString(c.ClientSecret) == set.ClientSecret.Reveal()
+		}))
+	}
 	r.surplus = nil
 	for i, c := range found {
 		if i != chosen {

@@ -132,9 +132,12 @@ func (p *Provisioner) Plan(ctx context.Context, d Desired) (Result, error) {
 func (p *Provisioner) ensure(ctx context.Context, d Desired, dry bool) (Result, error) {
 	var changes []string
 	var poolID string
+	lost := false
 	for attempt := 0; ; attempt++ {
 		r := p.newRun(d, dry)
+		r.lost = lost
 		res, err := r.ensure(ctx)
+		lost = lost || r.created
 		changes = append(changes, r.changes...)
 		res.Changes = changes
 		poolID = cmp.Or(res.UserPoolID, poolID)
@@ -158,6 +161,7 @@ type run struct {
 	dry     bool // only look
 	changes []string
 
+	lost      bool     // an earlier round of this run made an app client, and another's secret was first
 	created   bool     // the app client was made by this run
 	published bool     // so was the secret's parameter, with a secret that needs no rotation
 	surplus   []string // app clients that a concurrent or crashed run made in vain
