@@ -11,8 +11,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"agentcore-mcp-auth/pkg/credstore"
 	"agentcore-mcp-auth/pkg/localaws"
 )
 
@@ -85,6 +87,15 @@ func TestAccount(t *testing.T) {
 				if neg != (len(left) > 0) {
 					ts.Fatalf("left in the account: %q", left)
 				}
+			},
+			// remove deletes parameters below the default prefix, as by hand.
+			"remove": func(ts *testscript.TestScript, _ bool, names []string) {
+				for i, name := range names {
+					names[i] = credstore.DefaultPrefix + "/" + name
+				}
+				client := ssm.NewFromConfig(ts.Value("aws").(*localaws.Server).AWSConfig())
+				_, err := client.DeleteParameters(context.Background(), &ssm.DeleteParametersInput{Names: names})
+				ts.Check(err)
 			},
 			// masked fails if a secret that went over the wire was printed last.
 			"masked": func(ts *testscript.TestScript, _ bool, _ []string) {

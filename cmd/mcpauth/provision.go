@@ -186,13 +186,14 @@ rotation, or the next setup after that time, removes it.`,
 func teardownCommand() *cobra.Command {
 	var t target
 	var d provision.Desired
-	var yes, dryRun bool
+	var yes, dryRun, leftovers bool
 	cmd := &cobra.Command{
-		Use:   "teardown --mcp-name NAME",
+		Use:   "teardown (--mcp-name NAME | --leftovers)",
 		Short: "Remove an MCP server's machine credentials",
 		Long: `Teardown removes the server's app client, resource server and parameters, its
 endpoint parameter included. A user pool that setup made goes with the last
-server in it; one that was given stays. It asks for the name first.`,
+server in it; one that was given stays. It asks for the name first. With
+--leftovers it removes what mcpauth status --all lists.`,
 		Example: "  mcpauth teardown --mcp-name calculator --dry-run\n  mcpauth teardown --mcp-name calculator --yes",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -200,6 +201,9 @@ server in it; one that was given stays. It asks for the name first.`,
 			p, err := t.provisioner(ctx)
 			if err != nil {
 				return err
+			}
+			if leftovers {
+				return removeLeftovers(cmd, p, yes, dryRun)
 			}
 			d.Name = t.name
 			if dryRun {
@@ -229,11 +233,128 @@ server in it; one that was given stays. It asks for the name first.`,
 			return err
 		},
 	}
-	t.flags(cmd)
+	cmd.Flags().StringVar(&t.name, "mcp-name", "", "name of the MCP server")
+	cmd.Flags().BoolVar(&leftovers, "leftovers", false, "remove what earlier runs left and no server uses")
+	cmd.MarkFlagsOneRequired("mcp-name", "leftovers")
+	cmd.MarkFlagsMutuallyExclusive("mcp-name", "leftovers")
+	t.awsFlags(cmd)
 	cmd.Flags().StringVar(&d.UserPoolID, "user-pool-id", "", "user pool that setup was given")
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what would be done, and do nothing")
 	return cmd
+}
+
+func removeLeftovers(cmd *cobra.Command, p *provision.Provisioner, yes, dryRun bool) error {
+	if dryRun {
+		return printLeftovers(cmd, p)
+	}
+	if err := confirm(cmd, yes, "leftovers", "remove what mcpauth status --all lists"); err != nil {
+		return err
+	}
+	removed, err := p.RemoveLeftovers(cmd.Context())
+	if err != nil {
+		return err
+	}
+	if asJSON(cmd) {
+		return printJSON(cmd, map[string]any{"removed": orEmpty(removed)})
+	}
+	for _, what := range removed {
+		fmt.Fprintln(cmd.OutOrStdout(), "removed", what)
+	}
+	return nil
+}
+
+func statusCommand() *cobra.Command {
+	var t target
+	var all bool
+	cmd := &cobra.Command{
+		Use:   "status (--mcp-name NAME | --all)",
+		Short: "Compare what is recorded with what exists",
+		Long: `Status looks at one server, whoever owns it, and changes nothing. It fails when
+what is recorded and what exists differ. With --all it lists what earlier
+runs of mcpauth have left and no server uses.`,
+		Example: "  mcpauth status --mcp-name calculator\n  mcpauth status --all",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			p, err := t.provisioner(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if all {
+				return printLeftovers(cmd, p)
+			}
+			return printStatus(cmd, p, t.name)
+		},
+	}
+	cmd.Flags().StringVar(&t.name, "mcp-name", "", "name of the MCP server")
+	cmd.Flags().BoolVar(&all, "all", false, "list leftovers instead")
+	cmd.MarkFlagsOneRequired("mcp-name", "all")
+	cmd.MarkFlagsMutuallyExclusive("mcp-name", "all")
+	t.awsFlags(cmd)
+	return cmd
+}
+
+// statusOutput is what status prints as JSON.
+type statusOutput struct {
+	setupOutput
+	Endpoint string `json:"endpoint"`
+	Owner    string `json:"owner"`
+	Resource string `json:"resource,omitempty"`
+}
+
+func printStatus(cmd *cobra.Command, p *provision.Provisioner, name string) error {
+	st, err := p.Status(cmd.Context(), name)
+	if errors.Is(err, credstore.ErrNotFound) {
+		return fmt.Errorf("%w; set it up with: mcpauth setup --mcp-name %s", err, name)
+	}
+	if err != nil {
+		return err
+	}
+	if asJSON(cmd) {
+		err = printJSON(cmd, statusOutput{newSetupOutput(st.Result), st.Endpoint, st.Owner, st.Resource})
+	} else {
+		err = printRows(cmd,
+			[2]string{"owner", cmp.Or(strings.TrimSpace(st.Owner+" "+st.Resource), "nobody known")},
+			[2]string{"endpoint", cmp.Or(st.Endpoint, "not recorded")},
+			[2]string{"discovery URL", st.DiscoveryURL},
+			[2]string{"client id", st.ClientID},
+			[2]string{"scope", st.Scope},
+			[2]string{"user pool", st.UserPoolID},
+			[2]string{"parameters", st.ParameterPath},
+		)
+		printChanges(cmd, st.Changes, true)
+	}
+	if err == nil && len(st.Changes) > 0 {
+		next := "mcpauth setup --mcp-name " + name
+		if st.Owner != provision.CommandLine {
+			next = "an update of the stack that owns it"
+		}
+		return fmt.Errorf("%s is not as recorded; what would mend it: %s", name, next)
+	}
+	return err
+}
+
+func printLeftovers(cmd *cobra.Command, p *provision.Provisioner) error {
+	leftovers, err := p.Leftovers(cmd.Context())
+	if err != nil {
+		return err
+	}
+	what := []string{}
+	for _, l := range leftovers {
+		what = append(what, l.What)
+	}
+	if asJSON(cmd) {
+		return printJSON(cmd, map[string]any{"leftovers": what})
+	}
+	if len(what) == 0 {
+		_, err = fmt.Fprintln(cmd.OutOrStdout(), "nothing is left over")
+		return err
+	}
+	for _, w := range what {
+		fmt.Fprintln(cmd.OutOrStdout(), w)
+	}
+	fmt.Fprintln(cmd.ErrOrStderr(), "remove them with: mcpauth teardown --leftovers")
+	return nil
 }
 
 // confirm has the person type want, unless yes was given.
@@ -311,15 +432,20 @@ func printSetup(cmd *cobra.Command, r provision.Result) error {
 	if asJSON(cmd) {
 		return printJSON(cmd, newSetupOutput(r))
 	}
+	return printRows(cmd,
+		[2]string{"discovery URL", r.DiscoveryURL},
+		[2]string{"client id", r.ClientID},
+		[2]string{"scope", r.Scope},
+		[2]string{"user pool", r.UserPoolID},
+		[2]string{"parameters", r.ParameterPath},
+		[2]string{"authorizer", string(authorizerConfiguration(r))},
+	)
+}
+
+// printRows prints names and values, aligned.
+func printRows(cmd *cobra.Command, rows ...[2]string) error {
 	w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 3, ' ', 0)
-	for _, row := range [][2]string{
-		{"discovery URL", r.DiscoveryURL},
-		{"client id", r.ClientID},
-		{"scope", r.Scope},
-		{"user pool", r.UserPoolID},
-		{"parameters", r.ParameterPath},
-		{"authorizer", string(authorizerConfiguration(r))},
-	} {
+	for _, row := range rows {
 		fmt.Fprintf(w, "%s\t%s\n", row[0], row[1])
 	}
 	return w.Flush()

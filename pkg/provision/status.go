@@ -157,15 +157,17 @@ func (p *Provisioner) Leftovers(ctx context.Context) ([]Leftover, error) {
 
 // RemoveLeftovers removes what Leftovers finds and says what that was.
 func (p *Provisioner) RemoveLeftovers(ctx context.Context) (removed []string, err error) {
-	left, err := p.Leftovers(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for _, l := range left {
-		if err := l.remove(ctx); err != nil {
-			return removed, fmt.Errorf("removing %s: %w", l.What, err)
+	for range 3 { // a pool is left over once it is empty, and its lock once it is gone
+		left, err := p.Leftovers(ctx)
+		if err != nil || len(left) == 0 {
+			return removed, err
 		}
-		removed = append(removed, l.What)
+		for _, l := range left {
+			if err := l.remove(ctx); err != nil {
+				return removed, fmt.Errorf("removing %s: %w", l.What, err)
+			}
+			removed = append(removed, l.What)
+		}
 	}
 	return removed, nil
 }
