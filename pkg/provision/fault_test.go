@@ -57,6 +57,9 @@ var faults = []fault{
 	}},
 }
 
+// faultStep is the distance between the calls that are broken.
+var faultStep = 1
+
 // drastic are the faults that retries within the run do not mend.
 func drastic() []fault {
 	return slices.DeleteFunc(slices.Clone(faults), func(f fault) bool {
@@ -180,8 +183,8 @@ func TestFaults(t *testing.T) {
 		all.Go(func() {
 			t.Run(s.name, func(t *testing.T) {
 				w := newWorld(t)
-				for _, f := range faults {
-					for k := 0; ; k++ {
+				for i, f := range faults {
+					for k := i % faultStep; ; k += faultStep {
 						e := s.setUp(w)
 						op, id, err := w.interrupt(e, k, f.fault)
 						at := fmt.Sprintf("%s, call %d, %s, which answered %v", f.name, k, op, err)
@@ -224,8 +227,8 @@ func TestFaults_rollback(t *testing.T) {
 		all.Go(func() {
 			t.Run(s.name, func(t *testing.T) {
 				w := newWorld(t)
-				for _, f := range drastic() {
-					for k := 0; ; k++ {
+				for i, f := range drastic() {
+					for k := i % faultStep; ; k += faultStep {
 						e := s.setUp(w)
 						op, id, err := w.interrupt(e, k, f.fault)
 						at := fmt.Sprintf("%s, call %d, %s, which answered %v", f.name, k, op, err)
@@ -269,8 +272,8 @@ func TestFaults_delete(t *testing.T) {
 		all.Go(func() {
 			t.Run(pool, func(t *testing.T) {
 				w := newWorld(t)
-				for _, f := range faults {
-					for k := 0; ; k++ {
+				for i, f := range faults {
+					for k := i % faultStep; ; k += faultStep {
 						props := properties(map[string]string{"given": w.pool}[pool], nil)
 						id, _ := w.must(create(props))
 						e := event(cfn.RequestDelete, id, props, nil)
