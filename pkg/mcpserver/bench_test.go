@@ -113,18 +113,3 @@ func BenchmarkAgainstPlain(b *testing.B) {
 		})
 	}
 }
-
-func BenchmarkFullOnly(b *testing.B) {
-	full := httptest.NewServer(fullServer(b))
-	defer full.Close()
-	for b.Loop() {
-		hammer(b, full.URL, 8, 640)
-	}
-}
-func BenchmarkPlainOnly(b *testing.B) {
-	full := httptest.NewServer(plainServer())
-	defer full.Close()
-	for b.Loop() {
-		hammer(b, full.URL, 8, 640)
-	}
-}

@@ -15,6 +15,7 @@ type message struct {
 	method string
 	tool   string // the tool that a tools/call names
 	era    string // the protocol version in params._meta, if any
+	task   bool   // the call is to go on when the request has been answered
 
 	argsFrom, argsTo int  // where params.arguments is in the body; equal if it is nowhere
 	wide             bool // the arguments have a number that float64 cannot hold
@@ -189,6 +190,9 @@ func (p *parser) param(name []byte) error {
 		p.wide, p.huge = p.overflow, p.oversize
 		p.overflow = outside
 		return err
+	case "task":
+		p.task = p.space() != 'n'
+		return p.value()
 	case "_meta":
 		switch p.space() {
 		case '{':

@@ -27,6 +27,7 @@ func TestParse(t *testing.T) {
 		{`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"x","arguments":{"a":1e999999999}}}`, message{id: json.RawMessage(`1`), method: "tools/call", tool: "x", wide: true, huge: true}, `{"a":1e999999999}`},
 		{`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"x","arguments":{"Name":1,"name":2}}}`, message{id: json.RawMessage(`1`), method: "tools/call", tool: "x"}, `{"Name":1,"name":2}`},
 		{`{"jsonrpc":"2.0","id":1,"method":"server/discover","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","Name":1}}}`, message{id: json.RawMessage(`1`), method: "server/discover", era: "2026-07-28"}, ""},
+		{`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"x","task":{"ttl":1}}}`, message{id: json.RawMessage(`1`), method: "tools/call", tool: "x", task: true}, ""},
 		{`{"jsonrpc":"2.0","id":"é😀\ud83d\ude00\"","method":"x","params":{"custom":[],"_meta":null}}`, message{id: json.RawMessage(`"é😀\ud83d\ude00\""`), method: "x"}, ""},
 	} {
 		got, refused := parse([]byte(tc.body))

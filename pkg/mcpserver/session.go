@@ -24,8 +24,8 @@ type session struct {
 	outbox   chan mcp.JSONRPCNotification // nil until a handler asks for it
 	sent     chan struct{}                // closed when everything in outbox has been written
 	stop     chan struct{}                // tells the writer of outbox to finish
-	client   mcp.Implementation
-	can      mcp.ClientCapabilities
+	client   *mcp.Implementation
+	can      *mcp.ClientCapabilities
 	logLevel mcp.LoggingLevel
 }
 
@@ -99,25 +99,31 @@ func (s *session) end() {
 func (s *session) GetClientInfo() mcp.Implementation {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.client
+	if s.client == nil {
+		return mcp.Implementation{}
+	}
+	return *s.client
 }
 
 func (s *session) SetClientInfo(client mcp.Implementation) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.client = client
+	s.client = &client
 }
 
 func (s *session) GetClientCapabilities() mcp.ClientCapabilities {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.can
+	if s.can == nil {
+		return mcp.ClientCapabilities{}
+	}
+	return *s.can
 }
 
 func (s *session) SetClientCapabilities(can mcp.ClientCapabilities) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.can = can
+	s.can = &can
 }
 
 // GetLogLevel answers error unless the request itself set another level: a
