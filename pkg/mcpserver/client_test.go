@@ -119,3 +119,25 @@ func TestHeaders(t *testing.T) {
 		t.Errorf("got %q, want the trace header, no session id and the request id", got)
 	}
 }
+
+// Arguments that are mirrored in headers must agree with them, also beside a
+// number that mcp-go cannot decode. case 119
+func TestParamHeaders(t *testing.T) {
+	s := server.NewMCPServer("x", "1")
+	s.AddTool(mcp.NewToolWithRawSchema("place", "", json.RawMessage(`{"type":"object","properties":{"region":{"type":"string","x-mcp-header":"Region"},"n":{"type":"number"}}}`)),
+		func(ctx context.Context, req mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+			return mcp.NewToolResultText(string(req.Params.RawArguments)), nil
+		})
+	url, _ := serve(t, s, mcpserver.Config{})
+	const args = `{"region":"eu","n":1e400}`
+	body := `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"place","arguments":` + args + `,"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}}}`
+	header := []string{"Mcp-Protocol-Version", "2026-07-28", "Mcp-Method", "tools/call", "Mcp-Name", "place", "Mcp-Param-Region"}
+	_, got := post(t, url+"/mcp", body, append(header, "eu")...)
+	if got, failed := text(t, got); got != args || failed {
+		t.Errorf("got %q, error %v, want %s", got, failed, args)
+	}
+	resp, got := post(t, url+"/mcp", body, append(header, "us")...)
+	if a := decode(t, got); resp.StatusCode != 400 || a.Error == nil || a.Error.Code != mcp.HEADER_MISMATCH {
+		t.Errorf("got %d %s, want 400 and code %d", resp.StatusCode, got, mcp.HEADER_MISMATCH)
+	}
+}

@@ -427,8 +427,8 @@ func TestRefusals(t *testing.T) {
 		if resp.StatusCode != tc.status || a.Error.Code != tc.code || !strings.Contains(a.Error.Message, tc.message) {
 			t.Errorf("%s: got %d %s, want %d, code %d, %q", tc.name, resp.StatusCode, body, tc.status, tc.code, tc.message)
 		}
-		if tc.code == -32022 && !strings.Contains(string(a.Error.Data), `"supported":["2026-07-28","2025-11-25"`) {
-			t.Errorf("%s: got data %s, want the supported versions", tc.name, a.Error.Data)
+		if tc.code == -32022 && !strings.Contains(string(a.Error.Data), `"supported":["2026-07-28","2025-11-25"`) || tc.code == -32022 && !strings.Contains(string(a.Error.Data), `"requested":"`+tc.header[1]+`"`) {
+			t.Errorf("%s: got data %s, want the supported versions and the requested one", tc.name, a.Error.Data)
 		}
 		if strings.Contains(body, "Go struct") || strings.Contains(body, "json:") {
 			t.Errorf("%s: got Go's words: %s", tc.name, body)

@@ -278,14 +278,9 @@ func (h *Handler) dispatch(w *response, r *http.Request, c *call) {
 		return
 	}
 	defer func() { <-h.slots }()
-	body := c.body
-	if c.msg.wide || c.msg.huge {
-		// mcp-go decodes arguments into float64 before anyone can ask for the
-		// bytes, and fails on numbers beyond that: it gets none, and the
-		// middleware puts the real ones back.
-		body = append(append(bytes.Clone(body[:c.msg.argsFrom]), "{}"...), body[c.msg.argsTo:]...)
-	}
-	h.handle(r.Context(), w, r, c, body)
+	// mcp-go decodes arguments into float64 before anyone can ask for the bytes,
+	// and fails on numbers beyond that. The middleware puts them back.
+	h.handle(r.Context(), w, r, c, c.msg.decodable(c.body))
 }
 
 // listen serves a stream of notifications until the call timeout, which is when

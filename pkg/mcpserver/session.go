@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"reflect"
+	"strings"
 	"sync"
 
 	"github.com/mark3labs/mcp-go/mcp"
@@ -271,7 +272,8 @@ func checkModern(header http.Header, msg message) *mcp.JSONRPCErrorDetails {
 
 // unsupported refuses a version of the protocol and names the supported ones.
 func unsupported(version string) *mcp.JSONRPCErrorDetails {
-	e := mcp.UnsupportedProtocolVersionError{Version: fmt.Sprintf("%.40q", version), Supported: mcp.ValidProtocolVersions}.JSONRPCError().Error
+	requested := strings.ToValidUTF8(version[:min(len(version), 40)], "")
+	e := mcp.UnsupportedProtocolVersionError{Version: requested, Supported: mcp.ValidProtocolVersions}.JSONRPCError().Error
 	e.Message = "unsupported protocol version"
 	return &e
 }
