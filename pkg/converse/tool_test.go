@@ -93,9 +93,7 @@ func TestRun_faultyTools(t *testing.T) {
 			return converse.Result{Text: "no such file", IsError: true}, nil
 		},
 		"panics": func(context.Context) (converse.Result, error) {
-			var m map[string]int
-			m["x"] = 1
-			return converse.Result{}, nil
+			panic("out of order")
 		},
 		"hangs": func(ctx context.Context) (converse.Result, error) {
 			<-ctx.Done()
