@@ -131,7 +131,7 @@ func TestRun_faultyTools(t *testing.T) {
 				t.Errorf("tool call %d: got IsError %t, want %t", i, c.IsError, i > 0)
 			}
 		}
-		if !strings.Contains(log.String(), "nil map") || !strings.Contains(log.String(), "ignores the end") {
+		if !strings.Contains(log.String(), "out of order") || !strings.Contains(log.String(), "ignores the end") {
 			t.Errorf("the log does not tell of the panic and of the tool left behind:\n%s", &log)
 		}
 		time.Sleep(time.Minute) // until that tool has ended
