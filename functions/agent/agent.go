@@ -122,6 +122,9 @@ func parameterError(path string, err error) error {
 
 // Ask answers one request.
 func (a *agent) Ask(ctx context.Context, req trigger.Request) (trigger.Answer, error) {
+	if req.Messages != nil || req.Tools != nil {
+		return trigger.Answer{}, &trigger.Error{Code: trigger.InvalidRequest, Message: "messages and tools are not supported yet"}
+	}
 	tools := &requestTools{box: a.box}
 	got, err := a.loop.Run(ctx, req.Prompt, tools)
 	answer := trigger.Answer{

@@ -31,6 +31,14 @@ type settings struct {
 	runtimeBase string // where runtimes are invoked; empty: at AWS
 	loop        converse.Loop
 	logLevel    slog.Level
+
+	stream         bool          // Function URLs stream
+	frontTimeout   time.Duration // 0: the default
+	schedulePrompt string
+	parallel       int // records of a batch; 0: the default
+	resultBus      string
+	atOnce         int    // invocations of the container; 0: the default
+	port           string // of the container
 }
 
 // readSettings reads the environment. Its error names everything that is wrong
@@ -48,6 +56,14 @@ func readSettings(getenv func(string) string) (settings, error) {
 		}
 		return int(n)
 	}
+	duration := func(name string) time.Duration {
+		v := getenv(name)
+		d, err := time.ParseDuration(v)
+		if v != "" && (err != nil || d <= 0) {
+			refuse(name, "%q is not a duration such as 30s", v)
+		}
+		return d
+	}
 	s := settings{
 		prefix:      cmp.Or(getenv("MCP_PARAMETER_PREFIX"), credstore.DefaultPrefix),
 		runtimeBase: cmp.Or(getenv("AWS_ENDPOINT_URL_BEDROCK_AGENTCORE"), getenv("AWS_ENDPOINT_URL")),
@@ -56,17 +72,24 @@ func readSettings(getenv func(string) string) (settings, error) {
 			System:          cmp.Or(getenv("SYSTEM_PROMPT"), defaultSystemPrompt),
 			MaxTurns:        number("MAX_TURNS"),
 			MaxOutputTokens: number("MAX_OUTPUT_TOKENS"),
+			ToolTimeout:     duration("TOOL_TIMEOUT"),
 		},
+		frontTimeout:   duration("FRONT_TIMEOUT"),
+		schedulePrompt: getenv("SCHEDULE_PROMPT"),
+		parallel:       number("RECORDS_AT_ONCE"),
+		resultBus:      getenv("RESULT_BUS"),
+		atOnce:         number("REQUESTS_AT_ONCE"),
+		port:           cmp.Or(getenv("PORT"), "8080"),
+	}
+	switch mode := getenv("INVOKE_MODE"); mode {
+	case "", "BUFFERED":
+	case "RESPONSE_STREAM":
+		s.stream = true
+	default:
+		refuse("INVOKE_MODE", "%q is none of BUFFERED, RESPONSE_STREAM", mode)
 	}
 	if s.loop.ModelID == "" {
 		refuse("BEDROCK_MODEL_ID", "not set")
-	}
-	if v := getenv("TOOL_TIMEOUT"); v != "" {
-		d, err := time.ParseDuration(v)
-		if err != nil || d <= 0 {
-			refuse("TOOL_TIMEOUT", "%q is not a duration such as 30s", v)
-		}
-		s.loop.ToolTimeout = d
 	}
 	if v := getenv("LOG_LEVEL"); v != "" {
 		if err := s.logLevel.UnmarshalText([]byte(v)); err != nil {
