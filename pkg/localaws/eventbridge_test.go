@@ -78,7 +78,9 @@ func TestPutEvents_refused(t *testing.T) {
 		{"no entry", s.AWSConfig(), eventbridge.PutEventsInput{Entries: []types.PutEventsRequestEntry{}}, "ValidationException"},
 		{"eleven", s.AWSConfig(), eventbridge.PutEventsInput{Entries: slices.Repeat([]types.PutEventsRequestEntry{putEntry(nil)}, 11)}, "ValidationException"},
 		{"too large together", s.AWSConfig(), eventbridge.PutEventsInput{Entries: slices.Repeat([]types.PutEventsRequestEntry{
-			putEntry(func(e *types.PutEventsRequestEntry) { e.Detail = aws.String(`{"x":"` + strings.Repeat("x", 64<<10) + `"}`) })}, 4)}, "ValidationException"},
+			putEntry(func(e *types.PutEventsRequestEntry) {
+				e.Detail = aws.String(`{"x":"` + strings.Repeat("x", 64<<10) + `"}`)
+			})}, 4)}, "ValidationException"},
 		{"none complete", s.AWSConfig(), eventbridge.PutEventsInput{Entries: []types.PutEventsRequestEntry{{Source: aws.String("a")}}}, "ValidationException"},
 		{"bad bus name", s.AWSConfig(), eventbridge.PutEventsInput{Entries: []types.PutEventsRequestEntry{putEntry(func(e *types.PutEventsRequestEntry) { e.EventBusName = aws.String("a b") })}}, "ValidationException"},
 		{"signed with another key", other, eventbridge.PutEventsInput{Entries: []types.PutEventsRequestEntry{putEntry(nil)}}, "InvalidSignatureException"},
