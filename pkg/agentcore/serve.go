@@ -217,10 +217,12 @@ func (s *Server) readBody(w http.ResponseWriter, r *http.Request) ([]byte, bool)
 	control := http.NewResponseController(w)
 	control.SetReadDeadline(time.Now().Add(s.BodyTimeout))
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, s.MaxBody))
-	control.SetReadDeadline(time.Time{}) // else it would end the invocation
 	if err == nil {
+		control.SetReadDeadline(time.Time{}) // else it would end the invocation
 		return body, true
 	}
+	// The deadline stays, since net/http reads on to the end of the body.
+	s.extend(w)
 	w.Header().Set("Connection", "close")
 	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
 		refuse(w, http.StatusRequestEntityTooLarge, "request_too_large", fmt.Sprintf("the request is over %d bytes", s.MaxBody), false)

@@ -43,7 +43,7 @@ func echo(_ context.Context, r trigger.Request) (trigger.Answer, error) {
 //	 99  TestEvent, TestTopic
 //	100  TestHTTP_refused, TestHTTP_tooBig, TestHTTP_base64
 //	101  TestHTTP_frontBudget
-//	104  TestInvoke_panic, and in functions/agent TestEvents_panic
+//	104  TestInvoke_panic, TestStream_silence, TestQueue
 //	108  TestEvent, TestEvent_own
 //
 // Those of a whole process, 86, 103, 105, 106 and 107, are in functions/agent.
