@@ -43,7 +43,7 @@ func newAgent(cfg aws.Config, s settings, logger *slog.Logger) *agent {
 	}
 	loop := s.loop
 	loop.Model = bedrockruntime.NewFromConfig(cfg)
-	return &agent{loop: loop, box: toolbox.New(s.servers), logger: logger}
+	return &agent{loop: loop, box: toolbox.New(s.servers, toolbox.Options{Logger: logger}), logger: logger}
 }
 
 // newTransport is for the MCP servers: many calls at once to one host, and idle

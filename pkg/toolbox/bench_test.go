@@ -33,7 +33,7 @@ func benchmarkCall(b *testing.B, form string, callers int) {
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}
 	box := toolbox.New([]toolbox.Server{{Name: "calc", Resolve: func(context.Context) (toolbox.Endpoint, error) {
 		return toolbox.Endpoint{URL: url, Client: client}, nil
-	}}})
+	}}}, toolbox.Options{})
 	defer box.Close(context.Background())
 	if _, _, err := box.Tools(b.Context()); err != nil {
 		b.Fatal(err)
