@@ -472,13 +472,15 @@ func TestClient(t *testing.T) {
 				t.Fatalf("got %+v, %v, want the calculator", result, err)
 			}
 			list, err := c.ListTools(ctx, mcp.ListToolsRequest{})
-			if err != nil || len(list.Tools) != 3 {
-				t.Fatalf("got %+v, %v, want three tools", list, err)
+			if err != nil || len(list.Tools) != 5 {
+				t.Fatalf("got %+v, %v, want five tools", list, err)
 			}
 			for _, tc := range []struct{ tool, args, want string }{
 				{"add_numbers", `{"a":9007199254740993,"b":1}`, "9007199254740994"},
 				{"multiply_numbers", `{"a":4,"b":7}`, "28"},
 				{"greet_user", `{"name":"Alice"}`, "Hello, Alice! Nice to meet you."},
+				{"evaluate", `{"expression":"1/3+1/6"}`, "1/2"},
+				{"integrate", `{"expression":"x","lower":2,"upper":"sqrt(4)"}`, "0"},
 			} {
 				var call mcp.CallToolRequest
 				call.Params.Name = tc.tool
