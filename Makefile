@@ -42,7 +42,7 @@ bench: ## measure: what a request costs beyond the floor, sizes and memory
 	go test -run '^$$' -bench . -benchmem ./...
 
 invoke-%: build ## send events/NAME.json to its function on this machine, as in make invoke-ask
-	@bin/mcpauth local invoke $(if $(filter cfn-% rotate,$*),cognito-setup,agent) -e events/$*.json
+	@bin/mcpauth local invoke $(if $(filter cfn-% setup-%,$*),cognito-setup,agent) -e events/$*.json
 
 clean: ## remove what the targets made
 	rm -rf bin .aws-sam out

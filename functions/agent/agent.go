@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -44,13 +45,25 @@ func newAgent(cfg aws.Config, s settings, logger *slog.Logger) *agent {
 		server.Resolve = r.resolve
 	}
 	loop := s.loop
-	loop.Model = bedrockruntime.NewFromConfig(cfg)
+	loop.Model = bedrockruntime.NewFromConfig(cfg, func(o *bedrockruntime.Options) { o.HTTPClient = plainBodies{o.HTTPClient} })
 	loop.Logger = logger
 	a := &agent{loop: converse.New(loop), box: toolbox.New(s.servers), logger: logger}
 	if s.directTools {
 		a.direct = calculator.Tools()
 	}
 	return a
+}
+
+// plainBodies sends requests whose body is only read. The SDK's own body
+// (smithy-go v1.28.8) fails its WriteTo when the answer begins before the body
+// was seen to end; net/http then cuts the connection, and with it a stream.
+type plainBodies struct{ bedrockruntime.HTTPClient }
+
+func (c plainBodies) Do(req *http.Request) (*http.Response, error) {
+	if req.Body != nil {
+		req.Body = struct{ io.ReadCloser }{req.Body}
+	}
+	return c.HTTPClient.Do(req)
 }
 
 // newTransport is for the MCP servers: many calls at once to one host, and idle
@@ -144,19 +157,17 @@ func parameterError(path string, err error) error {
 	return &tokensource.UnavailableError{Doing: "reading parameters " + path, Err: err}
 }
 
-// replyTime is kept back from the invocation's time, so that an answer found in
-// the last moment still gets out.
-const replyTime = 500 * time.Millisecond
-
 // Ask answers one request.
 func (a *agent) Ask(ctx context.Context, req trigger.Request) (trigger.Answer, error) {
-	if deadline, ok := ctx.Deadline(); ok {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-replyTime))
-		defer cancel()
+	tools := &requestTools{box: a.box, direct: a.direct, only: req.Tools}
+	ask := converse.Request{Prompt: req.Prompt}
+	for _, m := range req.Messages {
+		ask.Messages = append(ask.Messages, converse.Message{Role: m.Role, Text: m.Text})
 	}
-	tools := &requestTools{box: a.box, direct: a.direct}
-	got, err := a.loop.Run(ctx, converse.Request{Prompt: req.Prompt}, tools)
+	if req.Events != nil {
+		ask.Events = func(e converse.Event) { req.Events(tools.event(e)) }
+	}
+	got, err := a.loop.Run(ctx, ask, tools)
 	answer := trigger.Answer{
 		Output:      got.Output,
 		StopReason:  got.StopReason,

@@ -2,7 +2,6 @@ package main_test
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -469,16 +468,4 @@ func (s *syncBuffer) String() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.b.String()
-}
-
-// Outside Lambda the program says what it is for and fails.
-func TestAgent_outsideLambda(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, bootstrap)
-	cmd.Env = []string{}
-	out, err := cmd.CombinedOutput()
-	if err == nil || !strings.Contains(string(out), "mcpauth local invoke agent") {
-		t.Errorf("got %v: %s", err, out)
-	}
 }

@@ -41,6 +41,14 @@ type settings struct {
 	directTools bool
 	loop        converse.Config // without Model
 	logLevel    slog.Level
+
+	stream         bool          // Function URLs stream
+	frontTimeout   time.Duration // 0: the default
+	schedulePrompt string
+	parallel       int // records of a batch; 0: the default
+	resultBus      string
+	atOnce         int    // invocations of the container; 0: the default
+	port           string // of the container
 }
 
 // readSettings reads the environment. Its error names everything that is wrong
@@ -93,6 +101,19 @@ func readSettings(getenv func(string) string) (settings, error) {
 			GuardrailVersion: getenv("GUARDRAIL_VERSION"),
 			ServiceTier:      getenv("SERVICE_TIER"),
 		},
+		frontTimeout:   duration("FRONT_TIMEOUT"),
+		schedulePrompt: getenv("SCHEDULE_PROMPT"),
+		parallel:       number("RECORDS_AT_ONCE"),
+		resultBus:      getenv("RESULT_BUS"),
+		atOnce:         number("REQUESTS_AT_ONCE"),
+		port:           cmp.Or(getenv("PORT"), "8080"),
+	}
+	switch mode := getenv("INVOKE_MODE"); mode {
+	case "", "BUFFERED":
+	case "RESPONSE_STREAM":
+		s.stream = true
+	default:
+		refuse("INVOKE_MODE", "%q is none of BUFFERED, RESPONSE_STREAM", mode)
 	}
 	if len(s.loop.ModelIDs) == 0 {
 		refuse("BEDROCK_MODEL_ID", "not set")

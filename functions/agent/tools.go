@@ -9,6 +9,7 @@ import (
 	"agentcore-mcp-auth/pkg/calculator"
 	"agentcore-mcp-auth/pkg/converse"
 	"agentcore-mcp-auth/pkg/toolbox"
+	"agentcore-mcp-auth/pkg/trigger"
 )
 
 // direct is what answers call the server of a tool in the agent's own process.
@@ -19,6 +20,7 @@ const direct = "direct"
 type requestTools struct {
 	box    *toolbox.Toolbox
 	direct []calculator.Tool
+	only   []string // names of the only tools to offer, the model's or the server's; nil: all
 
 	unavailable []string
 	inProcess   map[string]calculator.Tool // by the name that the model sees
@@ -34,6 +36,9 @@ func (r *requestTools) Tools(ctx context.Context) ([]converse.Tool, error) {
 	r.unavailable = unavailable
 	tools := make([]converse.Tool, 0, len(catalogue)+len(r.direct))
 	for _, t := range catalogue {
+		if !r.offers(t.Name, t.Tool) {
+			continue
+		}
 		tools = append(tools, converse.Tool{Name: t.Name, Description: t.Description, InputSchema: t.InputSchema})
 	}
 	r.inProcess = make(map[string]calculator.Tool, len(r.direct))
@@ -42,10 +47,35 @@ func (r *requestTools) Tools(ctx context.Context) ([]converse.Tool, error) {
 		if slices.ContainsFunc(catalogue, func(o toolbox.Tool) bool { return o.Name == name }) {
 			name = direct + "__" + name
 		}
+		if !r.offers(name, t.Name) {
+			continue
+		}
 		r.inProcess[name] = t
 		tools = append(tools, converse.Tool{Name: name, Description: t.Description, InputSchema: t.InputSchema})
 	}
 	return tools, nil
+}
+
+// offers reports whether a tool that goes by these names may be offered. What is
+// not offered cannot be called.
+func (r *requestTools) offers(names ...string) bool {
+	return r.only == nil || slices.ContainsFunc(names, func(n string) bool { return slices.Contains(r.only, n) })
+}
+
+// event is e as callers who stream see it: tools by their origin, and no tool's
+// result, which is the model's to read.
+func (r *requestTools) event(e converse.Event) trigger.Event {
+	server, tool := r.origin(e.Tool)
+	switch e.Kind {
+	case converse.EventToolUse:
+		return trigger.ToolUse{ID: e.ID, Server: server, Tool: tool, Input: e.Input}
+	case converse.EventToolResult:
+		return trigger.ToolResult{ID: e.ID, Server: server, Tool: tool, DurationMS: e.Duration.Milliseconds(), Error: e.IsError}
+	case converse.EventUsage:
+		return trigger.Usage{InputTokens: e.Usage.InputTokens, OutputTokens: e.Usage.OutputTokens}
+	default:
+		return trigger.Delta{Text: e.Text}
+	}
 }
 
 // Call runs a tool. What a credential is to blame for ends the conversation,

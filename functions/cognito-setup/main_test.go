@@ -91,7 +91,7 @@ func TestLifeOfAStack(t *testing.T) {
 	}
 
 	before := srv.Parameters()["/app/mcp/mcp_simple_calculator/cognito_secret"].Value
-	rotate, err := events.FS.ReadFile("rotate.json")
+	rotate, err := events.FS.ReadFile("setup-rotate.json")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,8 +2,8 @@
 // path, so that unmodified AWS SDKs, the compiled Lambda bootstraps and the MCP
 // container run on one machine with no AWS account: SSM Parameter Store,
 // Cognito user pools and their token endpoint, the AgentCore Runtime front
-// door, Bedrock Converse, the CloudFormation reply URL and the Lambda runtime
-// API.
+// door, Bedrock Converse, the CloudFormation reply URL, EventBridge's PutEvents
+// and the Lambda runtime API.
 //
 // It is strict where the services are strict, and in doubt stricter: an
 // operation or a member of a request that it does not implement is refused by
@@ -61,6 +61,7 @@ type Server struct {
 	runtime *runtimes
 	replies *replyBox
 	funcs   *functions
+	buses   *eventBuses
 	bedrock bedrockRuntime // its zero value answers with [Arithmetic]
 
 	mu       sync.Mutex // guards what follows
@@ -92,6 +93,7 @@ func New(cfg Config) *Server {
 	s.runtime = newRuntimes(s)
 	s.replies = newReplyBox(s)
 	s.funcs = newFunctions(s)
+	s.buses = newEventBuses(s)
 	return s
 }
 
@@ -180,7 +182,7 @@ type Record struct {
 	Seq            int
 	Time           time.Time
 	Duration       time.Duration
-	Service        string // ssm, cognito-idp, oidc, oauth, agentcore, bedrock, cloudformation, lambda
+	Service        string // ssm, cognito-idp, oidc, oauth, agentcore, bedrock, cloudformation, lambda, events
 	Operation      string // GetParametersByPath, Converse, GET openid-configuration, …
 	Method, Path   string
 	RequestHeader  http.Header
@@ -239,6 +241,8 @@ func (s *Server) route(r *http.Request) (service, operation string, h handler) {
 		return "ssm", strings.TrimPrefix(target, "AmazonSSM."), s.ssm.serve
 	case strings.HasPrefix(target, "AWSCognitoIdentityProviderService."):
 		return "cognito-idp", strings.TrimPrefix(target, "AWSCognitoIdentityProviderService."), s.cognito.serve
+	case strings.HasPrefix(target, "AWSEvents."):
+		return "events", strings.TrimPrefix(target, "AWSEvents."), s.buses.serve
 	case target != "":
 		return "unknown", target, refuse
 	case strings.HasSuffix(path, "/.well-known/openid-configuration"), strings.HasSuffix(path, "/.well-known/jwks.json"):

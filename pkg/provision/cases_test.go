@@ -33,6 +33,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-lambda-go/cfn"
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -327,13 +328,17 @@ func TestHandle_manyPoolsAndDecoys(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.must(event(cfn.RequestDelete, id, props, nil))
-	w.makePool(aws.ToString(d.UserPool.Name)) // a decoy: our name, not our tag
+	decoy := w.makePool(aws.ToString(d.UserPool.Name)) // our name, not our tag
+	w.pass(time.Minute)
 	for i := range 130 {
 		w.makePool(fmt.Sprint("pool-", i))
 	}
 	w.before = w.aws.Leftovers()
 	w.must(create(props)) // the pool comes last, on the third page
 	own = w.parameter(path, "userpool_id")
+	if own == decoy {
+		t.Fatal("took a pool that only has the name of ours")
+	}
 	second := create(map[string]any{"McpName": "search"})
 	second.LogicalResourceID = "Search"
 	id2, _ := w.must(second)

@@ -2,6 +2,7 @@ package provision_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -25,33 +26,34 @@ type scenario struct {
 
 // fault is one way in which a call goes wrong.
 type fault struct {
-	name  string
-	fault func(cancel func()) *localaws.Fault
+	name   string
+	mended bool // by the run itself
+	fault  func(cancel func()) *localaws.Fault
 }
 
 // faults are the ways in which one call goes wrong. cancel ends the run, as
 // the death of its process would.
 var faults = []fault{
-	{"refused", func(func()) *localaws.Fault {
+	{"refused", false, func(func()) *localaws.Fault {
 		return &localaws.Fault{Status: 400, Type: "AccessDeniedException", Message: "no"}
 	}},
-	{"error before", func(func()) *localaws.Fault {
+	{"error before", true, func(func()) *localaws.Fault {
 		return &localaws.Fault{Status: 500, Type: "InternalErrorException", Message: "oops"}
 	}},
-	{"error after", func(func()) *localaws.Fault {
+	{"error after", true, func(func()) *localaws.Fault {
 		return &localaws.Fault{Status: 500, Type: "InternalErrorException", Message: "oops", After: true}
 	}},
-	{"throttled", func(func()) *localaws.Fault {
+	{"throttled", true, func(func()) *localaws.Fault {
 		return &localaws.Fault{Status: 400, Type: "TooManyRequestsException", Message: "slow down"}
 	}},
-	{"concurrent", func(func()) *localaws.Fault { // case 18
+	{"concurrent", true, func(func()) *localaws.Fault { // case 18
 		return &localaws.Fault{Status: 400, Type: "ConcurrentModificationException", Message: "again"}
 	}},
-	{"reset before", func(func()) *localaws.Fault { return &localaws.Fault{Reset: true} }},
-	{"reset after", func(func()) *localaws.Fault { return &localaws.Fault{Reset: true, After: true} }},
-	{"crash before", func(cancel func()) *localaws.Fault { cancel(); return &localaws.Fault{Reset: true} }},
-	{"crash after", func(cancel func()) *localaws.Fault { cancel(); return &localaws.Fault{Reset: true, After: true} }},
-	{"hang", func(cancel func()) *localaws.Fault {
+	{"reset before", true, func(func()) *localaws.Fault { return &localaws.Fault{Reset: true} }},
+	{"reset after", true, func(func()) *localaws.Fault { return &localaws.Fault{Reset: true, After: true} }},
+	{"crash before", false, func(cancel func()) *localaws.Fault { cancel(); return &localaws.Fault{Reset: true} }},
+	{"crash after", false, func(cancel func()) *localaws.Fault { cancel(); return &localaws.Fault{Reset: true, After: true} }},
+	{"hang", false, func(cancel func()) *localaws.Fault {
 		time.AfterFunc(2*time.Millisecond, cancel) // stands for the deadline
 		return &localaws.Fault{Delay: time.Minute}
 	}},
@@ -97,9 +99,10 @@ var scenarios = []scenario{
 		setUp: func(w *world) cfn.Event {
 			props := properties(w.pool, map[string]any{"SecretVersion": "1"})
 			id, _ := w.must(create(props))
+			w.replaced = w.parameter(path, "cognito_secret")
 			return event(cfn.RequestUpdate, id, properties(w.pool, map[string]any{"SecretVersion": "2"}), props)
 		},
-		reached: func(w *world) error { return w.check(path) },
+		reached: (*world).checkRotated,
 		props:   func(w *world) map[string]any { return properties(w.pool, map[string]any{"SecretVersion": "2"}) },
 	},
 	{
@@ -109,9 +112,10 @@ var scenarios = []scenario{
 			id, _ := w.must(create(props))
 			props2 := properties(w.pool, map[string]any{"SecretVersion": "2"})
 			w.must(event(cfn.RequestUpdate, id, props2, props))
+			w.replaced = w.parameter(path, "cognito_secret")
 			return event(cfn.RequestUpdate, id, properties(w.pool, map[string]any{"SecretVersion": "3"}), props2)
 		},
-		reached: func(w *world) error { return w.check(path) },
+		reached: (*world).checkRotated,
 		props:   func(w *world) map[string]any { return properties(w.pool, map[string]any{"SecretVersion": "3"}) },
 	},
 	{
@@ -154,6 +158,18 @@ func (w *world) checkOnePool() error {
 	return nil
 }
 
+// checkRotated checks that another secret is published and that the one before
+// still works.
+func (w *world) checkRotated() error {
+	if w.parameter(path, "cognito_secret") == w.replaced {
+		return errors.New("the secret is the one before")
+	}
+	if _, err := w.token(path, w.replaced); err != nil {
+		return fmt.Errorf("the secret before: %w", err)
+	}
+	return w.check(path)
+}
+
 // interrupt handles e and breaks its call number k, counted from 0. It reports
 // whether there was such a call, and what Handle answered.
 func (w *world) interrupt(e cfn.Event, k int, fault func(func()) *localaws.Fault) (op, id string, err error) {
@@ -188,8 +204,8 @@ func TestFaults(t *testing.T) {
 						e := s.setUp(w)
 						op, id, err := w.interrupt(e, k, f.fault)
 						at := fmt.Sprintf("%s, call %d, %s, which answered %v", f.name, k, op, err)
-						if id == "" && err == nil {
-							t.Errorf("%s: no physical id", at)
+						if f.mended && err != nil || id == "" && err == nil {
+							t.Errorf("%s: got physical id %q, want success", at, id)
 						}
 						if id, _, err = w.handler.Handle(t.Context(), e); err != nil {
 							t.Fatalf("%s: the next event: %v", at, err)

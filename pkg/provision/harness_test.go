@@ -38,6 +38,8 @@ type world struct {
 	other   string // a further one; see second
 	before  []string
 
+	replaced string // the secret before a rotation
+
 	mu  sync.Mutex
 	now time.Time
 }

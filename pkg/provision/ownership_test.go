@@ -47,6 +47,18 @@ func TestHandle_secretGoneFromParameterStore(t *testing.T) {
 	lose()
 	w.must(event(cfn.RequestUpdate, id, props, props))
 	w.working(path)
+	// Nor does it when that is the only one.
+	w.pass(24 * time.Hour)
+	if res, err := w.rotator().Rotate(t.Context(), "calc"); err != nil || len(res.Changes) == 0 {
+		t.Fatal(res, err)
+	}
+	w.pass(24 * time.Hour)
+	if res, err := w.rotator().Tidy(t.Context(), "calc"); err != nil || len(res.Changes) == 0 {
+		t.Fatal(res, err)
+	}
+	lose()
+	w.must(event(cfn.RequestUpdate, id, props, props))
+	w.working(path)
 }
 
 // rotator is the command line.
