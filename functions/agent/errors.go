@@ -73,7 +73,7 @@ func credentialCode(err error) (trigger.Code, bool) {
 		return trigger.TokenRefused, true
 	case errors.As(err, &challenge):
 		return trigger.MCPAuthRefused, true
-	case errors.As(err, &platform) && (platform.Status == 401 || platform.Status == 403 || platform.Code == agentcore.CodeUnauthorized || platform.Code == agentcore.CodeForbidden):
+	case errors.As(err, &platform) && platform.Unauthorized():
 		return trigger.MCPAuthRefused, true
 	}
 	return "", false

@@ -33,11 +33,20 @@ const (
 	CodeNotAcceptable = -32011 // with 406: the Accept header
 )
 
+// The codes of JSON-RPC 2.0 itself that say that nothing was carried out.
+// https://www.jsonrpc.org/specification#error_object
+const (
+	codeParse          = -32700
+	codeInvalidRequest = -32600
+	codeMethodNotFound = -32601
+	codeInvalidParams  = -32602
+)
+
 // DefaultQualifier names the endpoint that every runtime has.
 const DefaultQualifier = "DEFAULT"
 
 // arn is the form of a runtime's ARN, in any partition.
-var arn = regexp.MustCompile(`^arn:(aws[a-z-]*):bedrock-agentcore:([a-z]{2}(?:-[a-z]+)+-\d):(\d{12}):runtime/([a-zA-Z][a-zA-Z0-9_]{0,99}-[a-zA-Z0-9]{10})$`)
+var arn = regexp.MustCompile(`^arn:(aws[a-z-]*):bedrock-agentcore:([a-z]{2,4}(?:-[a-z]+)+-\d):(\d{12}):runtime/([a-zA-Z][a-zA-Z0-9_]{0,99}-[a-zA-Z0-9]{10})$`)
 
 // IsARN reports whether s is meant as an ARN, well-formed or not, rather than
 // as a URL.
@@ -47,20 +56,28 @@ func IsARN(s string) bool { return strings.HasPrefix(s, "arn:") }
 // empty (an endpoint override, such as AWS_ENDPOINT_URL), otherwise at the
 // service's address in the ARN's own region and partition. An empty qualifier
 // means DefaultQualifier. The ARN is escaped once, as one path element, which
-// the service insists on.
+// the service insists on; url.PathEscape would leave its colons.
+//
+// The result is for parsing as a whole. Assigning it to the Path of a url.URL
+// undoes the escapes.
 // https://docs.aws.amazon.com/bedrock-agentcore/latest/devguide/runtime-oauth.html
 func InvocationURL(runtimeARN, qualifier, base string) (string, error) {
 	m := arn.FindStringSubmatch(runtimeARN)
 	if m == nil {
 		return "", fmt.Errorf("runtime ARN %.200q: want arn:aws:bedrock-agentcore:REGION:ACCOUNT:runtime/NAME-ID", runtimeARN)
 	}
-	if base == "" {
+	if base != "" {
+		u, err := url.Parse(base)
+		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" {
+			return "", fmt.Errorf("endpoint override %.200q: want an http or https URL without a query", base)
+		}
+	} else {
 		base = "https://bedrock-agentcore." + m[2] + "." + suffix(m[1])
 	}
 	if qualifier == "" {
 		qualifier = DefaultQualifier
 	}
-	return strings.TrimSuffix(base, "/") + "/runtimes/" + url.QueryEscape(runtimeARN) +
+	return strings.TrimRight(base, "/") + "/runtimes/" + url.QueryEscape(runtimeARN) +
 		"/invocations?qualifier=" + url.QueryEscape(qualifier), nil
 }
 
@@ -74,6 +91,10 @@ func suffix(partition string) string {
 		return "c2s.ic.gov"
 	case "aws-iso-b":
 		return "sc2s.sgov.gov"
+	case "aws-iso-e":
+		return "cloud.adc-e.uk"
+	case "aws-iso-f":
+		return "csp.hci.ic.gov"
 	case "aws-eusc":
 		return "amazonaws.eu"
 	default:

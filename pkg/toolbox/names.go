@@ -3,43 +3,61 @@ package toolbox
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"iter"
+	"strconv"
 	"strings"
 )
 
-// maxName is how long a tool's name may be for Bedrock.
-// https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ToolSpecification.html
-const maxName = 64
+const (
+	// maxName is how long a tool's name may be for Bedrock.
+	// https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ToolSpecification.html
+	maxName = 64
 
-// assignNames gives each tool a name that is unique and fits Bedrock's rule,
-// [a-zA-Z0-9_-]{1,64}: its own where that will do, server__tool where two
-// servers offer the same one, and a name that ends in a hash of both where
-// characters or length do not fit. It returns the tools' places by name. The
-// names depend on nothing but the servers' and tools' names.
-func assignNames(tools []Tool) map[string]int {
+	// maxNames bounds what is remembered of names no longer in use.
+	maxNames = 20 * maxTools
+)
+
+// names maps the names that models use to tools, one to one.
+type names struct{ tools map[string]*Tool }
+
+// assign gives each tool a name that fits Bedrock's rule, [a-zA-Z0-9_-]{1,64}:
+// its own where that will do, server__tool where two servers offer the same one
+// or always is set, and one that ends in a hash of both where characters or
+// length do not fit. The names depend on nothing but the servers' and tools'
+// names, their order, and what names stood for before: a name given to one tool
+// is never given to another.
+func (n *names) assign(tools []Tool, always bool) {
+	if n.tools == nil || len(n.tools) > maxNames {
+		n.tools = map[string]*Tool{}
+	}
 	count := map[string]int{}
 	for _, t := range tools {
-		count[safe(t.Tool)]++
+		count[fit(t.Tool)]++
 	}
-	byName := make(map[string]int, len(tools))
 	for i := range tools {
 		t := &tools[i]
-		t.Name = safe(t.Tool)
-		if count[t.Name] > 1 {
-			t.Name = safe(t.Server + "__" + t.Tool)
+		t.Name = fit(t.Tool)
+		long := t.Server + "__" + t.Tool
+		if always || count[t.Name] > 1 || n.taken(t) {
+			t.Name = fit(long)
 		}
-		if _, taken := byName[t.Name]; taken || t.Name == "" {
-			t.Name = hashed(t.Server + "__" + t.Tool)
+		for k := 0; n.taken(t); k++ {
+			t.Name = hashed(long + " " + strconv.Itoa(k))
 		}
-		byName[t.Name] = i
+		kept := *t
+		n.tools[t.Name] = &kept
 	}
-	return byName
 }
 
-// safe returns name if it fits Bedrock's rule, and otherwise what fits of it
+// taken reports whether t's name stands for another tool.
+func (n *names) taken(t *Tool) bool {
+	other, ok := n.tools[t.Name]
+	return ok && (other.Server != t.Server || other.Tool != t.Tool)
+}
+
+// fit returns name if it fits Bedrock's rule, and otherwise what fits of it
 // with a hash of the whole.
-func safe(name string) string {
-	if len(name) <= maxName && strings.IndexFunc(name, unfit) < 0 {
+func fit(name string) string {
+	if name != "" && len(name) <= maxName && strings.IndexFunc(name, unfit) < 0 {
 		return name
 	}
 	return hashed(name)
@@ -48,26 +66,15 @@ func safe(name string) string {
 func hashed(name string) string {
 	sum := sha256.Sum256([]byte(name))
 	suffix := "_" + hex.EncodeToString(sum[:4])
-	fit := strings.Map(func(r rune) rune {
+	kept := strings.Map(func(r rune) rune {
 		if unfit(r) {
 			return '_'
 		}
 		return r
 	}, name)
-	return fit[:min(len(fit), maxName-len(suffix))] + suffix
+	return kept[:min(len(kept), maxName-len(suffix))] + suffix
 }
 
 func unfit(r rune) bool {
 	return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || r == '_' || r == '-')
-}
-
-// splitList yields the non-empty elements of a comma-separated list.
-func splitList(list string) iter.Seq[string] {
-	return func(yield func(string) bool) {
-		for s := range strings.SplitSeq(list, ",") {
-			if s = strings.TrimSpace(s); s != "" && !yield(s) {
-				return
-			}
-		}
-	}
 }

@@ -5,250 +5,265 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
-	"net/http"
-	"net/url"
-	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/mark3labs/mcp-go/client"
-	"github.com/mark3labs/mcp-go/client/transport"
-	"github.com/mark3labs/mcp-go/mcp"
 	"golang.org/x/sync/singleflight"
 
 	"agentcore-mcp-auth/pkg/agentcore"
 )
 
 const (
-	// connectTimeout bounds the handshake and the listing: AgentCore gives a
-	// cold container 30 seconds to come up.
-	connectTimeout = 60 * time.Second
+	// connectTimeout bounds the handshake and the listing, repetitions
+	// included. AgentCore gives a cold container 30 seconds to come up, and
+	// answers 424 when they were not enough.
+	connectTimeout = 90 * time.Second
 
-	maxPages = 100  // of one tools/list
-	maxTools = 1000 // of one server
+	// callTimeout bounds the wait for an answer to begin, for callers who set
+	// no deadline: no request to AgentCore lasts longer.
+	// https://docs.aws.amazon.com/bedrock-agentcore/latest/devguide/bedrock-agentcore-limits.html
+	callTimeout = 15 * time.Minute
+
+	// How long an optional server that cannot be reached is left alone.
+	minRest = 5 * time.Second
+	maxRest = 5 * time.Minute
+
+	// relistAfter is how old a listing must be for an unknown tool to be blamed
+	// on it.
+	relistAfter = 10 * time.Second
 )
 
-// session is one server: where it is, the connection to it and its tools.
+var (
+	errConnectTimeout = fmt.Errorf("not connected within %s", connectTimeout)
+	errCallTimeout    = fmt.Errorf("no answer within %s", callTimeout)
+)
+
+// session is one server: the connection to it and what it offers. A connection
+// that breaks is replaced as a whole by one that was made beside it.
 type session struct {
 	server   Server
-	steadyID string // of this process, for the server
+	options  Options
+	steadyID string          // of this process, for this server
+	life     context.Context // ends with the toolbox
 	flight   singleflight.Group
+	used     atomic.Int64 // see wire
 
-	mu      sync.Mutex // guards what follows
-	conn    *conn      // nil: not connected
-	list    []Tool
-	version int // counts the listings
+	mu         sync.Mutex // guards what follows
+	conn       *conn      // nil: not connected
+	listing    *listing   // of conn
+	listed     time.Time
+	expires    time.Time // of the listing
+	refreshing bool
+	version    int // counts the listings
+	failures   int // to connect, in a row
+	lastErr    error
+	restUntil  time.Time // no attempt to connect before, if the server is optional
+	slow       bool      // the attempt under way has outlasted a caller's patience
 }
 
-// conn is one connection: an MCP client after its handshake.
-type conn struct {
-	mcp    *client.Client
-	nextID atomic.Int64
+func newSession(life context.Context, s Server, o Options) *session {
+	return &session{server: s, options: o, life: life, steadyID: uuid.NewString(), listing: &listing{}}
 }
 
-func newSession(s Server) *session {
-	return &session{server: s, steadyID: uuid.NewString()}
-}
+func (s *session) fail(err error) error { return &ServerError{Server: s.server.Name, Err: err} }
 
-func (s *session) ready() bool {
+// connect returns the connection, making it if there is none. Callers at the
+// same time share the attempt, which belongs to none of them: when one leaves
+// at its own deadline, it goes on within its own.
+func (s *session) connect(ctx context.Context) (*conn, error) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.conn != nil
-}
-
-func (s *session) tools() ([]Tool, int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.conn == nil {
-		return nil, s.version
+	c, restUntil, lastErr := s.conn, s.restUntil, s.lastErr
+	s.mu.Unlock()
+	switch {
+	case s.life.Err() != nil:
+		return nil, s.fail(ErrClosed)
+	case c != nil:
+		return c, nil
+	case s.server.Optional && s.options.Now().Before(restUntil):
+		return nil, s.fail(fmt.Errorf("left alone until %s: %w", restUntil.UTC().Format(time.TimeOnly), lastErr))
 	}
-	return s.list, s.version
-}
-
-// connect makes the connection unless there is one. Callers at the same time
-// share the attempt, which belongs to none of them: it goes on, within its own
-// time limit, when one of them leaves.
-func (s *session) connect(ctx context.Context) error {
-	ch := s.flight.DoChan("", func() (any, error) {
-		if s.ready() {
-			return nil, nil
-		}
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), connectTimeout)
-		defer cancel()
-		return nil, s.open(ctx)
-	})
+	ch := s.flight.DoChan("connect", func() (any, error) { return s.open() })
 	select {
 	case r := <-ch:
 		if r.Err != nil {
-			return &ServerError{Server: s.server.Name, Err: r.Err}
+			return nil, s.fail(r.Err)
 		}
-		return nil
+		return r.Val.(*conn), nil
 	case <-ctx.Done():
-		return &ServerError{Server: s.server.Name, Err: fmt.Errorf("connecting: %w", context.Cause(ctx))}
+		return nil, s.fail(fmt.Errorf("connecting: %w", context.Cause(ctx)))
 	}
 }
 
-func (s *session) open(ctx context.Context) error {
-	e, err := s.server.Resolve(ctx)
-	if err != nil {
-		return err
-	}
-	c, err := handshake(ctx, e, s.steadyID)
-	if err != nil {
-		return fmt.Errorf("initialize: %w", err)
-	}
-	list, err := c.listTools(ctx, s.server.Name)
-	if err != nil {
-		c.mcp.Close()
-		return fmt.Errorf("tools/list: %w", err)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.conn, s.list = c, list
-	s.version++
-	return nil
-}
-
-// handshake makes an initialized MCP client for the endpoint. The protocol era
-// is chosen, not probed for: the handshake of 2025-11-25, which every server
-// speaks and in which AgentCore's session routing is known to work.
-func handshake(ctx context.Context, e Endpoint, steadyID string) (*conn, error) {
-	httpClient := *e.Client
-	base := httpClient.Transport
-	if base == nil {
-		base = http.DefaultTransport
-	}
-	httpClient.Transport = statusTransport{base}
-	options := []transport.StreamableHTTPCOption{
-		transport.WithHTTPBasicClient(&httpClient),
-		transport.WithHTTPLogger(slog.New(slog.DiscardHandler)),
-	}
-	if e.SteadySession {
-		options = append(options, transport.WithHTTPHeaders(map[string]string{agentcore.HeaderMCPSession: steadyID}))
-	}
-	t, err := transport.NewStreamableHTTP(e.URL, options...)
-	if err != nil {
-		return nil, err
-	}
-	c := &conn{mcp: client.NewClient(t, client.WithLegacyProtocolOnly())}
-	c.nextID.Store(1) // initialize takes 1
-	if err := c.mcp.Start(ctx); err != nil {
-		return nil, err
-	}
-	_, err = c.mcp.Initialize(ctx, mcp.InitializeRequest{Params: mcp.InitializeParams{
-		ClientInfo: mcp.Implementation{Name: "agentcore-mcp-auth", Version: "1"},
-	}})
-	if err != nil {
-		c.mcp.Close()
-		return nil, plain(err)
-	}
-	return c, nil
-}
-
-// request sends one JSON-RPC request and returns the result as it came. It goes
-// below mcp-go's typed methods, which lose schema keywords and digits.
-func (c *conn) request(ctx context.Context, method string, params any) (json.RawMessage, error) {
-	id := mcp.NewRequestId(c.nextID.Add(1))
-	resp, err := c.mcp.GetTransport().SendRequest(ctx, transport.JSONRPCRequest{
-		JSONRPC: mcp.JSONRPC_VERSION, ID: id, Method: method, Params: params,
-	})
-	if err != nil {
-		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
-		}
-		return nil, plain(err)
-	}
-	if resp.ID.String() != id.String() {
-		return nil, errors.New("the server answered another request than the one sent")
-	}
-	if e := resp.Error; e != nil {
-		return nil, &agentcore.Error{Status: http.StatusOK, Code: e.Code, Message: oneLine(e.Message)}
-	}
-	return resp.Result, nil
-}
-
-// plain drops what the HTTP client and mcp-go wrap around an error: the URL,
-// which with a runtime's ARN is longer than all else, and words of theirs.
-func plain(err error) error {
-	var ue *url.Error
-	if errors.As(err, &ue) {
-		return ue.Err
-	}
-	return err
-}
-
-// listTools follows tools/list to its end.
-func (c *conn) listTools(ctx context.Context, server string) ([]Tool, error) {
-	var tools []Tool
-	seen := map[string]bool{} // cursors
-	cursor := ""
-	for range maxPages {
-		params := map[string]string{}
-		if cursor != "" {
-			params["cursor"] = cursor
-		}
-		raw, err := c.request(ctx, "tools/list", params)
-		if err != nil {
-			return nil, err
-		}
-		var page struct {
-			Tools []struct {
-				Name        string          `json:"name"`
-				Description string          `json:"description"`
-				InputSchema json.RawMessage `json:"inputSchema"`
-			} `json:"tools"`
-			NextCursor string `json:"nextCursor"`
-		}
-		if err := json.Unmarshal(raw, &page); err != nil {
-			return nil, errors.New("the answer is not a list of tools")
-		}
-		for _, t := range page.Tools {
-			if slices.ContainsFunc(tools, func(o Tool) bool { return o.Tool == t.Name }) {
-				return nil, fmt.Errorf("the server lists tool %.80q twice", t.Name)
-			}
-			tools = append(tools, Tool{Server: server, Tool: t.Name, Description: t.Description, InputSchema: t.InputSchema})
-		}
-		if len(tools) > maxTools {
-			return nil, fmt.Errorf("the server lists more than %d tools", maxTools)
-		}
-		if page.NextCursor == "" {
-			slices.SortStableFunc(tools, compareTools)
-			return tools, nil
-		}
-		if seen[page.NextCursor] {
-			return nil, errors.New("the server lists its tools in a circle")
-		}
-		cursor = page.NextCursor
-		seen[cursor] = true
-	}
-	return nil, fmt.Errorf("the server lists its tools on more than %d pages", maxPages)
-}
-
-// call runs one tool. A session that is gone is forgotten, so that the next use
-// makes a new one.
-func (s *session) call(ctx context.Context, tool string, input json.RawMessage) (Result, error) {
+// open makes a connection and lists the tools, until that works or its time is
+// up.
+func (s *session) open() (*conn, error) {
 	s.mu.Lock()
 	c := s.conn
 	s.mu.Unlock()
-	if c == nil {
-		return Result{}, &ServerError{Server: s.server.Name, Err: errors.New("not connected")}
+	if c != nil { // made between a caller's look and its attempt
+		return c, nil
 	}
-	raw, err := c.request(ctx, "tools/call", struct {
-		Name      string          `json:"name"`
-		Arguments json.RawMessage `json:"arguments"`
-	}{tool, input})
-	if err != nil {
-		var e *agentcore.Error
-		if errors.As(err, &e) && e.SessionGone() {
-			s.forget(c)
+	ctx, cancel := context.WithTimeoutCause(s.life, connectTimeout, errConnectTimeout)
+	defer cancel()
+	c, l, err := s.dial(ctx)
+	for n := 0; err != nil; n++ {
+		wait, again := delay(err, true, n)
+		if !again || !sleep(ctx, wait) {
+			break
 		}
-		return Result{}, &ServerError{Server: s.server.Name, Err: fmt.Errorf("tools/call %s: %w", tool, err)}
+		c, l, err = s.dial(ctx)
 	}
-	return readResult(raw)
+
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.slow = false
+	if err != nil {
+		s.lastErr = err
+		s.restUntil = s.now().Add(backoff(s.failures, minRest, maxRest))
+		s.failures++
+		return nil, err
+	}
+	s.conn, s.failures = c, 0
+	s.take(l)
+	return c, nil
+}
+
+// dial makes one attempt to connect and list.
+func (s *session) dial(ctx context.Context) (*conn, *listing, error) {
+	if e := s.server.Era; e != "" && e != Era2025 && e != Era2026 {
+		return nil, nil, fmt.Errorf("protocol era %.40q: want %s or %s", e, Era2025, Era2026)
+	}
+	e, err := s.server.Resolve(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	w, err := newWire(e, s.options.Now, &s.used, s.expire)
+	if err != nil {
+		return nil, nil, err
+	}
+	steadyID := ""
+	if e.SteadySession {
+		steadyID = s.steadyID
+	}
+	c, err := connect(ctx, w, s.server.Era, steadyID)
+	if err == nil {
+		var l *listing
+		if l, err = c.list(ctx, s.server); err == nil {
+			return c, l, nil
+		}
+	}
+	c.close(s.life)
+	return nil, nil, err
+}
+
+// take keeps a listing. s.mu is held.
+func (s *session) take(l *listing) {
+	s.listing, s.listed = l, s.now()
+	s.expires = s.listed.Add(l.life)
+	s.version++
+	for _, d := range l.dropped {
+		s.options.Logger.Warn("tool left out", "server", d.Server, "tool", d.Tool, "reason", d.Reason)
+	}
+}
+
+// now is the wall clock's time, which goes on while the process is frozen.
+func (s *session) now() time.Time { return s.options.Now().Round(0) }
+
+// expire has the tools listed again on the next use.
+func (s *session) expire() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.expires = time.Time{}
+}
+
+// refresh lists the tools again in the background, if the listing was made
+// before the given time. The old one holds until then, and also when that fails.
+func (s *session) refresh(ifBefore time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.conn
+	if c == nil || s.refreshing || !s.listed.Before(ifBefore) {
+		return
+	}
+	s.refreshing = true
+	go func() {
+		ctx, cancel := context.WithTimeoutCause(s.life, connectTimeout, errConnectTimeout)
+		defer cancel()
+		l, err := c.list(ctx, s.server)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.refreshing = false
+		switch {
+		case s.conn != c:
+		case err == nil:
+			s.take(l)
+		case isGone(err):
+			s.conn = nil
+		default:
+			s.expires = s.now().Add(minLife)
+			s.options.Logger.Warn("tools not listed again", "server", s.server.Name, "error", err)
+		}
+	}()
+}
+
+// ready reports whether there is a connection. A listing past its time is
+// renewed on the way.
+func (s *session) ready() bool {
+	s.mu.Lock()
+	connected, stale := s.conn != nil, s.now().After(s.expires)
+	s.mu.Unlock()
+	if connected && stale {
+		s.refresh(s.now())
+	}
+	return connected
+}
+
+// tools returns what the server offers, with a number that changes with it.
+func (s *session) tools() (*listing, int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.conn == nil {
+		return &listing{}, -s.version
+	}
+	return s.listing, s.version
+}
+
+// call runs one tool. What was certainly not carried out is sent again, within
+// ctx's deadline: after a new handshake when the session is gone, after a while
+// when the other side asks for patience. A call whose outcome is unknown is
+// sent again only if the tool says that this does no harm.
+func (s *session) call(ctx context.Context, t *Tool, input json.RawMessage) (Result, error) {
+	renewed := false
+	for n := 0; ; {
+		c, err := s.connect(ctx)
+		if err != nil {
+			return Result{}, err
+		}
+		raw, err := c.callTool(ctx, t, input)
+		if err == nil {
+			var r Result
+			if r, err = readResult(raw); err == nil {
+				return r, nil
+			}
+		}
+		if isGone(err) {
+			s.forget(c)
+			if !renewed {
+				renewed = true
+				continue
+			}
+		}
+		if isUnknownTool(err) {
+			s.refresh(s.now().Add(-relistAfter))
+		}
+		wait, again := delay(err, t.ReadOnly || t.Idempotent, n)
+		if !again || !sleep(ctx, wait) {
+			return Result{}, s.fail(fmt.Errorf("tools/call %.80s: %w", t.Tool, err))
+		}
+		n++
+	}
 }
 
 // forget drops c, unless it has been replaced already.
@@ -257,40 +272,19 @@ func (s *session) forget(c *conn) {
 	defer s.mu.Unlock()
 	if s.conn == c {
 		s.conn = nil
-		s.version++
 	}
 }
 
-// readResult renders a tool's answer as text: its text blocks, else its
-// structured content as it came. Other content is named, never fetched.
-func readResult(raw json.RawMessage) (Result, error) {
-	var r struct {
-		Content []struct {
-			Type     string `json:"type"`
-			Text     string `json:"text"`
-			Data     string `json:"data"`
-			MimeType string `json:"mimeType"`
-		} `json:"content"`
-		Structured json.RawMessage `json:"structuredContent"`
-		IsError    bool            `json:"isError"`
-	}
-	if err := json.Unmarshal(raw, &r); err != nil {
-		return Result{}, errors.New("the server's answer is not a tool result")
-	}
-	var parts []string
-	for _, c := range r.Content {
-		switch c.Type {
-		case "text":
-			parts = append(parts, c.Text)
-		default:
-			parts = append(parts, fmt.Sprintf("[%s content %s of %d characters left out]", oneLine(c.Type), oneLine(c.MimeType), len(c.Data)))
-		}
-	}
-	text := strings.Join(parts, "\n")
-	if text == "" && len(r.Structured) > 0 && string(r.Structured) != "null" {
-		text = string(r.Structured)
-	}
-	return Result{Text: text, IsError: r.IsError}, nil
+func isGone(err error) bool {
+	var e *agentcore.Error
+	return errors.As(err, &e) && e.SessionGone()
+}
+
+// isUnknownTool reports whether the server may not know the tool any more.
+// https://modelcontextprotocol.io/specification/2025-11-25/server/tools#error-handling
+func isUnknownTool(err error) bool {
+	var e *agentcore.Error
+	return errors.As(err, &e) && (e.Code == -32602 || e.Code == -32601)
 }
 
 func (s *session) close(ctx context.Context) {
@@ -298,13 +292,7 @@ func (s *session) close(ctx context.Context) {
 	c := s.conn
 	s.conn = nil
 	s.mu.Unlock()
-	if c == nil {
-		return
-	}
-	done := make(chan struct{})
-	go func() { defer close(done); c.mcp.Close() }()
-	select {
-	case <-done:
-	case <-ctx.Done():
+	if c != nil {
+		c.close(ctx)
 	}
 }

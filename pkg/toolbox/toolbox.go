@@ -2,20 +2,25 @@
 // their tools as one catalogue.
 //
 // A [Toolbox] lives as long as the process. It connects on first use, to all
-// servers at once, and keeps the sessions; a server that could not be reached
-// is tried again on the next use. It takes an [http.Client] per server and
-// knows nothing of how that client authenticates.
+// servers at once, and keeps the sessions: one that is gone is made anew once
+// for all who use it, and an answer that says to come back later is obeyed
+// within the caller's deadline. A tool call that may have been carried out is
+// never sent again unless the tool says that this does no harm.
+//
+// It takes an [http.Client] per server and knows nothing of how that client
+// authenticates.
 package toolbox
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"slices"
 	"sync"
+	"time"
 )
 
 // Server is one MCP server to use.
@@ -23,20 +28,36 @@ type Server struct {
 	Name     string
 	Optional bool // its absence is reported, not an error
 
-	// Resolve finds out where the server is. It is called before the first
-	// connection, and again while that fails.
+	// Resolve finds out where the server is. It is called before each attempt to
+	// connect, one at a time.
 	Resolve func(context.Context) (Endpoint, error)
+
+	// Allow and Deny name tools that may and may not be used, by the server's
+	// own names; a trailing * stands for any rest. An empty Allow is all, and
+	// Deny wins.
+	Allow, Deny []string
+
+	// Era is the protocol era to speak, [Era2025] (the default) or [Era2026]. A
+	// server that does not speak it is refused.
+	Era string
 }
 
 // Endpoint is where a server is and how to reach it.
 type Endpoint struct {
 	URL    string
-	Client *http.Client // carries the authentication; must not follow redirects
+	Client *http.Client // carries the authentication; redirects are not followed whatever it says
 
 	// SteadySession sends one Mcp-Session-Id of our own with every request, for
 	// as long as the process lives. AgentCore routes by it; other servers hand
 	// out their own.
 	SteadySession bool
+}
+
+// Options are settings of a Toolbox that can be left out.
+type Options struct {
+	AlwaysPrefix bool             // name every tool server__tool, not only where two servers clash
+	Logger       *slog.Logger     // for tools left out and failures in the background; nil: none
+	Now          func() time.Time // nil: time.Now
 }
 
 // Tool is one tool of the catalogue.
@@ -46,41 +67,45 @@ type Tool struct {
 	Tool        string // the server's own name for the tool
 	Description string
 	InputSchema json.RawMessage // as the server sent it
+
+	// What the server claims: that the tool changes nothing, or nothing more
+	// when it is called twice. Such a call is repeated when its answer is lost.
+	ReadOnly, Idempotent bool
+
+	quoted   []byte // Tool as JSON
+	mirrored bool   // some arguments are repeated in headers
 }
 
-// Result is what a tool answered.
-type Result struct {
-	Text    string
-	IsError bool // the tool's own failure, for the model to read
-}
+// optionalPatience is how long a request waits for an optional server that is
+// being connected to. The attempt goes on without it.
+const optionalPatience = 10 * time.Second
 
-// ServerError says which server could not be connected to or listed.
-type ServerError struct {
-	Server string
-	Err    error
-}
-
-func (e *ServerError) Error() string { return fmt.Sprintf("MCP server %s: %v", e.Server, e.Err) }
-func (e *ServerError) Unwrap() error { return e.Err }
-
-// ErrUnknownTool says that the catalogue has no tool of that name.
-var ErrUnknownTool = errors.New("unknown tool")
+var errSlow = fmt.Errorf("not connected within %s, still trying", optionalPatience)
 
 // Toolbox is safe for concurrent use.
 type Toolbox struct {
 	sessions []*session
+	options  Options
+	end      context.CancelFunc
 
-	mu      sync.Mutex // guards what follows
-	version []int      // of each session's tools when the catalogue was made
-	tools   []Tool
-	byName  map[string]int // into tools
+	mu       sync.RWMutex // guards what follows
+	versions []int        // of each session's tools when the catalogue was made
+	tools    []Tool
+	names    names
 }
 
 // New makes a Toolbox. It connects to nothing yet.
-func New(servers []Server) *Toolbox {
-	b := &Toolbox{}
+func New(servers []Server, o Options) *Toolbox {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	life, end := context.WithCancel(context.Background())
+	b := &Toolbox{options: o, end: end}
 	for _, s := range servers {
-		b.sessions = append(b.sessions, newSession(s))
+		b.sessions = append(b.sessions, newSession(life, s, o))
 	}
 	return b
 }
@@ -92,16 +117,15 @@ func (b *Toolbox) Tools(ctx context.Context) (tools []Tool, unavailable []string
 	errs := make([]error, len(b.sessions))
 	var wg sync.WaitGroup
 	for i, s := range b.sessions {
-		if s.ready() {
-			continue
+		if !s.ready() {
+			wg.Go(func() { errs[i] = s.join(ctx) })
 		}
-		wg.Go(func() { errs[i] = s.connect(ctx) })
 	}
 	wg.Wait()
 	for i, s := range b.sessions {
 		switch {
 		case errs[i] == nil:
-		case s.server.Optional:
+		case s.server.Optional && !errors.Is(errs[i], ErrClosed):
 			unavailable = append(unavailable, s.server.Name)
 		default:
 			return nil, nil, errs[i]
@@ -110,87 +134,120 @@ func (b *Toolbox) Tools(ctx context.Context) (tools []Tool, unavailable []string
 	return b.catalogue(), unavailable, nil
 }
 
+// join connects, with limited patience for an optional server.
+func (s *session) join(ctx context.Context) error {
+	if !s.server.Optional {
+		_, err := s.connect(ctx)
+		return err
+	}
+	s.mu.Lock()
+	slow := s.slow
+	s.mu.Unlock()
+	if slow {
+		return s.fail(errSlow)
+	}
+	patient, cancel := context.WithTimeoutCause(ctx, optionalPatience, errSlow)
+	defer cancel()
+	_, err := s.connect(patient)
+	if errors.Is(err, errSlow) {
+		s.mu.Lock()
+		s.slow = s.conn == nil
+		s.mu.Unlock()
+	}
+	return err
+}
+
 // catalogue returns the tools of all connected servers, made anew when one of
 // them changed.
 func (b *Toolbox) catalogue() []Tool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	version := make([]int, len(b.sessions))
+	versions := make([]int, len(b.sessions))
 	lists := make([][]Tool, len(b.sessions))
 	for i, s := range b.sessions {
-		lists[i], version[i] = s.tools()
+		l, version := s.tools()
+		lists[i], versions[i] = l.tools, version
 	}
-	if b.version == nil || !slices.Equal(version, b.version) {
-		b.version, b.tools = version, slices.Concat(lists...)
-		b.byName = assignNames(b.tools)
+	if b.versions == nil || !slices.Equal(versions, b.versions) {
+		b.versions, b.tools = versions, slices.Concat(lists...)
+		b.names.assign(b.tools, b.options.AlwaysPrefix)
 	}
-	return b.tools
+	return slices.Clone(b.tools)
+}
+
+// Dropped returns the tools that connected servers list and the catalogue does
+// not offer, with the reason.
+func (b *Toolbox) Dropped() []Dropped {
+	var dropped []Dropped
+	for _, s := range b.sessions {
+		l, _ := s.tools()
+		dropped = append(dropped, l.dropped...)
+	}
+	return dropped
 }
 
 // Call runs a tool of the catalogue by the name in [Tool.Name]. input is a JSON
-// object and reaches the server digit by digit. A failing tool is a Result with
-// IsError; an error means that there was no answer: [ErrUnknownTool], or a
-// [*ServerError] around what went wrong on the way.
+// object, empty for none, and reaches the server digit by digit. A failing tool
+// is a Result with IsError; an error means that there was no answer:
+// [ErrUnknownTool], an input that is no object, or a [*ServerError] around what
+// went wrong on the way, such as an [*agentcore.Error] or an
+// [*UnknownOutcomeError].
 func (b *Toolbox) Call(ctx context.Context, name string, input json.RawMessage) (Result, error) {
-	b.mu.Lock()
-	i, ok := b.byName[name]
-	var tool Tool
-	if ok {
-		tool = b.tools[i]
+	t := b.lookup(name)
+	if t == nil {
+		return Result{}, fmt.Errorf("%w %.80q", ErrUnknownTool, name)
 	}
-	b.mu.Unlock()
-	if !ok {
-		return Result{}, fmt.Errorf("%w %q", ErrUnknownTool, name)
+	if len(input) == 0 {
+		input = json.RawMessage("{}")
+	}
+	if !json.Valid(input) || firstByte(input) != '{' {
+		return Result{}, fmt.Errorf("input of tool %s: want a JSON object", t.Name)
 	}
 	for _, s := range b.sessions {
-		if s.server.Name == tool.Server {
-			return s.call(ctx, tool.Tool, input)
+		if s.server.Name != t.Server {
+			continue
+		}
+		if !s.server.permits(t.Tool) {
+			break
+		}
+		return s.call(ctx, t, input)
+	}
+	return Result{}, fmt.Errorf("%w %.80q", ErrUnknownTool, name)
+}
+
+func firstByte(text json.RawMessage) byte {
+	for _, c := range text {
+		if c != ' ' && c != '\t' && c != '\r' && c != '\n' {
+			return c
 		}
 	}
-	return Result{}, fmt.Errorf("%w %q", ErrUnknownTool, name)
+	return 0
 }
 
-// Lookup returns the catalogue's tool of that name.
+// Lookup returns the tool of that name. A name that was in the catalogue once
+// stands for the same tool for as long as the process lives, so that a
+// conversation begun before a change is not misled.
 func (b *Toolbox) Lookup(name string) (Tool, bool) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	i, ok := b.byName[name]
-	if !ok {
-		return Tool{}, false
+	if t := b.lookup(name); t != nil {
+		return *t, true
 	}
-	return b.tools[i], true
+	return Tool{}, false
 }
 
-// Close ends the sessions, as far as ctx allows. A server that does not answer
-// is no error.
+func (b *Toolbox) lookup(name string) *Tool {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return b.names.tools[name]
+}
+
+// Close ends the sessions, as far as ctx allows, and gives up what is under way
+// in the background. A server that does not answer is no error. A closed
+// toolbox refuses further use.
 func (b *Toolbox) Close(ctx context.Context) {
+	b.end()
 	var wg sync.WaitGroup
 	for _, s := range b.sessions {
 		wg.Go(func() { s.close(ctx) })
 	}
 	wg.Wait()
 }
-
-// ParseServers reads a list such as "calculator,search?": names separated by
-// commas, a trailing question mark marks an optional server.
-func ParseServers(list string) ([]Server, error) {
-	var servers []Server
-	for name := range splitList(list) {
-		s := Server{Name: name}
-		if last := len(name) - 1; name[last] == '?' {
-			s.Name, s.Optional = name[:last], true
-		}
-		if s.Name == "" {
-			return nil, fmt.Errorf("server list %q: a name is missing", list)
-		}
-		if slices.ContainsFunc(servers, func(o Server) bool { return o.Name == s.Name }) {
-			return nil, fmt.Errorf("server list %q: %s is named twice", list, s.Name)
-		}
-		servers = append(servers, s)
-	}
-	return servers, nil
-}
-
-// compareTools orders a server's tools by name, so that the catalogue, and with
-// it the model's cached prompt, does not change with the order of a listing.
-func compareTools(a, b Tool) int { return cmp.Compare(a.Tool, b.Tool) }
