@@ -83,6 +83,14 @@ func addTools(s *server.MCPServer) {
 			RequestedSchema: map[string]any{"type": "object", "properties": map[string]any{"name": map[string]any{"type": "string"}}},
 		}).ToolResult(), nil
 	})
+	// server-stateless: cannot work without a client that samples.
+	add("test_missing_capability", "Needs a capability that the client has not declared", func(ctx context.Context, _ mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+		client, ok := server.ClientSessionFromContext(ctx).(server.SessionWithClientInfo)
+		if !ok || client.GetClientCapabilities().Sampling == nil {
+			return nil, mcp.MissingRequiredClientCapabilityError{Capability: "sampling"}
+		}
+		return mcp.NewToolResultText("done"), nil
+	})
 	// server-stateless: the list is announced as changed whenever a tool is added,
 	// also when it replaces itself.
 	add("test_trigger_tool_change", "Announces a new list of tools", func(ctx context.Context, _ mcp.CallToolRequest) (*mcp.CallToolResult, error) {
