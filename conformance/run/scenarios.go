@@ -23,8 +23,9 @@ type scenario struct {
 // with the client-credentials grant and no user. Each row has a name and the
 // least number of successes in either revision, 0 where it does not exist.
 //
-// The other scenarios want a browser, dynamic registration, other grants, or
-// things that the 2025-11-25 server may leave out and a stateless one does.
+// Left out are the scenarios that want a browser, dynamic registration or another
+// grant of the client, and sessions, questions to the client, tasks or other
+// extensions of the server; and those that pass without doing anything.
 func scenarios() []scenario {
 	var all []scenario
 	add := func(side, name string, in2025, in2026 int, refuses bool) {
