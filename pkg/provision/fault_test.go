@@ -186,7 +186,7 @@ func (w *world) interruptRun(k int, fault func(func()) *localaws.Fault, do func(
 	var n atomic.Int32
 	var broken atomic.Value
 	w.aws.SetFault(func(rec localaws.Record) *localaws.Fault {
-		if int(n.Add(1))-1 != k {
+		if rec.Operation == "PUT reply" || int(n.Add(1))-1 != k {
 			return nil
 		}
 		broken.Store(rec.Operation)
