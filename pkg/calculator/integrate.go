@@ -31,10 +31,10 @@ const (
 	// so that the two rules do not agree on having missed the same peak.
 	startPanels = 32
 
-	// maxSteps is how many operations may be spent on one integral, some tenths
-	// of a second, and maxPanels how many parts there may be, half a megabyte.
-	maxSteps  = 5_000_000
-	maxPanels = 10_000
+	// maxSteps is how many operations may be spent on one integral, about a
+	// tenth of a second, and maxPanels how many parts there may be, 200 kB.
+	maxSteps  = 2_500_000
+	maxPanels = 4_000
 
 	// narrowest is how many float64 numbers, about, a panel must have to be
 	// halved.

@@ -241,7 +241,7 @@ func TestIntegrate_bounded(t *testing.T) {
 // case 114
 func TestIntegrate_agreesWithAntiderivatives(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 8))
-	for range 400 {
+	for range 150 {
 		k := float64(r.IntN(9)+1) / 2
 		a := float64(r.IntN(9)) / 4
 		b := a + float64(r.IntN(20)+1)/4
