@@ -32,9 +32,9 @@ const (
 	startPanels = 32
 
 	// maxSteps is how many operations may be spent on one integral, about a
-	// second's work, and maxPanels how many parts there may be, half a megabyte.
-	maxSteps  = 20_000_000
-	maxPanels = 10_000
+	// tenth of a second, and maxPanels how many parts there may be, 200 kB.
+	maxSteps  = 2_500_000
+	maxPanels = 4_000
 
 	// narrowest is how many float64 numbers, about, a panel must have to be
 	// halved.
@@ -219,6 +219,9 @@ func (in *integral) run(ctx context.Context, lower, upper float64) (result, devi
 			sumAt = len(queue) + 1 + len(queue)/64
 			var size float64
 			result, size, deviation = total(queue, final)
+			if math.IsInf(size, 0) {
+				return 0, 0, refusef("the integral is too large, or does not exist: decimals reach about 1.8e308")
+			}
 			if deviation <= tolerance*size || ending && deviation <= lastTolerance*size {
 				return result, deviation + size*0x1p-48, nil // and what rounding adds
 			}

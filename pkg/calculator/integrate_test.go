@@ -115,22 +115,21 @@ func TestIntegrate(t *testing.T) {
 }
 
 func TestIntegrate_bounds(t *testing.T) {
-	for input, want := range map[string]string{
-		`{"expression":"x","lower":0,"upper":2}`:          "≈ 2 ",
-		`{"expression":"x","lower":-1.5e0,"upper":"3/2"}`: "≈ 0 ",
-		`{"expression":"x","lower":1,"upper":1.0}`:        "0",
-		`{"expression":"1","lower":"pi-pi","upper":2}`:    "≈ 2 ",
+	for input, want := range map[string]float64{
+		`{"expression":"x","lower":0,"upper":2}`:           2,
+		`{"expression":"x","lower":-0.5e0,"upper":"3/2"}`:  1,
+		`{"expression":"1","lower":"pi-pi","upper":" 2 "}`: 2,
+		`{"expression":"exp(x)","lower":"-∞","upper":0}`:   1,
 	} {
-		// An odd integral is zero up to rounding.
 		got, err := call(t, "integrate", input)
-		if err != nil || !strings.HasPrefix(got, want) {
-			if want == "≈ 0 " && err == nil {
-				if value, deviation := readIntegral(t, got); math.Abs(value) <= deviation {
-					continue
-				}
-			}
-			t.Errorf("%s: got %q, %v, want %q", input, got, err, want)
+		if err != nil {
+			t.Errorf("%s: got %v, want %v", input, err, want)
+		} else if value, deviation := readIntegral(t, got); math.Abs(value-want) > deviation {
+			t.Errorf("%s: got %q, want %v", input, got, want)
 		}
+	}
+	if got, err := call(t, "integrate", `{"expression":"x","lower":1,"upper":"2/2"}`); err != nil || got != "0" {
+		t.Errorf("between equal bounds: got %q, %v, want 0", got, err)
 	}
 }
 
@@ -158,6 +157,7 @@ func TestIntegrate_refuses(t *testing.T) {
 		{"max(1, sqrt(x))", "-1", "1", undefined},
 		{"1e300*x", "0", "1e300", diverges},
 		{"x", "0", "1e200", diverges},
+		{"8e307", "0", "10", "the integral is too large, or does not exist: "},
 		{"1/(1-x)", "0", "1", diverges},
 		{"1/(1/7-x)", "0", "1", diverges},
 
@@ -241,7 +241,7 @@ func TestIntegrate_bounded(t *testing.T) {
 // case 114
 func TestIntegrate_agreesWithAntiderivatives(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 8))
-	for range 400 {
+	for range 150 {
 		k := float64(r.IntN(9)+1) / 2
 		a := float64(r.IntN(9)) / 4
 		b := a + float64(r.IntN(20)+1)/4
