@@ -12,6 +12,7 @@ import (
 	"github.com/mark3labs/mcp-go/mcp"
 	"github.com/mark3labs/mcp-go/server"
 
+	"agentcore-mcp-auth/pkg/calculator"
 	"agentcore-mcp-auth/pkg/calculator/calcserver"
 	"agentcore-mcp-auth/pkg/mcpserver"
 )
@@ -41,8 +42,8 @@ func TestClient(t *testing.T) {
 				t.Fatalf("got %+v, %v, want the calculator", result, err)
 			}
 			list, err := c.ListTools(ctx, mcp.ListToolsRequest{})
-			if err != nil || len(list.Tools) != 3 {
-				t.Fatalf("got %+v, %v, want three tools", list, err)
+			if err != nil || len(list.Tools) != len(calculator.Tools()) {
+				t.Fatalf("got %+v, %v, want the calculator's tools", list, err)
 			}
 			for _, tc := range []struct{ tool, args, want string }{
 				{"add_numbers", `{"a":9007199254740993,"b":1}`, "9007199254740994"},
