@@ -161,6 +161,10 @@ func secretsOf(r localaws.Record) []string {
 	if r.Operation == "PutParameter" && json.Unmarshal(r.RequestBody, &put) == nil && put.Type == "SecureString" {
 		found = append(found, put.Value)
 	}
+	var set struct{ Password string }
+	if r.Operation == "AdminSetUserPassword" && json.Unmarshal(r.RequestBody, &set) == nil {
+		found = append(found, set.Password)
+	}
 	var token struct {
 		AccessToken string `json:"access_token"`
 	}

@@ -76,7 +76,7 @@ func (t *target) provisioner(ctx context.Context) (*provision.Provisioner, error
 func setupCommand() *cobra.Command {
 	var t target
 	var d provision.Desired
-	var endpoint string
+	var endpoint, auth string
 	var dryRun bool
 	cmd := &cobra.Command{
 		Use:   "setup --mcp-name NAME",
@@ -84,12 +84,19 @@ func setupCommand() *cobra.Command {
 		Long: `Setup makes what agents need to call one MCP server as machines: a resource
 server, a scope and an app client in a Cognito user pool, and the parameters from
 which agents read them. It may be repeated: what is as it should be is left
-alone. It prints the authorizer settings for the server's AgentCore runtime.`,
-		Example: "  mcpauth setup --mcp-name calculator\n  mcpauth setup --mcp-name calculator --endpoint arn:aws:bedrock-agentcore:…:runtime/calculator-…\n  mcpauth setup --mcp-name calculator --dry-run",
+alone. It prints the authorizer settings for the server's AgentCore runtime.
+
+With --auth user it makes, for development and testing, an app client and a user
+with a generated password in the same user pool instead, for agents that run
+with MCP_AUTH=user. Teardown removes them with the server.`,
+		Example: "  mcpauth setup --mcp-name calculator\n  mcpauth setup --mcp-name calculator --auth user\n  mcpauth setup --mcp-name calculator --endpoint arn:aws:bedrock-agentcore:…:runtime/calculator-…\n  mcpauth setup --mcp-name calculator --dry-run",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
 			if err := checkEndpoint(endpoint); err != nil {
+				return err
+			}
+			if err := checkAuth(cmd, auth); err != nil {
 				return err
 			}
 			p, err := t.provisioner(ctx)
@@ -97,9 +104,13 @@ alone. It prints the authorizer settings for the server's AgentCore runtime.`,
 				return err
 			}
 			d.Name = t.name
-			do := p.Ensure
+			do, plan := p.Ensure, p.Plan
+			if auth == "user" {
+				do, plan = p.EnsureUser, p.PlanUser
+				fmt.Fprintln(cmd.ErrOrStderr(), "User authentication is for development and testing only: whoever can read the password's parameter is that user.")
+			}
 			if dryRun {
-				do = p.Plan
+				do = plan
 			}
 			result, err := do(ctx, d)
 			printChanges(cmd, result.Changes, dryRun)
@@ -119,6 +130,7 @@ alone. It prints the authorizer settings for the server's AgentCore runtime.`,
 	}
 	t.flags(cmd)
 	f := cmd.Flags()
+	f.StringVar(&auth, "auth", "m2m", "m2m, or user for a test user instead of a machine client")
 	f.StringVar(&endpoint, "endpoint", "", "runtime ARN or URL of the server, to be recorded for agents")
 	f.StringVar(&d.UserPoolID, "user-pool-id", "", "user pool to use; default: one that is made and shared by this account's servers")
 	f.StringVar(&d.DomainPrefix, "domain-prefix", "", "prefix of the pool's domain; default: the one it has, or a derived one")
@@ -128,6 +140,23 @@ alone. It prints the authorizer settings for the server's AgentCore runtime.`,
 	f.BoolVar(&d.Adopt, "adopt", false, "take over a set that belongs to nobody known, such as a guide's script made")
 	f.BoolVar(&dryRun, "dry-run", false, "say what would be done, and do nothing")
 	return cmd
+}
+
+// checkAuth refuses an unknown kind of credentials, and settings that mean
+// nothing to the kind.
+func checkAuth(cmd *cobra.Command, auth string) error {
+	switch auth {
+	case "m2m":
+		return nil
+	case "user":
+		for _, flag := range []string{"scopes", "domain-prefix"} {
+			if cmd.Flags().Changed(flag) {
+				return fmt.Errorf("--%s is for machine credentials and does not go with --auth user", flag)
+			}
+		}
+		return nil
+	}
+	return fmt.Errorf("--auth %.40q: want m2m or user", auth)
 }
 
 // checkEndpoint refuses what no agent could use.
@@ -190,10 +219,10 @@ func teardownCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "teardown (--mcp-name NAME | --leftovers)",
 		Short: "Remove an MCP server's machine credentials",
-		Long: `Teardown removes the server's app client, resource server and parameters, its
-endpoint parameter included. A user pool that setup made goes with the last
-server in it; one that was given stays. It asks for the name first. With
---leftovers it removes what mcpauth status --all lists.`,
+		Long: `Teardown removes the server's app client, resource server, test user and
+parameters, its endpoint parameter included. A user pool that setup made goes
+with the last server in it; one that was given stays. It asks for the name first.
+With --leftovers it removes what mcpauth status --all lists.`,
 		Example: "  mcpauth teardown --mcp-name calculator --dry-run\n  mcpauth teardown --mcp-name calculator --yes",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -297,9 +326,10 @@ runs of mcpauth have left and no server uses.`,
 // statusOutput is what status prints as JSON.
 type statusOutput struct {
 	setupOutput
-	Endpoint string `json:"endpoint"`
-	Owner    string `json:"owner"`
-	Resource string `json:"resource,omitempty"`
+	UserClientID string `json:"user_client_id,omitempty"`
+	Endpoint     string `json:"endpoint"`
+	Owner        string `json:"owner"`
+	Resource     string `json:"resource,omitempty"`
 }
 
 func printStatus(cmd *cobra.Command, p *provision.Provisioner, name string) error {
@@ -311,17 +341,23 @@ func printStatus(cmd *cobra.Command, p *provision.Provisioner, name string) erro
 		return err
 	}
 	if asJSON(cmd) {
-		err = printJSON(cmd, statusOutput{newSetupOutput(st.Result), st.Endpoint, st.Owner, st.Resource})
+		r := st.Result
+		r.ClientID = cmp.Or(r.ClientID, st.UserClientID) // a server with a test user alone
+		err = printJSON(cmd, statusOutput{newSetupOutput(r), st.UserClientID, st.Endpoint, st.Owner, st.Resource})
 	} else {
-		err = printRows(cmd,
-			[2]string{"owner", cmp.Or(strings.TrimSpace(st.Owner+" "+st.Resource), "nobody known")},
-			[2]string{"endpoint", cmp.Or(st.Endpoint, "not recorded")},
-			[2]string{"discovery URL", st.DiscoveryURL},
-			[2]string{"client id", st.ClientID},
-			[2]string{"scope", st.Scope},
-			[2]string{"user pool", st.UserPoolID},
-			[2]string{"parameters", st.ParameterPath},
-		)
+		rows := [][2]string{
+			{"owner", cmp.Or(strings.TrimSpace(st.Owner+" "+st.Resource), "nobody known")},
+			{"endpoint", cmp.Or(st.Endpoint, "not recorded")},
+			{"discovery URL", st.DiscoveryURL},
+			{"client id", cmp.Or(st.ClientID, "not recorded")},
+			{"scope", st.Scope},
+			{"user pool", st.UserPoolID},
+			{"parameters", st.ParameterPath},
+		}
+		if st.UserClientID != "" || st.Username != "" {
+			rows = append(rows, [2]string{"test user", st.Username}, [2]string{"test user's client", st.UserClientID})
+		}
+		err = printRows(cmd, rows...)
 		printChanges(cmd, st.Changes, true)
 	}
 	if err == nil && len(st.Changes) > 0 {
@@ -400,6 +436,7 @@ type setupOutput struct {
 	DiscoveryURL  string          `json:"discovery_url"`
 	TokenEndpoint string          `json:"token_endpoint"`
 	Scope         string          `json:"scope"`
+	Username      string          `json:"username,omitempty"`
 	ParameterPath string          `json:"parameter_path"`
 	Authorizer    json.RawMessage `json:"authorizer_configuration"`
 	Changes       []string        `json:"changes"`
@@ -408,18 +445,18 @@ type setupOutput struct {
 func newSetupOutput(r provision.Result) setupOutput {
 	return setupOutput{
 		UserPoolID: r.UserPoolID, ClientID: r.ClientID, DiscoveryURL: r.DiscoveryURL, TokenEndpoint: r.TokenEndpoint,
-		Scope: r.Scope, ParameterPath: r.ParameterPath, Authorizer: authorizerConfiguration(r), Changes: orEmpty(r.Changes),
+		Scope: r.Scope, Username: r.Username, ParameterPath: r.ParameterPath, Authorizer: authorizerConfiguration(r), Changes: orEmpty(r.Changes),
 	}
 }
 
 // authorizerConfiguration is the setting for CreateAgentRuntime that admits
-// exactly this client and scope. It names no audience: Cognito's machine tokens
-// have none.
+// exactly this client and, for a machine, scope. It names no audience: Cognito's
+// access tokens have none.
 func authorizerConfiguration(r provision.Result) json.RawMessage {
 	type jwt struct {
 		DiscoveryURL   string   `json:"discoveryUrl"`
 		AllowedClients []string `json:"allowedClients"`
-		AllowedScopes  []string `json:"allowedScopes"`
+		AllowedScopes  []string `json:"allowedScopes,omitempty"`
 	}
 	raw, err := json.Marshal(map[string]jwt{"customJWTAuthorizer": {r.DiscoveryURL, []string{r.ClientID}, strings.Fields(r.Scope)}})
 	if err != nil {
@@ -432,10 +469,14 @@ func printSetup(cmd *cobra.Command, r provision.Result) error {
 	if asJSON(cmd) {
 		return printJSON(cmd, newSetupOutput(r))
 	}
+	second := [2]string{"scope", r.Scope}
+	if r.Username != "" {
+		second = [2]string{"user", r.Username}
+	}
 	return printRows(cmd,
 		[2]string{"discovery URL", r.DiscoveryURL},
 		[2]string{"client id", r.ClientID},
-		[2]string{"scope", r.Scope},
+		second,
 		[2]string{"user pool", r.UserPoolID},
 		[2]string{"parameters", r.ParameterPath},
 		[2]string{"authorizer", string(authorizerConfiguration(r))},

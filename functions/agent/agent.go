@@ -44,10 +44,11 @@ func newAgent(cfg aws.Config, s settings, logger *slog.Logger) *agent {
 		}
 		server.Resolve = r.resolve
 	}
+	s.toolbox.Logger = logger
 	loop := s.loop
 	loop.Model = bedrockruntime.NewFromConfig(cfg, func(o *bedrockruntime.Options) { o.HTTPClient = plainBodies{o.HTTPClient} })
 	loop.Logger = logger
-	a := &agent{loop: converse.New(loop), box: toolbox.New(s.servers, toolbox.Options{Logger: logger}), logger: logger}
+	a := &agent{loop: converse.New(loop), box: toolbox.New(s.servers, s.toolbox), logger: logger}
 	if s.directTools {
 		a.direct = calculator.Tools()
 	}

@@ -212,6 +212,10 @@ func TestAgent_badInput(t *testing.T) {
 		{name: "no model", env: map[string]string{"BEDROCK_MODEL_ID": ""}, wantCode: trigger.ConfigurationError, wantIn: "BEDROCK_MODEL_ID"},
 		{name: "several bad settings", env: map[string]string{"MAX_TURNS": "many", "TOOL_TIMEOUT": "-1s", "MCP_AUTH": "magic"},
 			wantCode: trigger.ConfigurationError, wantIn: "MAX_TURNS"},
+		{name: "tools of nobody", env: map[string]string{"MCP_TOOLS": "other/x, add_numbers"}, wantCode: trigger.ConfigurationError, wantIn: "MCP_TOOLS"},
+		{name: "unknown era", env: map[string]string{"MCP_ERA": "1999-01-01"}, wantCode: trigger.ConfigurationError, wantIn: "MCP_ERA"},
+		{name: "half a guardrail", env: map[string]string{"GUARDRAIL_ID": "g"}, wantCode: trigger.ConfigurationError, wantIn: "GUARDRAIL_VERSION"},
+		{name: "hot", env: map[string]string{"TEMPERATURE": "2"}, wantCode: trigger.ConfigurationError, wantIn: "TEMPERATURE"},
 		{name: "no such server", env: map[string]string{"MCP_SERVERS": "other"}, wantCode: trigger.ConfigurationError, wantIn: "/app/mcp/other/"},
 		{name: "no endpoint", prepare: func(t *testing.T, w *world) {
 			if err := (&credstore.Store{API: ssm.NewFromConfig(w.aws.AWSConfig())}).Delete(t.Context(), calc, credstore.Endpoint); err != nil {
@@ -362,6 +366,34 @@ func TestAgent_directTools(t *testing.T) {
 	got, res = ask(t, w.agent(t, map[string]string{"DIRECT_TOOLS": "true"}), `{"prompt":"both"}`)
 	if len(got.ToolCalls) != 2 || got.ToolCalls[0].Server != calc || got.ToolCalls[1].Server != "direct" || got.ToolCalls[0].Error || got.ToolCalls[1].Error {
 		t.Errorf("got %s", res.Payload)
+	}
+}
+
+// The settings of the toolbox: era, allowed and forbidden tools, names.
+func TestAgent_toolSettings(t *testing.T) {
+	w := newWorld(t)
+	var offered []string
+	w.aws.SetModel(func(r localaws.ConverseRequest) localaws.ConverseReply {
+		if len(r.Messages) > 1 {
+			return localaws.Say("done")
+		}
+		for _, tool := range r.Tools {
+			offered = append(offered, tool.Name)
+		}
+		return localaws.Ask(localaws.ToolUse{Name: calc + "__add_numbers", Input: json.RawMessage(`{"a":2,"b":2}`)})
+	})
+	n := len(w.aws.Records())
+	got, res := ask(t, w.agent(t, map[string]string{
+		"MCP_ERA": calc + "=2026-07-28", "MCP_TOOLS": calc + "/add_*, " + calc + "/multiply_numbers, !" + calc + "/mul*", "TOOL_PREFIX": "always",
+	}), `{"prompt":"go"}`)
+	if got.Output != "done" || len(got.ToolCalls) != 1 || got.ToolCalls[0].Error || got.ToolCalls[0].Tool != "add_numbers" {
+		t.Errorf("got %s", res.Payload)
+	}
+	if !slices.Equal(offered, []string{calc + "__add_numbers"}) {
+		t.Errorf("the model was offered %q", offered)
+	}
+	if ops := w.since(n); slices.Contains(ops, "initialize") || !slices.Contains(ops, "server/discover") {
+		t.Errorf("the newer era took %q", ops)
 	}
 }
 

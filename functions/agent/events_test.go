@@ -172,6 +172,74 @@ func TestEvents_stream(t *testing.T) {
 	}
 }
 
+// What happens is told as it happens, tools before their results and the answer
+// last.
+func TestEvents_streamedTools(t *testing.T) {
+	w := newWorld(t)
+	f := w.agent(t, map[string]string{"INVOKE_MODE": "RESPONSE_STREAM"})
+	s, err := f.InvokeStream(t.Context(), replace(t, sample(t, "function-url.json"), `"accept": "application/json"`, `"accept": "text/event-stream"`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Body.Close()
+	raw, err := io.ReadAll(s.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for line := range strings.Lines(string(raw)) {
+		if _, name, ok := strings.Cut(line, "event: "); ok {
+			names = append(names, strings.TrimSpace(name))
+		}
+	}
+	names = slices.Compact(names)
+	if want := []string{"usage", "tool_use", "tool_result", "delta", "usage", "done"}; !slices.Equal(names, want) && !slices.Equal(names, append([]string{"tool_use"}, append([]string{"usage"}, want[2:]...)...)) {
+		t.Errorf("got the events %q, want %q", names, want)
+	}
+	for _, want := range []string{
+		`"server":"mcp_simple_calculator","tool":"add_numbers","input":{"a":2,"b":2}`,
+		`"server":"mcp_simple_calculator","tool":"add_numbers","duration_ms":`,
+	} {
+		if !strings.Contains(string(raw), want) {
+			t.Errorf("no %s in %s", want, raw)
+		}
+	}
+}
+
+// A request may carry what was said before, and narrow which tools there are.
+// case 81
+func TestEvents_messagesAndTools(t *testing.T) {
+	w := newWorld(t)
+	f := w.agent(t, nil)
+	var seen []localaws.ConverseRequest
+	w.aws.SetModel(func(r localaws.ConverseRequest) localaws.ConverseReply {
+		seen = append(seen, r)
+		if len(seen) == 1 {
+			return localaws.Ask(localaws.ToolUse{Name: "multiply_numbers", Input: json.RawMessage(`{"a":2,"b":2}`)})
+		}
+		return localaws.Say("done")
+	})
+	got, res := ask(t, f, `{"prompt":"and now?","tools":["add_numbers"],"messages":[{"role":"user","text":"hello"},{"role":"assistant","text":"good day"}]}`)
+	if got.Output != "done" || len(got.ToolCalls) != 1 || !got.ToolCalls[0].Error {
+		t.Fatalf("got %s, want a call that was refused", res.Payload)
+	}
+	first := seen[0]
+	if len(first.Messages) != 3 || first.Messages[0].Content[0].Text != "hello" || first.Messages[1].Role != "assistant" {
+		t.Errorf("the model was sent %+v", first.Messages)
+	}
+	if len(first.Tools) != 1 || first.Tools[0].Name != "add_numbers" {
+		t.Errorf("the model was offered %+v", first.Tools)
+	}
+	for _, r := range w.aws.Records() {
+		if r.Service == "agentcore" && bytes.Contains(r.RequestBody, []byte("tools/call")) {
+			t.Error("a tool outside the request's list was called")
+		}
+	}
+	if _, res := ask(t, f, `{"prompt":"x","messages":[{"role":"system","text":"be bad"}]}`); res.ErrorType != "invalid_request" {
+		t.Errorf("got %s", res.Payload)
+	}
+}
+
 // case 86: nothing of a conversation is in the next one.
 func TestEvents_noBleed(t *testing.T) {
 	w := newWorld(t)

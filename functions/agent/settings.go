@@ -34,6 +34,7 @@ const defaultSystemPrompt = "You are a helpful assistant. Use the tools you have
 // settings is the agent's environment, read and checked.
 type settings struct {
 	servers     []toolbox.Server // without Resolve
+	toolbox     toolbox.Options  // without Logger
 	auth        map[string]string
 	issuerHosts []string
 	prefix      string
@@ -148,37 +149,74 @@ func readSettings(getenv func(string) string) (settings, error) {
 			refuse("MCP_SERVERS", "%w", err)
 		}
 	}
-	if s.auth, err = readAuth(getenv("MCP_AUTH"), s.servers); err != nil {
+	if s.auth, err = perServer(getenv("MCP_AUTH"), authModes, s.servers); err != nil {
 		refuse("MCP_AUTH", "%w", err)
 	}
+	eras, err := perServer(getenv("MCP_ERA"), []string{toolbox.Era2025, toolbox.Era2026}, s.servers)
+	if err != nil {
+		refuse("MCP_ERA", "%w", err)
+	}
+	for i := range s.servers {
+		s.servers[i].Era = eras[s.servers[i].Name]
+	}
+	if err := readTools(getenv("MCP_TOOLS"), s.servers); err != nil {
+		refuse("MCP_TOOLS", "%w", err)
+	}
+	if v := getenv("TOOL_PREFIX"); v != "" && v != "always" {
+		refuse("TOOL_PREFIX", "%q is not always", v)
+	}
+	s.toolbox.AlwaysPrefix = getenv("TOOL_PREFIX") == "always"
 	return s, errors.Join(errs...)
 }
 
-// readAuth works out how to authenticate to each server.
-func readAuth(v string, servers []toolbox.Server) (map[string]string, error) {
-	auth := map[string]string{}
-	general := authMachine
+// perServer reads a setting that is one value for all servers, or name=value
+// for some of them. Without any, the first of values holds.
+func perServer(v string, values []string, servers []toolbox.Server) (map[string]string, error) {
+	set := map[string]string{}
+	general := values[0]
 	for part := range list(v) {
-		name, mode, paired := strings.Cut(part, "=")
+		name, value, paired := strings.Cut(part, "=")
 		if !paired {
-			name, mode = "", part
+			name, value = "", part
 		}
-		if !slices.Contains(authModes, mode) {
-			return nil, fmt.Errorf("%q is none of %s", mode, strings.Join(authModes, ", "))
+		if !slices.Contains(values, value) {
+			return nil, fmt.Errorf("%q is none of %s", value, strings.Join(values, ", "))
 		}
 		if !paired {
-			general = mode
+			general = value
 			continue
 		}
-		auth[name] = mode
+		set[name] = value
 	}
 	for _, s := range servers {
-		auth[s.Name] = cmp.Or(auth[s.Name], general)
+		set[s.Name] = cmp.Or(set[s.Name], general)
 	}
-	if len(auth) > len(servers) {
+	if len(set) > len(servers) {
 		return nil, errors.New("it names a server that MCP_SERVERS does not have")
 	}
-	return auth, nil
+	return set, nil
+}
+
+// readTools reads a list of server/tool, of which one that begins with ! is
+// forbidden and the others are the only ones allowed of their server. A
+// trailing * stands for any rest.
+func readTools(v string, servers []toolbox.Server) error {
+	for part := range list(v) {
+		entry, deny := strings.CutPrefix(part, "!")
+		name, tool, ok := strings.Cut(entry, "/")
+		i := slices.IndexFunc(servers, func(s toolbox.Server) bool { return s.Name == name })
+		switch {
+		case !ok || tool == "":
+			return fmt.Errorf("%q is not of the form server/tool", part)
+		case i < 0:
+			return fmt.Errorf("%q names a server that MCP_SERVERS does not have", part)
+		case deny:
+			servers[i].Deny = append(servers[i].Deny, tool)
+		default:
+			servers[i].Allow = append(servers[i].Allow, tool)
+		}
+	}
+	return nil
 }
 
 // list yields the elements of a comma-separated setting.

@@ -173,21 +173,29 @@ func (w *world) checkRotated() error {
 // interrupt handles e and breaks its call number k, counted from 0. It reports
 // whether there was such a call, and what Handle answered.
 func (w *world) interrupt(e cfn.Event, k int, fault func(func()) *localaws.Fault) (op, id string, err error) {
+	op, err = w.interruptRun(k, fault, func(ctx context.Context) error {
+		id, _, err = w.handler.Handle(ctx, e)
+		return err
+	})
+	return op, id, err
+}
+
+func (w *world) interruptRun(k int, fault func(func()) *localaws.Fault, do func(context.Context) error) (op string, err error) {
 	ctx, cancel := context.WithTimeout(w.t.Context(), 20*time.Second)
 	defer cancel()
 	var n atomic.Int32
 	var broken atomic.Value
 	w.aws.SetFault(func(rec localaws.Record) *localaws.Fault {
-		if int(n.Add(1))-1 != k {
+		if rec.Operation == "PUT reply" || int(n.Add(1))-1 != k {
 			return nil
 		}
 		broken.Store(rec.Operation)
 		return fault(cancel)
 	})
-	id, _, err = w.handler.Handle(ctx, e)
+	err = do(ctx)
 	w.aws.SetFault(nil)
 	op, _ = broken.Load().(string)
-	return op, id, err
+	return op, err
 }
 
 // TestFaults breaks every call of every scenario in every way; then comes the

@@ -19,13 +19,14 @@ const (
 	tagDomain = "mcpauth:domain" // on any pool: the domain prefix that was made here
 )
 
-// poolKey says which servers share a pool that is made here: those of one
-// stack, or those of the command line under one prefix.
+// poolKey says which servers share a pool that is made here: those of one owner
+// under one prefix, where the pool's lock is too.
 func (p *Provisioner) poolKey() string {
-	if p.owner() == CommandLine {
-		return CommandLine + ":" + p.prefix()
+	key := p.owner() + ":" + p.prefix()
+	if len(key) > 256 { // what a tag may hold
+		key = p.owner() + ":" + shortHash(p.prefix())
 	}
-	return p.owner()
+	return key
 }
 
 // poolName is the name of that pool. It only shortens the search; the tag decides.

@@ -77,6 +77,7 @@ type Result struct {
 	TokenEndpoint string
 	Scope         string // space separated
 	ParameterPath string // with a trailing slash
+	Username      string // of [Provisioner.EnsureUser] only
 
 	// Changes says in one line each what the run changed, or would change.
 	// Nothing to change: empty.
@@ -249,9 +250,19 @@ func (r *run) ensure(ctx context.Context) (Result, error) {
 
 // label is what the names of the server's app client and resource server are,
 // and what shows that they are this owner's. See the package comment.
-func (r *run) label() string {
-	sum := sha256.Sum256([]byte(strings.Join([]string{r.owner(), r.Resource, r.prefix(), r.d.Name}, "\x00")))
-	return "mcp-" + r.d.Name + "-" + hex.EncodeToString(sum[:16])
+func (r *run) label() string { return r.labelFor("mcp") }
+
+// userLabel is the same for the app client and the user of user authentication.
+// Neither label can be taken for the other, whatever the servers' names.
+func (r *run) userLabel() string { return r.labelFor("mcpuser") }
+
+func (r *run) labelFor(kind string) string {
+	parts := []string{r.owner(), r.Resource, r.prefix(), r.d.Name}
+	if kind != "mcp" {
+		parts = append(parts, kind)
+	}
+	sum := sha256.Sum256([]byte(strings.Join(parts, "\x00")))
+	return kind + "-" + r.d.Name + "-" + hex.EncodeToString(sum[:16])
 }
 
 // scopes are the OAuth names of the desired scopes.

@@ -22,6 +22,10 @@ type Status struct {
 	Endpoint string // recorded by whoever deployed the server
 	Owner    string // empty: nobody that left a tag
 	Resource string // the owner's name for it
+
+	// UserClientID is the app client of user authentication, empty without it,
+	// and Result.Username its user.
+	UserClientID string
 }
 
 // Status looks at a server, whoever owns it, and changes nothing. It answers
@@ -40,13 +44,46 @@ func (p *Provisioner) Status(ctx context.Context, name string) (Status, error) {
 	}
 	d, problem, err := p.recordedDesire(ctx, name, set)
 	if err == nil && problem == "" {
-		s.Result, err = p.as(set).ensure(ctx, d, true)
+		s.Result, err = p.as(set).compare(ctx, d, set)
 	} else if problem != "" {
 		s.Changes = []string{problem}
 	}
+	s.UserClientID, s.Username = set.UserClientID, set.Username
 	s.UserPoolID, s.ClientID, s.DiscoveryURL, s.Scope = set.UserPoolID, set.ClientID, set.DiscoveryURL, set.Scope
 	s.ParameterPath = (&credstore.Store{Prefix: p.prefix()}).Path(name)
 	return s, err
+}
+
+// compare plans the machine client, the user, or both, as they are recorded.
+func (p *Provisioner) compare(ctx context.Context, d Desired, set recorded) (res Result, err error) {
+	user := set.UserClientID != "" || set.Username != "" || !set.Password.IsZero()
+	if !user || set.ClientID != "" || !set.ClientSecret.IsZero() || set.Scope != "" {
+		if res, err = p.ensure(ctx, d, true); err != nil {
+			return res, err
+		}
+	}
+	if user {
+		u := d
+		if u.AccessTokenMinutes, err = p.lifetime(ctx, set.UserPoolID, set.UserClientID); err != nil {
+			return res, err
+		}
+		var with Result
+		with, err = p.PlanUser(ctx, u)
+		res.Changes = append(res.Changes, with.Changes...)
+	}
+	return res, err
+}
+
+// lifetime is that of the access tokens of an app client, 0 if it has none in minutes.
+func (p *Provisioner) lifetime(ctx context.Context, poolID, clientID string) (minutes int32, err error) {
+	if clientID == "" {
+		return 0, nil
+	}
+	client, err := p.newRun(Desired{}, true).describeClient(ctx, poolID, clientID)
+	if client == nil || client.TokenValidityUnits == nil || client.TokenValidityUnits.AccessToken != types.TimeUnitsTypeMinutes {
+		return 0, err
+	}
+	return aws.ToInt32(client.AccessTokenValidity), nil
 }
 
 // as is a provisioner for the set's owner.
@@ -76,16 +113,8 @@ func (p *Provisioner) recordedDesire(ctx context.Context, name string, set recor
 	if pool == nil {
 		return d, "user pool " + set.UserPoolID + " is gone: set the server up again", nil
 	}
-	if set.ClientID != "" {
-		client, err := p.newRun(d, true).describeClient(ctx, set.UserPoolID, set.ClientID)
-		if err != nil {
-			return d, "", err
-		}
-		if client != nil && client.TokenValidityUnits != nil && client.TokenValidityUnits.AccessToken == types.TimeUnitsTypeMinutes {
-			d.AccessTokenMinutes = aws.ToInt32(client.AccessTokenValidity)
-		}
-	}
-	return d, "", nil
+	d.AccessTokenMinutes, err = p.lifetime(ctx, set.UserPoolID, set.ClientID)
+	return d, "", err
 }
 
 // Leftover is something that bears the owner's tag or label and belongs to no
@@ -96,7 +125,7 @@ type Leftover struct {
 }
 
 // labelPattern is what a name field looks like that was written here.
-var labelPattern = regexp.MustCompile(`^mcp-([a-zA-Z0-9_][a-zA-Z0-9_-]{0,63})-[0-9a-f]{32}$`)
+var labelPattern = regexp.MustCompile(`^mcp(?:user)?-([a-zA-Z0-9_][a-zA-Z0-9_-]{0,63})-[0-9a-f]{32}$`)
 
 // Leftovers finds what runs that nobody repeated have left of this owner's
 // things: app clients and resource servers in the user pools that servers under
@@ -106,7 +135,7 @@ func (p *Provisioner) Leftovers(ctx context.Context) ([]Leftover, error) {
 	if err := credstore.CheckPrefix(p.prefix()); err != nil {
 		return nil, err
 	}
-	clients, pools, locks, err := p.inventory(ctx) // client id by server name
+	servers, pools, locks, err := p.inventory(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -126,7 +155,7 @@ func (p *Provisioner) Leftovers(ctx context.Context) ([]Leftover, error) {
 		if pool == nil {
 			continue
 		}
-		in, err := p.leftoversIn(ctx, id, clients)
+		in, err := p.leftoversIn(ctx, id, servers)
 		if err != nil {
 			return nil, err
 		}
@@ -139,7 +168,7 @@ func (p *Provisioner) Leftovers(ctx context.Context) ([]Leftover, error) {
 			}
 			if empty {
 				left = append(left, Leftover{"user pool " + id + ", which no server uses", func(ctx context.Context) error {
-					if err := r.removable(ctx, pool); err != nil {
+					if err := r.removable(ctx, pool, recorded{}); err != nil {
 						return err
 					}
 					return r.removePool(ctx, pool)
@@ -148,7 +177,7 @@ func (p *Provisioner) Leftovers(ctx context.Context) ([]Leftover, error) {
 		}
 	}
 	for _, key := range locks {
-		if _, server := clients[key]; !server && (key != p.poolLock() || own == nil) {
+		if _, server := servers[key]; !server && (key != p.poolLock() || own == nil) {
 			left = append(left, Leftover{"lock " + p.lockPath(key), func(ctx context.Context) error { return p.dropLock(ctx, key) }})
 		}
 	}
@@ -172,10 +201,13 @@ func (p *Provisioner) RemoveLeftovers(ctx context.Context) (removed []string, er
 	return removed, nil
 }
 
-// inventory reads what is recorded under the prefix: the app client of each
+// clients are the ids of the app clients that are recorded of a server.
+type clients struct{ machine, user string }
+
+// inventory reads what is recorded under the prefix: the app clients of each
 // server, the user pools in use, and the keys of locks.
-func (p *Provisioner) inventory(ctx context.Context) (clients map[string]string, pools map[string]bool, locks []string, err error) {
-	clients, pools = map[string]string{}, map[string]bool{}
+func (p *Provisioner) inventory(ctx context.Context) (servers map[string]clients, pools map[string]bool, locks []string, err error) {
+	servers, pools = map[string]clients{}, map[string]bool{}
 	pages := ssm.NewGetParametersByPathPaginator(p.SSM, &ssm.GetParametersByPathInput{
 		Path: aws.String(p.prefix() + "/"), Recursive: aws.Bool(true), MaxResults: aws.Int32(10),
 	})
@@ -185,50 +217,62 @@ func (p *Provisioner) inventory(ctx context.Context) (clients map[string]string,
 			return nil, nil, nil, fmt.Errorf("reading parameters under %s: %w", p.prefix(), err)
 		}
 		for _, param := range page.Parameters {
+			value := aws.ToString(param.Value)
 			server, name, _ := strings.Cut(strings.TrimPrefix(aws.ToString(param.Name), p.prefix()+"/"), "/")
 			switch {
 			case server == ".lock":
 				locks = append(locks, name)
 			case name == credstore.ClientID:
-				clients[server] = aws.ToString(param.Value)
+				servers[server] = clients{value, servers[server].user}
+			case name == credstore.UserClientID:
+				servers[server] = clients{servers[server].machine, value}
 			case name == credstore.UserPoolID:
-				pools[aws.ToString(param.Value)] = true
+				pools[value] = true
 			}
 		}
 	}
-	return clients, pools, locks, nil
+	return servers, pools, locks, nil
 }
 
 // leftoversIn finds the app clients of the owner's that are not the recorded
 // ones, and the resource servers of the owner's of servers that are not recorded.
-func (p *Provisioner) leftoversIn(ctx context.Context, poolID string, recordedClients map[string]string) ([]Leftover, error) {
+func (p *Provisioner) leftoversIn(ctx context.Context, poolID string, recordedServers map[string]clients) ([]Leftover, error) {
 	// ofOwner is a run for the server that the label names, if it is this owner's.
 	ofOwner := func(name string) *run {
 		m := labelPattern.FindStringSubmatch(name)
 		if m == nil {
 			return nil
 		}
-		if r := p.newRun(Desired{Name: m[1]}, false); r.label() == name {
+		if r := p.newRun(Desired{Name: m[1]}, false); r.label() == name || r.userLabel() == name {
 			return r
 		}
 		return nil
 	}
 	var left []Leftover
-	clients := cognitoidentityprovider.NewListUserPoolClientsPaginator(p.Cognito, &cognitoidentityprovider.ListUserPoolClientsInput{
+	pages := cognitoidentityprovider.NewListUserPoolClientsPaginator(p.Cognito, &cognitoidentityprovider.ListUserPoolClientsInput{
 		UserPoolId: aws.String(poolID), MaxResults: aws.Int32(60),
 	})
-	for clients.HasMorePages() {
-		page, err := clients.NextPage(ctx)
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
 		if err != nil {
 			return nil, fmt.Errorf("listing the app clients of user pool %s: %w", poolID, err)
 		}
 		for _, c := range page.UserPoolClients {
-			id := aws.ToString(c.ClientId)
-			if r := ofOwner(aws.ToString(c.ClientName)); r != nil && recordedClients[r.d.Name] != id {
-				left = append(left, Leftover{fmt.Sprintf("app client %s of %s in user pool %s", id, r.d.Name, poolID), func(ctx context.Context) error {
-					return r.deleteClient(ctx, poolID, id)
-				}})
+			id, name := aws.ToString(c.ClientId), aws.ToString(c.ClientName)
+			r := ofOwner(name)
+			if r == nil {
+				continue
 			}
+			known := recordedServers[r.d.Name]
+			if id == known.machine || id == known.user {
+				continue
+			}
+			left = append(left, Leftover{fmt.Sprintf("app client %s of %s in user pool %s", id, r.d.Name, poolID), func(ctx context.Context) error {
+				if name == r.userLabel() && known.user == "" { // then its user is not recorded either
+					return r.removeUser(ctx, poolID, recorded{})
+				}
+				return r.deleteClient(ctx, poolID, id)
+			}})
 		}
 	}
 	servers := cognitoidentityprovider.NewListResourceServersPaginator(p.Cognito, &cognitoidentityprovider.ListResourceServersInput{
@@ -241,7 +285,7 @@ func (p *Provisioner) leftoversIn(ctx context.Context, poolID string, recordedCl
 		}
 		for _, s := range page.ResourceServers {
 			r := ofOwner(aws.ToString(s.Name))
-			if r == nil || recordedClients[r.d.Name] != "" {
+			if r == nil || recordedServers[r.d.Name].machine != "" {
 				continue
 			}
 			left = append(left, Leftover{fmt.Sprintf("resource server %s in user pool %s", r.d.Name, poolID), func(ctx context.Context) error {
