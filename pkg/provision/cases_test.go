@@ -28,10 +28,13 @@ package provision_test
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -412,5 +415,79 @@ func TestHandle_readersNeverSeeATornPair(t *testing.T) {
 	w.must(event(cfn.RequestUpdate, id, next, props))
 	if torn > 0 {
 		t.Errorf("got %d moments with credentials that do not work", torn)
+	}
+}
+
+// case 19: nor while another client takes the place of the recorded one. Then
+// a reader is told to come again.
+func TestHandle_readersNeverSeeATornPair_move(t *testing.T) {
+	w := newWorld(t)
+	from, to := properties(w.second(), nil), properties(w.pool, nil)
+	id, _ := w.must(create(from))
+	reader := w.store()
+	reader.Wait = func(context.Context, time.Duration) error { return nil }
+	var reading atomic.Bool
+	pairs, held := map[string]bool{}, 0
+	w.aws.SetFault(func(rec localaws.Record) *localaws.Fault { // a reader between any two calls
+		if rec.Service == "oauth" || !reading.CompareAndSwap(false, true) {
+			return nil
+		}
+		defer reading.Store(false)
+		c, err := reader.Read(t.Context(), "calc")
+		switch {
+		case errors.Is(err, credstore.ErrHeld):
+			held++
+		case err != nil:
+			t.Errorf("before %s: %v", rec.Operation, err)
+		default:
+			pairs[c.ClientID] = true
+			if err := w.tokenFor(c); err != nil {
+				t.Errorf("before %s: %v", rec.Operation, err)
+			}
+		}
+		return nil
+	})
+	there, _ := w.must(event(cfn.RequestUpdate, id, to, from))
+	back, _ := w.must(event(cfn.RequestUpdate, there, from, to))
+	w.aws.SetFault(nil)
+	if len(pairs) != 2 || held == 0 || held > 20 {
+		t.Errorf("got %d app clients and %d reads refused, want 2 and some", len(pairs), held)
+	}
+	if _, err := reader.Read(t.Context(), "calc"); err != nil {
+		t.Errorf("afterwards: %v", err)
+	}
+	w.must(event(cfn.RequestDelete, there, to, nil))
+	w.working(path)
+	w.must(event(cfn.RequestDelete, back, from, nil))
+	w.nothingLeft()
+}
+
+// cases 6 and 19: the same replacement, delivered several times at once.
+func TestHandle_moveAtOnce(t *testing.T) {
+	w := newWorld(t)
+	from, to := properties(w.second(), nil), properties(w.pool, nil)
+	for round := range 3 {
+		id, _ := w.must(create(from))
+		w.aws.SetFault(func(rec localaws.Record) *localaws.Fault { // so that each finds the others' half-done work
+			if rec.Operation == "CreateUserPoolClient" {
+				return &localaws.Fault{Delay: time.Duration(1+4*round) * time.Millisecond}
+			}
+			return nil
+		})
+		ids, errs := w.handleAtOnce(3, event(cfn.RequestUpdate, id, to, from))
+		for i := range errs {
+			if errs[i] != nil || ids[i] != ids[0] {
+				t.Fatalf("round %d: got %q, %v", round, ids[i], errs[i])
+			}
+		}
+		w.aws.SetFault(nil)
+		w.working(path)
+		w.must(event(cfn.RequestDelete, id, from, nil))
+		w.working(path)
+		w.must(event(cfn.RequestDelete, ids[0], to, nil))
+		w.nothingLeft()
+		if t.Failed() {
+			return
+		}
 	}
 }

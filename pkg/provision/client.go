@@ -25,6 +25,9 @@ func (r *run) ensureClient(ctx context.Context, pool *types.UserPoolType, set *r
 			return nil, err
 		}
 	}
+	if set.ClientID != "" && client == nil && !r.dry && !r.locked {
+		return nil, errReplace
+	}
 	if client == nil && !fresh || r.lost {
 		if client, err = r.chooseClient(ctx, pool, set); err != nil {
 			return nil, err

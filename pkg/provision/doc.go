@@ -39,7 +39,10 @@
 // lock: resource server and parameters exist once or not at all, whichever
 // run's secret was written first stands, and the app client with that secret
 // stays while the other is deleted. A reader therefore never sees the secret of
-// one client with the id of another. Making or removing a pool and rotating a
+// one client with the id of another. Where a client takes the place of a recorded
+// one, in another pool for instance, there is no first: such a run takes the
+// server's lock and holds the set ([credstore.Store.Hold]) for as long as its
+// parameters do not belong together. Making or removing a pool and rotating a
 // secret have no such arbiter and take a lock ([Provisioner] says where), which
 // a dead process cannot hold for ever.
 //

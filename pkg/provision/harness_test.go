@@ -18,6 +18,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider"
 	"github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider/types"
 
+	"agentcore-mcp-auth/pkg/credstore"
 	"agentcore-mcp-auth/pkg/localaws"
 	"agentcore-mcp-auth/pkg/provision"
 )
@@ -238,13 +239,23 @@ func (w *world) checkSet(path string, scopes ...string) error {
 
 // token asks for a token with the recorded client and the given secret.
 func (w *world) token(path, secret string) (string, error) {
-	form := url.Values{"grant_type": {"client_credentials"}, "scope": {w.parameter(path, "scope")}}
-	req, err := http.NewRequest(http.MethodPost, w.parameter(path, "cognito_domain")+"/oauth2/token", strings.NewReader(form.Encode()))
+	return w.grant(w.parameter(path, "cognito_domain"), w.parameter(path, "machine_client_id"), secret, w.parameter(path, "scope"))
+}
+
+// tokenFor asks for a token with what a reader got.
+func (w *world) tokenFor(c credstore.Credentials) error {
+	_, err := w.grant(c.Domain, c.ClientID, c.ClientSecret.Reveal(), c.Scope)
+	return err
+}
+
+func (w *world) grant(domain, clientID, secret, scope string) (string, error) {
+	form := url.Values{"grant_type": {"client_credentials"}, "scope": {scope}}
+	req, err := http.NewRequest(http.MethodPost, domain+"/oauth2/token", strings.NewReader(form.Encode()))
 	if err != nil {
 		return "", err
 	}
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	req.SetBasicAuth(w.parameter(path, "machine_client_id"), secret)
+	req.SetBasicAuth(clientID, secret)
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return "", err
@@ -258,7 +269,7 @@ func (w *world) token(path, secret string) (string, error) {
 		return "", err
 	}
 	if answer.Token == "" {
-		return "", fmt.Errorf("token for %s: got status %d, %s", path, resp.StatusCode, answer.Error)
+		return "", fmt.Errorf("token for %s: got status %d, %s", clientID, resp.StatusCode, answer.Error)
 	}
 	return answer.Token, nil
 }

@@ -369,6 +369,28 @@ func TestPlan(t *testing.T) {
 	}
 }
 
+// On the command line a server stays in its pool: nobody would send the Delete
+// for what it leaves in another.
+func TestEnsure_staysInItsPool(t *testing.T) {
+	w := newWorld(t)
+	other := w.second()
+	first, err := w.p.Ensure(t.Context(), provision.Desired{Name: "calc", UserPoolID: w.pool})
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := w.p.Ensure(t.Context(), provision.Desired{Name: "calc"})
+	if err != nil || len(res.Changes) > 0 || res.UserPoolID != first.UserPoolID {
+		t.Errorf("again, without the pool: got %+v, %v, want no change", res, err)
+	}
+	if _, err := w.p.Ensure(t.Context(), provision.Desired{Name: "calc", UserPoolID: other}); err == nil || !strings.Contains(err.Error(), w.pool) {
+		t.Errorf("another pool: got %v, want an error that names the server's", err)
+	}
+	if _, err := w.p.Remove(t.Context(), provision.Desired{Name: "calc"}); err != nil {
+		t.Fatal(err)
+	}
+	w.nothingLeft()
+}
+
 // FuzzHandle: an event is either wholly valid or refused, and never a panic.
 // Nothing listens where the calls would go, so a success is a lie. Cases 22, 28.
 func FuzzHandle(f *testing.F) {

@@ -40,6 +40,16 @@ func shortHash(s string) string {
 // ensurePool finds the user pool that d asks for, or makes the owner's. In a
 // run that only looks, a pool that is yet to be made has no id.
 func (r *run) ensurePool(ctx context.Context, set recorded) (*types.UserPoolType, error) {
+	if r.owner() == CommandLine && r.mine(set) && set.UserPoolID != "" && r.d.UserPoolID != set.UserPoolID {
+		// No stack sends a Delete for what is in the pool before.
+		pool, err := r.describePool(ctx, set.UserPoolID)
+		if err == nil && pool != nil && r.d.UserPoolID != "" {
+			err = fmt.Errorf("the server is in user pool %s: leave UserPoolId out, or remove the server first", set.UserPoolID)
+		}
+		if pool != nil || err != nil {
+			return pool, err
+		}
+	}
 	if r.d.UserPoolID != "" {
 		pool, err := r.describePool(ctx, r.d.UserPoolID)
 		if err == nil && pool == nil {

@@ -100,6 +100,15 @@ func (e *OwnedError) Error() string {
 // errAgain says that another run got in between: look again.
 var errAgain = errors.New("another run made the same thing at the same time")
 
+// errReplace says that another app client takes the place of the recorded one.
+// Then the parameters are overwritten, so that nothing decides between two runs
+// but a lock.
+var errReplace = errors.New("the app client is to be replaced")
+
+// holdTime is how long readers wait for a run that died while it replaced an
+// app client: more than it takes to write the parameters.
+const holdTime = time.Minute
+
 // Ensure brings the world to d and says what it changed. It touches nothing
 // that is as d wants it and nothing that is not the owner's.
 func (p *Provisioner) Ensure(ctx context.Context, d Desired) (Result, error) {
@@ -133,15 +142,24 @@ func (p *Provisioner) Plan(ctx context.Context, d Desired) (Result, error) {
 func (p *Provisioner) ensure(ctx context.Context, d Desired, dry bool) (Result, error) {
 	var changes []string
 	var poolID string
-	lost := false
+	lost, locked := false, false
 	for attempt := 0; ; attempt++ {
 		r := p.newRun(d, dry)
-		r.lost = lost
+		r.lost, r.locked = lost, locked
 		res, err := r.ensure(ctx)
 		lost = lost || r.created
 		changes = append(changes, r.changes...)
 		res.Changes = changes
 		poolID = cmp.Or(res.UserPoolID, poolID)
+		if errors.Is(err, errReplace) {
+			unlock, err := p.lock(ctx, d.Name)
+			if err != nil {
+				return res, err
+			}
+			defer unlock()
+			locked = true
+			continue // and look again
+		}
 		if !isAgain(err) || attempt == 5 {
 			if owned := (*OwnedError)(nil); errors.As(err, &owned) && len(changes) > 0 && !dry {
 				// Another owner's run was faster. What this one made is of no use.
@@ -162,6 +180,7 @@ type run struct {
 	dry     bool // only look
 	changes []string
 
+	locked    bool     // the run has the server's lock
 	lost      bool     // an earlier round of this run made an app client, and another's secret was first
 	created   bool     // the app client was made by this run
 	published bool     // so was the secret's parameter, with a secret that needs no rotation
@@ -215,6 +234,13 @@ func (r *run) ensure(ctx context.Context) (Result, error) {
 	if err != nil {
 		return res, err
 	}
+	held := !set.HeldUntil.IsZero() // by a run that did not come to its end
+	if set.ClientID != "" && set.ClientID != aws.ToString(client.ClientId) && !r.dry {
+		if err := r.store().Hold(ctx, r.d.Name, r.now().Add(holdTime)); err != nil {
+			return res, err
+		}
+		held = true
+	}
 	if err := r.ensureSecret(ctx, &set, client); err != nil {
 		return res, err
 	}
@@ -239,6 +265,11 @@ func (r *run) ensure(ctx context.Context) (Result, error) {
 		if err := r.change("write parameters "+strings.Join(differ, ", "), func() error {
 			return r.store().Write(ctx, r.d.Name, set.Credentials, want)
 		}); err != nil {
+			return res, err
+		}
+	}
+	if held && !r.dry {
+		if err := r.store().Release(ctx, r.d.Name); err != nil {
 			return res, err
 		}
 	}
