@@ -4,20 +4,20 @@ package provision_test
 // (1 to 4, 23, 24, and the reply in 28) belong to pkg/customresource.
 //
 //	 5  TestSecretsStayInside
-//	 6  TestHandle_sameEventAtOnce, TestHandle_sameEventAtOnce_ownPool, TestRotate_atOnce
+//	 6  TestHandle_sameEventAtOnce, TestHandle_sameEventAtOnce_ownPool, TestRotate_atOnce, TestHandle_moveAtOnce, TestSequences
 //	 7  TestFaults, TestFaults_delete
 //	 8  TestFaults_rollback, TestHandle_deleteOfUnknownID
 //	 9  TestHandle_deleteOfAnySubset
 //	10  TestHandle_ownPool
 //	11  TestHandle_ownPool
-//	12  TestFaults ("Move to another pool"), TestHandle_rename
+//	12  TestFaults ("Move to another pool"), TestHandle_rename, TestHandle_prefixAlone
 //	13  TestHandle_lifecycle, TestHandle_ownPool
 //	14  TestHandle_lifecycle, TestHandle_updateKeepsOtherSettings
 //	15  TestFaults_rollback
 //	16  TestHandle_domains
 //	17  TestHandle_manyPoolsAndDecoys
 //	18  TestFaults, TestHandle_limitIsFinal
-//	19  TestHandle_readersNeverSeeATornPair
+//	19  TestHandle_readersNeverSeeATornPair, TestHandle_readersNeverSeeATornPair_move, TestHandle_moveAtOnce
 //	20  TestHandle_secretGoneFromParameterStore
 //	21  TestRotate
 //	22  TestHandle_refusesJunk, FuzzHandle

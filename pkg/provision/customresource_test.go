@@ -59,3 +59,31 @@ func TestDecode_everyProperty(t *testing.T) {
 		}
 	}
 }
+
+// case 12: a prefix that alone changes is a replacement too. In a given pool
+// both identities share the one resource server that the name allows.
+func TestHandle_prefixAlone(t *testing.T) {
+	w := newWorld(t)
+	old, moved := properties(w.pool, nil), properties(w.pool, map[string]any{"ParameterPrefix": "/team/x"})
+	id, _ := w.must(create(old))
+	there, _ := w.must(event("Update", id, moved, old))
+	back, _ := w.must(event("Update", there, old, moved)) // another resource of the stack failed
+	w.must(event("Delete", there, moved, nil))
+	w.working(path)
+	there, _ = w.must(event("Update", back, moved, old))
+	w.must(event("Delete", back, old, nil))
+	w.working("/team/x/calc/")
+	w.must(event("Delete", there, moved, nil))
+	w.nothingLeft()
+
+	// And with a pool made here, one for each prefix.
+	old, moved = properties("", nil), properties("", map[string]any{"ParameterPrefix": "/team/x"})
+	id, _ = w.must(create(old))
+	there, _ = w.must(event("Update", id, moved, old))
+	w.must(event("Delete", id, old, nil))
+	if err := w.checkSet("/team/x/calc/"); err != nil {
+		t.Error(err)
+	}
+	w.must(event("Delete", there, moved, nil))
+	w.nothingLeft()
+}
