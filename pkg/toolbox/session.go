@@ -275,9 +275,12 @@ func (s *session) forget(c *conn) {
 	}
 }
 
+// isGone reports whether err says that the session is gone, and with it that
+// the request was not carried out. When a stream cannot be taken up again
+// because of that, the call was.
 func isGone(err error) bool {
 	var e *agentcore.Error
-	return errors.As(err, &e) && e.SessionGone()
+	return errors.As(err, &e) && e.SessionGone() && !errors.As(err, new(*UnknownOutcomeError))
 }
 
 // isUnknownTool reports whether the server may not know the tool any more.
