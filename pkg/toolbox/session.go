@@ -30,6 +30,10 @@ const (
 	minRest = 5 * time.Second
 	maxRest = 5 * time.Minute
 
+	// maxRenewals is how many sessions one call may lose: under load the next
+	// one may be gone before it is used.
+	maxRenewals = 3
+
 	// relistAfter is how old a listing must be for an unknown tool to be blamed
 	// on it.
 	relistAfter = 10 * time.Second
@@ -178,13 +182,13 @@ func (s *session) expire() {
 	s.expires = time.Time{}
 }
 
-// refresh lists the tools again in the background, if the listing was made
-// before the given time. The old one holds until then, and also when that fails.
-func (s *session) refresh(ifBefore time.Time) {
+// refresh lists the tools again in the background, if the listing is at least
+// that old. It holds until then, and also when that fails.
+func (s *session) refresh(age time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c := s.conn
-	if c == nil || s.refreshing || !s.listed.Before(ifBefore) {
+	if c == nil || s.refreshing || s.now().Sub(s.listed) < age {
 		return
 	}
 	s.refreshing = true
@@ -215,7 +219,7 @@ func (s *session) ready() bool {
 	connected, stale := s.conn != nil, s.now().After(s.expires)
 	s.mu.Unlock()
 	if connected && stale {
-		s.refresh(s.now())
+		s.refresh(0)
 	}
 	return connected
 }
@@ -235,7 +239,7 @@ func (s *session) tools() (*listing, int) {
 // when the other side asks for patience. A call whose outcome is unknown is
 // sent again only if the tool says that this does no harm.
 func (s *session) call(ctx context.Context, t *Tool, input json.RawMessage) (Result, error) {
-	renewed := false
+	renewals := 0
 	for n := 0; ; {
 		c, err := s.connect(ctx)
 		if err != nil {
@@ -250,13 +254,12 @@ func (s *session) call(ctx context.Context, t *Tool, input json.RawMessage) (Res
 		}
 		if isGone(err) {
 			s.forget(c)
-			if !renewed {
-				renewed = true
+			if renewals++; renewals <= maxRenewals {
 				continue
 			}
 		}
 		if isUnknownTool(err) {
-			s.refresh(s.now().Add(-relistAfter))
+			s.refresh(relistAfter)
 		}
 		wait, again := delay(err, t.ReadOnly || t.Idempotent, n)
 		if !again || !sleep(ctx, wait) {
@@ -275,9 +278,12 @@ func (s *session) forget(c *conn) {
 	}
 }
 
+// isGone reports whether err says that the session is gone, and with it that
+// the request was not carried out. When a stream cannot be taken up again
+// because of that, the call was.
 func isGone(err error) bool {
 	var e *agentcore.Error
-	return errors.As(err, &e) && e.SessionGone()
+	return errors.As(err, &e) && e.SessionGone() && !errors.As(err, new(*UnknownOutcomeError))
 }
 
 // isUnknownTool reports whether the server may not know the tool any more.

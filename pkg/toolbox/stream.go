@@ -187,24 +187,27 @@ func (e *events) next() ([]byte, error) {
 }
 
 // lineSplitter splits at LF, CR and CRLF. A line is given out at its CR without
-// waiting for what follows, which may be long in coming.
+// waiting for what follows, which may be long in coming, and no byte of a long
+// line is looked at twice.
 func lineSplitter() bufio.SplitFunc {
-	afterCR := false
+	afterCR, looked := false, 0
 	return func(data []byte, atEOF bool) (int, []byte, error) {
-		skip := 0
-		if afterCR && len(data) > 0 {
-			if afterCR = false; data[0] == '\n' {
-				skip = 1
-			}
+		from := 0
+		if afterCR && len(data) > 0 && data[0] == '\n' {
+			from = 1
 		}
-		if i := bytes.IndexAny(data[skip:], "\r\n"); i >= 0 {
-			afterCR = data[skip+i] == '\r'
-			return skip + i + 1, data[skip : skip+i], nil
+		looked = max(looked, from)
+		if i := bytes.IndexAny(data[looked:], "\r\n"); i >= 0 {
+			i += looked
+			afterCR, looked = data[i] == '\r', 0
+			return i + 1, data[from:i], nil
 		}
-		if atEOF && len(data) > skip {
-			return len(data), data[skip:], nil
+		if atEOF && len(data) > from {
+			looked = 0
+			return len(data), data[from:], nil
 		}
-		return skip, nil, nil
+		looked = len(data)
+		return 0, nil, nil
 	}
 }
 
