@@ -183,6 +183,7 @@ func recordEndpoint(ctx context.Context, p *provision.Provisioner, name, endpoin
 
 func rotateCommand() *cobra.Command {
 	var t target
+	var dryRun bool
 	cmd := &cobra.Command{
 		Use:   "rotate --mcp-name NAME",
 		Short: "Replace the client secret, without an outage",
@@ -195,6 +196,15 @@ rotation, or the next setup after that time, removes it.`,
 			p, err := t.provisioner(cmd.Context())
 			if err != nil {
 				return err
+			}
+			if dryRun {
+				st, err := p.Status(cmd.Context(), t.name)
+				if err != nil {
+					return err
+				}
+				st.Changes = []string{"rotate the secret of client " + st.ClientID}
+				printChanges(cmd, st.Changes, true)
+				return printPlan(cmd, st.Result)
 			}
 			result, err := p.Rotate(cmd.Context(), t.name)
 			printChanges(cmd, result.Changes, false)
@@ -209,6 +219,7 @@ rotation, or the next setup after that time, removes it.`,
 		},
 	}
 	t.flags(cmd)
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what would be done, and do nothing")
 	return cmd
 }
 
