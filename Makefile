@@ -38,13 +38,19 @@ lint: ## check template.yaml with cfn-lint or sam
 	elif command -v sam >/dev/null; then sam validate --lint; \
 	else echo "neither cfn-lint nor sam is installed: template.yaml was not checked"; fi
 
+conformance: ## run the official MCP conformance suite against the server and the client (npm, once)
+	@node=$$(conformance/install.sh .conf) && \
+	go build -o .conf/bin/ ./conformance/server ./conformance/client ./conformance/run && \
+	.conf/bin/run -node "$$node" -suite .conf/node_modules/@modelcontextprotocol/conformance/dist/index.js \
+		-server .conf/bin/server -client .conf/bin/client -out .conf/out $(SCENARIO)
+
 bench: ## measure: what a request costs beyond the floor, sizes and memory
 	go test -run '^$$' -bench . -benchmem ./...
 
 invoke-%: build ## send events/NAME.json to its function on this machine, as in make invoke-ask
-	@bin/mcpauth local invoke $(if $(filter cfn-%,$*),cognito-setup,agent) -e events/$*.json
+	@bin/mcpauth local invoke $(if $(filter cfn-% setup-%,$*),cognito-setup,agent) -e events/$*.json
 
 clean: ## remove what the targets made
-	rm -rf bin .aws-sam out
+	rm -rf bin .aws-sam out .conf
 
-.PHONY: help build build-arm64 demo test check lint bench clean
+.PHONY: help build build-arm64 demo test check lint conformance bench clean

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/aws/aws-lambda-go/cfn"
@@ -47,6 +48,9 @@ func stayUp(cmd *cobra.Command, addr string) error {
 	ctx := cmd.Context()
 	logs := &logs{out: cmd.ErrOrStderr()}
 	s, err := newStack(ctx, addr, logs)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("%w; is a local stack up already? Another port: --addr 127.0.0.1:0 picks a free one", err)
+	}
 	if err != nil {
 		return err
 	}

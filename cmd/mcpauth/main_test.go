@@ -11,8 +11,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"agentcore-mcp-auth/pkg/credstore"
 	"agentcore-mcp-auth/pkg/localaws"
 )
 
@@ -86,6 +88,15 @@ func TestAccount(t *testing.T) {
 					ts.Fatalf("left in the account: %q", left)
 				}
 			},
+			// remove deletes parameters below the default prefix, as by hand.
+			"remove": func(ts *testscript.TestScript, _ bool, names []string) {
+				for i, name := range names {
+					names[i] = credstore.DefaultPrefix + "/" + name
+				}
+				client := ssm.NewFromConfig(ts.Value("aws").(*localaws.Server).AWSConfig())
+				_, err := client.DeleteParameters(context.Background(), &ssm.DeleteParametersInput{Names: names})
+				ts.Check(err)
+			},
 			// masked fails if a secret that went over the wire was printed last.
 			"masked": func(ts *testscript.TestScript, _ bool, _ []string) {
 				printed := ts.ReadFile("stdout") + ts.ReadFile("stderr")
@@ -149,6 +160,10 @@ func secretsOf(r localaws.Record) []string {
 	var put struct{ Value, Type string }
 	if r.Operation == "PutParameter" && json.Unmarshal(r.RequestBody, &put) == nil && put.Type == "SecureString" {
 		found = append(found, put.Value)
+	}
+	var set struct{ Password string }
+	if r.Operation == "AdminSetUserPassword" && json.Unmarshal(r.RequestBody, &set) == nil {
+		found = append(found, set.Password)
 	}
 	var token struct {
 		AccessToken string `json:"access_token"`

@@ -76,7 +76,7 @@ func (t *target) provisioner(ctx context.Context) (*provision.Provisioner, error
 func setupCommand() *cobra.Command {
 	var t target
 	var d provision.Desired
-	var endpoint string
+	var endpoint, auth string
 	var dryRun bool
 	cmd := &cobra.Command{
 		Use:   "setup --mcp-name NAME",
@@ -84,12 +84,19 @@ func setupCommand() *cobra.Command {
 		Long: `Setup makes what agents need to call one MCP server as machines: a resource
 server, a scope and an app client in a Cognito user pool, and the parameters from
 which agents read them. It may be repeated: what is as it should be is left
-alone. It prints the authorizer settings for the server's AgentCore runtime.`,
-		Example: "  mcpauth setup --mcp-name calculator\n  mcpauth setup --mcp-name calculator --endpoint arn:aws:bedrock-agentcore:…:runtime/calculator-…\n  mcpauth setup --mcp-name calculator --dry-run",
+alone. It prints the authorizer settings for the server's AgentCore runtime.
+
+With --auth user it makes, for development and testing, an app client and a user
+with a generated password in the same user pool instead, for agents that run
+with MCP_AUTH=user. Teardown removes them with the server.`,
+		Example: "  mcpauth setup --mcp-name calculator\n  mcpauth setup --mcp-name calculator --auth user\n  mcpauth setup --mcp-name calculator --endpoint arn:aws:bedrock-agentcore:…:runtime/calculator-…\n  mcpauth setup --mcp-name calculator --dry-run",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
 			if err := checkEndpoint(endpoint); err != nil {
+				return err
+			}
+			if err := checkAuth(cmd, auth); err != nil {
 				return err
 			}
 			p, err := t.provisioner(ctx)
@@ -97,9 +104,13 @@ alone. It prints the authorizer settings for the server's AgentCore runtime.`,
 				return err
 			}
 			d.Name = t.name
-			do := p.Ensure
+			do, plan := p.Ensure, p.Plan
+			if auth == "user" {
+				do, plan = p.EnsureUser, p.PlanUser
+				fmt.Fprintln(cmd.ErrOrStderr(), "User authentication is for development and testing only: whoever can read the password's parameter is that user.")
+			}
 			if dryRun {
-				do = p.Plan
+				do = plan
 			}
 			result, err := do(ctx, d)
 			printChanges(cmd, result.Changes, dryRun)
@@ -119,6 +130,7 @@ alone. It prints the authorizer settings for the server's AgentCore runtime.`,
 	}
 	t.flags(cmd)
 	f := cmd.Flags()
+	f.StringVar(&auth, "auth", "m2m", "m2m, or user for a test user instead of a machine client")
 	f.StringVar(&endpoint, "endpoint", "", "runtime ARN or URL of the server, to be recorded for agents")
 	f.StringVar(&d.UserPoolID, "user-pool-id", "", "user pool to use; default: one that is made and shared by this account's servers")
 	f.StringVar(&d.DomainPrefix, "domain-prefix", "", "prefix of the pool's domain; default: the one it has, or a derived one")
@@ -128,6 +140,23 @@ alone. It prints the authorizer settings for the server's AgentCore runtime.`,
 	f.BoolVar(&d.Adopt, "adopt", false, "take over a set that belongs to nobody known, such as a guide's script made")
 	f.BoolVar(&dryRun, "dry-run", false, "say what would be done, and do nothing")
 	return cmd
+}
+
+// checkAuth refuses an unknown kind of credentials, and settings that mean
+// nothing to the kind.
+func checkAuth(cmd *cobra.Command, auth string) error {
+	switch auth {
+	case "m2m":
+		return nil
+	case "user":
+		for _, flag := range []string{"scopes", "domain-prefix"} {
+			if cmd.Flags().Changed(flag) {
+				return fmt.Errorf("--%s is for machine credentials and does not go with --auth user", flag)
+			}
+		}
+		return nil
+	}
+	return fmt.Errorf("--auth %.40q: want m2m or user", auth)
 }
 
 // checkEndpoint refuses what no agent could use.
@@ -186,13 +215,14 @@ rotation, or the next setup after that time, removes it.`,
 func teardownCommand() *cobra.Command {
 	var t target
 	var d provision.Desired
-	var yes, dryRun bool
+	var yes, dryRun, leftovers bool
 	cmd := &cobra.Command{
-		Use:   "teardown --mcp-name NAME",
+		Use:   "teardown (--mcp-name NAME | --leftovers)",
 		Short: "Remove an MCP server's machine credentials",
-		Long: `Teardown removes the server's app client, resource server and parameters, its
-endpoint parameter included. A user pool that setup made goes with the last
-server in it; one that was given stays. It asks for the name first.`,
+		Long: `Teardown removes the server's app client, resource server, test user and
+parameters, its endpoint parameter included. A user pool that setup made goes
+with the last server in it; one that was given stays. It asks for the name first.
+With --leftovers it removes what mcpauth status --all lists.`,
 		Example: "  mcpauth teardown --mcp-name calculator --dry-run\n  mcpauth teardown --mcp-name calculator --yes",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -200,6 +230,9 @@ server in it; one that was given stays. It asks for the name first.`,
 			p, err := t.provisioner(ctx)
 			if err != nil {
 				return err
+			}
+			if leftovers {
+				return removeLeftovers(cmd, p, yes, dryRun)
 			}
 			d.Name = t.name
 			if dryRun {
@@ -229,11 +262,35 @@ server in it; one that was given stays. It asks for the name first.`,
 			return err
 		},
 	}
-	t.flags(cmd)
+	cmd.Flags().StringVar(&t.name, "mcp-name", "", "name of the MCP server")
+	cmd.Flags().BoolVar(&leftovers, "leftovers", false, "remove what earlier runs left and no server uses")
+	cmd.MarkFlagsOneRequired("mcp-name", "leftovers")
+	cmd.MarkFlagsMutuallyExclusive("mcp-name", "leftovers")
+	t.awsFlags(cmd)
 	cmd.Flags().StringVar(&d.UserPoolID, "user-pool-id", "", "user pool that setup was given")
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what would be done, and do nothing")
 	return cmd
+}
+
+func removeLeftovers(cmd *cobra.Command, p *provision.Provisioner, yes, dryRun bool) error {
+	if dryRun {
+		return printLeftovers(cmd, p)
+	}
+	if err := confirm(cmd, yes, "leftovers", "remove what mcpauth status --all lists"); err != nil {
+		return err
+	}
+	removed, err := p.RemoveLeftovers(cmd.Context())
+	if err != nil {
+		return err
+	}
+	if asJSON(cmd) {
+		return printJSON(cmd, map[string]any{"removed": orEmpty(removed)})
+	}
+	for _, what := range removed {
+		fmt.Fprintln(cmd.OutOrStdout(), "removed", what)
+	}
+	return nil
 }
 
 // confirm has the person type want, unless yes was given.
@@ -279,6 +336,7 @@ type setupOutput struct {
 	DiscoveryURL  string          `json:"discovery_url"`
 	TokenEndpoint string          `json:"token_endpoint"`
 	Scope         string          `json:"scope"`
+	Username      string          `json:"username,omitempty"`
 	ParameterPath string          `json:"parameter_path"`
 	Authorizer    json.RawMessage `json:"authorizer_configuration"`
 	Changes       []string        `json:"changes"`
@@ -287,18 +345,18 @@ type setupOutput struct {
 func newSetupOutput(r provision.Result) setupOutput {
 	return setupOutput{
 		UserPoolID: r.UserPoolID, ClientID: r.ClientID, DiscoveryURL: r.DiscoveryURL, TokenEndpoint: r.TokenEndpoint,
-		Scope: r.Scope, ParameterPath: r.ParameterPath, Authorizer: authorizerConfiguration(r), Changes: orEmpty(r.Changes),
+		Scope: r.Scope, Username: r.Username, ParameterPath: r.ParameterPath, Authorizer: authorizerConfiguration(r), Changes: orEmpty(r.Changes),
 	}
 }
 
 // authorizerConfiguration is the setting for CreateAgentRuntime that admits
-// exactly this client and scope. It names no audience: Cognito's machine tokens
-// have none.
+// exactly this client and, for a machine, scope. It names no audience: Cognito's
+// access tokens have none.
 func authorizerConfiguration(r provision.Result) json.RawMessage {
 	type jwt struct {
 		DiscoveryURL   string   `json:"discoveryUrl"`
 		AllowedClients []string `json:"allowedClients"`
-		AllowedScopes  []string `json:"allowedScopes"`
+		AllowedScopes  []string `json:"allowedScopes,omitempty"`
 	}
 	raw, err := json.Marshal(map[string]jwt{"customJWTAuthorizer": {r.DiscoveryURL, []string{r.ClientID}, strings.Fields(r.Scope)}})
 	if err != nil {
@@ -311,15 +369,24 @@ func printSetup(cmd *cobra.Command, r provision.Result) error {
 	if asJSON(cmd) {
 		return printJSON(cmd, newSetupOutput(r))
 	}
+	second := [2]string{"scope", r.Scope}
+	if r.Username != "" {
+		second = [2]string{"user", r.Username}
+	}
+	return printRows(cmd,
+		[2]string{"discovery URL", r.DiscoveryURL},
+		[2]string{"client id", r.ClientID},
+		second,
+		[2]string{"user pool", r.UserPoolID},
+		[2]string{"parameters", r.ParameterPath},
+		[2]string{"authorizer", string(authorizerConfiguration(r))},
+	)
+}
+
+// printRows prints names and values, aligned.
+func printRows(cmd *cobra.Command, rows ...[2]string) error {
 	w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 3, ' ', 0)
-	for _, row := range [][2]string{
-		{"discovery URL", r.DiscoveryURL},
-		{"client id", r.ClientID},
-		{"scope", r.Scope},
-		{"user pool", r.UserPoolID},
-		{"parameters", r.ParameterPath},
-		{"authorizer", string(authorizerConfiguration(r))},
-	} {
+	for _, row := range rows {
 		fmt.Fprintf(w, "%s\t%s\n", row[0], row[1])
 	}
 	return w.Flush()

@@ -73,6 +73,7 @@ func newStack(ctx context.Context, addr string, logs *logs) (*stack, error) {
 		s.addFunction(ctx, agentFunction, 60*time.Second, map[string]string{
 			"BEDROCK_MODEL_ID": localModel,
 			"MCP_SERVERS":      "mcp_simple_calculator",
+			"SCHEDULE_PROMPT":  "What is 2+2?",
 		}),
 	)
 	if err != nil {

@@ -1,15 +1,13 @@
 package main
 
 import (
-	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
-	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -18,6 +16,7 @@ import (
 	"github.com/aws/smithy-go"
 
 	"agentcore-mcp-auth/pkg/agentcore"
+	"agentcore-mcp-auth/pkg/calculator"
 	"agentcore-mcp-auth/pkg/converse"
 	"agentcore-mcp-auth/pkg/credstore"
 	"agentcore-mcp-auth/pkg/tokensource"
@@ -28,8 +27,9 @@ import (
 // agent answers requests. Its clients, token sources and sessions are made once
 // per process; nothing of a request outlives it.
 type agent struct {
-	loop   converse.Loop
+	loop   *converse.Loop
 	box    *toolbox.Toolbox
+	direct []calculator.Tool // run in this process
 	logger *slog.Logger
 }
 
@@ -38,12 +38,33 @@ func newAgent(cfg aws.Config, s settings, logger *slog.Logger) *agent {
 	base := newTransport()
 	for i := range s.servers {
 		server := &s.servers[i]
-		r := &resolver{set: store.Set(server.Name), auth: s.auth[server.Name], runtimeBase: s.runtimeBase, base: base, logger: logger}
+		r := &resolver{
+			aws: cfg, set: store.Set(server.Name), auth: s.auth[server.Name], issuerHosts: s.issuerHosts,
+			runtimeBase: s.runtimeBase, base: base, logger: logger,
+		}
 		server.Resolve = r.resolve
 	}
+	s.toolbox.Logger = logger
 	loop := s.loop
-	loop.Model = bedrockruntime.NewFromConfig(cfg)
-	return &agent{loop: loop, box: toolbox.New(s.servers, toolbox.Options{Logger: logger}), logger: logger}
+	loop.Model = bedrockruntime.NewFromConfig(cfg, func(o *bedrockruntime.Options) { o.HTTPClient = plainBodies{o.HTTPClient} })
+	loop.Logger = logger
+	a := &agent{loop: converse.New(loop), box: toolbox.New(s.servers, s.toolbox), logger: logger}
+	if s.directTools {
+		a.direct = calculator.Tools()
+	}
+	return a
+}
+
+// plainBodies sends requests whose body is only read. The SDK's own body
+// (smithy-go v1.28.8) fails its WriteTo when the answer begins before the body
+// was seen to end; net/http then cuts the connection, and with it a stream.
+type plainBodies struct{ bedrockruntime.HTTPClient }
+
+func (c plainBodies) Do(req *http.Request) (*http.Response, error) {
+	if req.Body != nil {
+		req.Body = struct{ io.ReadCloser }{req.Body}
+	}
+	return c.HTTPClient.Do(req)
 }
 
 // newTransport is for the MCP servers: many calls at once to one host, and idle
@@ -62,8 +83,10 @@ func newTransport() *http.Transport {
 // resolver finds one MCP server and authenticates to it. The toolbox calls it
 // once at a time.
 type resolver struct {
+	aws         aws.Config
 	set         *credstore.Set
 	auth        string
+	issuerHosts []string
 	runtimeBase string
 	base        http.RoundTripper
 	logger      *slog.Logger
@@ -91,19 +114,34 @@ func (r *resolver) resolve(ctx context.Context) (toolbox.Endpoint, error) {
 			return toolbox.Endpoint{}, &tokensource.ConfigError{Setting: setting, Err: err}
 		}
 	}
-	if r.auth == authNone {
-		e.Client = &http.Client{Transport: r.base, CheckRedirect: refuseRedirect}
-		return e, nil
+	if e.Client, err = r.client(e.URL); err != nil {
+		return toolbox.Endpoint{}, &tokensource.ConfigError{Setting: setting, Err: err}
 	}
-	if r.source == nil || r.url != e.URL {
-		source, err := tokensource.New(tokensource.Config{Credentials: r.set, Resource: e.URL, Base: r.base, Logger: r.logger})
-		if err != nil {
-			return toolbox.Endpoint{}, &tokensource.ConfigError{Setting: setting, Err: err}
-		}
-		r.url, r.source = e.URL, source
-	}
-	e.Client = r.source.Client()
 	return e, nil
+}
+
+// client authenticates to the server at url in the way that MCP_AUTH says.
+func (r *resolver) client(url string) (*http.Client, error) {
+	switch r.auth {
+	case authNone:
+		return &http.Client{Transport: r.base, CheckRedirect: refuseRedirect}, nil
+	case authIAM:
+		sign := tokensource.IAM{Credentials: r.aws.Credentials, Resource: url, Base: r.base}
+		if r.runtimeBase != "" {
+			sign.Region = r.aws.Region // an override's host does not tell
+		}
+		return sign.Client()
+	}
+	if r.source == nil || r.url != url {
+		source, err := tokensource.New(tokensource.Config{
+			Credentials: r.set, Resource: url, User: r.auth == authUser, IssuerHosts: r.issuerHosts, Base: r.base, Logger: r.logger,
+		})
+		if err != nil {
+			return nil, err
+		}
+		r.url, r.source = url, source
+	}
+	return r.source.Client(), nil
 }
 
 func refuseRedirect(req *http.Request, _ []*http.Request) error {
@@ -122,8 +160,15 @@ func parameterError(path string, err error) error {
 
 // Ask answers one request.
 func (a *agent) Ask(ctx context.Context, req trigger.Request) (trigger.Answer, error) {
-	tools := &requestTools{box: a.box}
-	got, err := a.loop.Run(ctx, req.Prompt, tools)
+	tools := &requestTools{box: a.box, direct: a.direct, only: req.Tools}
+	ask := converse.Request{Prompt: req.Prompt}
+	for _, m := range req.Messages {
+		ask.Messages = append(ask.Messages, converse.Message{Role: m.Role, Text: m.Text})
+	}
+	if req.Events != nil {
+		ask.Events = func(e converse.Event) { req.Events(tools.event(e)) }
+	}
+	got, err := a.loop.Run(ctx, ask, tools)
 	answer := trigger.Answer{
 		Output:      got.Output,
 		StopReason:  got.StopReason,
@@ -132,9 +177,9 @@ func (a *agent) Ask(ctx context.Context, req trigger.Request) (trigger.Answer, e
 		Unavailable: tools.unavailable,
 	}
 	for _, c := range got.ToolCalls {
-		t, _ := a.box.Lookup(c.Name)
+		server, tool := tools.origin(c.Name)
 		answer.ToolCalls = append(answer.ToolCalls, trigger.ToolCall{
-			Server: t.Server, Tool: cmp.Or(t.Tool, c.Name), DurationMS: c.Duration.Milliseconds(), Error: c.IsError,
+			Server: server, Tool: tool, DurationMS: c.Duration.Milliseconds(), Error: c.IsError,
 		})
 	}
 	if err != nil {
@@ -143,41 +188,4 @@ func (a *agent) Ask(ctx context.Context, req trigger.Request) (trigger.Answer, e
 	a.logger.Info("answered", "session_id", req.SessionID, "stop_reason", answer.StopReason, "turns", answer.Turns,
 		"tool_calls", len(answer.ToolCalls), "input_tokens", answer.Usage.InputTokens, "output_tokens", answer.Usage.OutputTokens)
 	return answer, nil
-}
-
-// requestTools offers the toolbox to one conversation.
-type requestTools struct {
-	box *toolbox.Toolbox
-
-	mu          sync.Mutex // guards what follows
-	unavailable []string
-}
-
-func (r *requestTools) Tools(ctx context.Context) ([]converse.Tool, error) {
-	catalogue, unavailable, err := r.box.Tools(ctx)
-	if err != nil {
-		return nil, err
-	}
-	r.mu.Lock()
-	r.unavailable = unavailable
-	r.mu.Unlock()
-	tools := make([]converse.Tool, len(catalogue))
-	for i, t := range catalogue {
-		tools[i] = converse.Tool{Name: t.Name, Description: t.Description, InputSchema: t.InputSchema}
-	}
-	return tools, nil
-}
-
-// Call runs a tool. What a credential is to blame for ends the conversation,
-// because the model cannot mend it; every other failure is the model's to read.
-func (r *requestTools) Call(ctx context.Context, name string, input json.RawMessage) (converse.Result, error) {
-	result, err := r.box.Call(ctx, name, input)
-	switch {
-	case err == nil:
-		return converse.Result{Text: result.Text, IsError: result.IsError}, nil
-	case ctx.Err() != nil, isCredentialError(err):
-		return converse.Result{}, err
-	default:
-		return converse.Result{Text: err.Error(), IsError: true}, nil
-	}
 }

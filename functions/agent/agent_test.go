@@ -2,7 +2,6 @@ package main_test
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -18,6 +17,8 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider"
+	idp "github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider/types"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	"github.com/aws/aws-sdk-go-v2/service/ssm/types"
 	"github.com/mark3labs/mcp-go/server"
@@ -56,6 +57,7 @@ type world struct {
 	aws    *localaws.Server
 	client provision.Result
 	arn    string
+	mcp    string      // URL of the MCP server behind it
 	log    *syncBuffer // of the agent
 }
 
@@ -74,6 +76,7 @@ func newWorld(t testing.TB) *world {
 	}
 	mcp := httptest.NewServer(server.NewStreamableHTTPServer(calcserver.New("test"), server.WithStateLess(true)))
 	t.Cleanup(mcp.Close)
+	w.mcp = mcp.URL
 	w.arn, err = w.aws.AddRuntime(localaws.Runtime{Name: calc, Target: mcp.URL, Authorizer: &authorizer.Config{
 		DiscoveryURL:   w.client.DiscoveryURL,
 		AllowedClients: []string{w.client.ClientID},
@@ -209,6 +212,10 @@ func TestAgent_badInput(t *testing.T) {
 		{name: "no model", env: map[string]string{"BEDROCK_MODEL_ID": ""}, wantCode: trigger.ConfigurationError, wantIn: "BEDROCK_MODEL_ID"},
 		{name: "several bad settings", env: map[string]string{"MAX_TURNS": "many", "TOOL_TIMEOUT": "-1s", "MCP_AUTH": "magic"},
 			wantCode: trigger.ConfigurationError, wantIn: "MAX_TURNS"},
+		{name: "tools of nobody", env: map[string]string{"MCP_TOOLS": "other/x, add_numbers"}, wantCode: trigger.ConfigurationError, wantIn: "MCP_TOOLS"},
+		{name: "unknown era", env: map[string]string{"MCP_ERA": "1999-01-01"}, wantCode: trigger.ConfigurationError, wantIn: "MCP_ERA"},
+		{name: "half a guardrail", env: map[string]string{"GUARDRAIL_ID": "g"}, wantCode: trigger.ConfigurationError, wantIn: "GUARDRAIL_VERSION"},
+		{name: "hot", env: map[string]string{"TEMPERATURE": "2"}, wantCode: trigger.ConfigurationError, wantIn: "TEMPERATURE"},
 		{name: "no such server", env: map[string]string{"MCP_SERVERS": "other"}, wantCode: trigger.ConfigurationError, wantIn: "/app/mcp/other/"},
 		{name: "no endpoint", prepare: func(t *testing.T, w *world) {
 			if err := (&credstore.Store{API: ssm.NewFromConfig(w.aws.AWSConfig())}).Delete(t.Context(), calc, credstore.Endpoint); err != nil {
@@ -280,6 +287,115 @@ func TestAgent_badInput(t *testing.T) {
 
 // calcPath is where the sample server's parameters are.
 const calcPath = credstore.DefaultPrefix + "/" + calc + "/"
+
+// MCP_AUTH=iam signs instead of bearing a token: no credentials are asked for.
+func TestAgent_iam(t *testing.T) {
+	w := newWorld(t)
+	arn, err := w.aws.AddRuntime(localaws.Runtime{Name: "signed", Target: w.mcp})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.put(t, credstore.Endpoint, arn, types.ParameterTypeString)
+	n := len(w.aws.Records())
+	got, res := ask(t, w.agent(t, map[string]string{"MCP_AUTH": calc + "=iam"}), `{"prompt":"What is 2+2?"}`)
+	if got.Output != "The sum of 2 + 2 = 4." {
+		t.Errorf("got %s", res.Payload)
+	}
+	if ops := w.since(n); slices.ContainsFunc(ops, func(op string) bool { return strings.HasPrefix(op, "o") }) {
+		t.Errorf("a token was asked for: %q", ops)
+	}
+}
+
+// MCP_AUTH=user signs a user in, for development.
+func TestAgent_user(t *testing.T) {
+	w := newWorld(t)
+	cognito := cognitoidentityprovider.NewFromConfig(w.aws.AWSConfig())
+	client, err := cognito.CreateUserPoolClient(t.Context(), &cognitoidentityprovider.CreateUserPoolClientInput{
+		UserPoolId: aws.String(w.client.UserPoolID), ClientName: aws.String("people"),
+		ExplicitAuthFlows: []idp.ExplicitAuthFlowsType{idp.ExplicitAuthFlowsTypeAllowUserPasswordAuth, idp.ExplicitAuthFlowsTypeAllowRefreshTokenAuth},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := cognito.AdminCreateUser(t.Context(), &cognitoidentityprovider.AdminCreateUserInput{
+		UserPoolId: aws.String(w.client.UserPoolID), Username: aws.String("tester"),
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := cognito.AdminSetUserPassword(t.Context(), &cognitoidentityprovider.AdminSetUserPasswordInput{
+		UserPoolId: aws.String(w.client.UserPoolID), Username: aws.String("tester"), Password: aws.String("Canary-Passw0rd!"), Permanent: true,
+	}); err != nil {
+		t.Fatal(err)
+	}
+	arn, err := w.aws.AddRuntime(localaws.Runtime{Name: "people", Target: w.mcp, Authorizer: &authorizer.Config{
+		DiscoveryURL: w.client.DiscoveryURL, AllowedClients: []string{*client.UserPoolClient.ClientId},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.put(t, credstore.Endpoint, arn, types.ParameterTypeString)
+	w.put(t, credstore.UserClientID, *client.UserPoolClient.ClientId, types.ParameterTypeString)
+	w.put(t, credstore.Username, "tester", types.ParameterTypeString)
+	w.put(t, credstore.Password, "Canary-Passw0rd!", types.ParameterTypeSecureString)
+	f := w.agent(t, map[string]string{"MCP_AUTH": "user"})
+	got, res := ask(t, f, `{"prompt":"What is 2+2?"}`)
+	if got.Output != "The sum of 2 + 2 = 4." {
+		t.Errorf("got %s %s", res.Payload, w.log)
+	}
+	w.scanForSecrets(t, res.Payload)
+}
+
+// The guide's basic agent: no MCP server, the tools in its own process.
+func TestAgent_directTools(t *testing.T) {
+	w := newWorld(t)
+	n := len(w.aws.Records())
+	f := w.agent(t, map[string]string{"MCP_SERVERS": "", "DIRECT_TOOLS": "true"})
+	got, res := ask(t, f, `{"prompt":"What is 2+2?"}`)
+	f.Close()
+	if got.Output != "The sum of 2 + 2 = 4." || len(got.ToolCalls) != 1 || got.ToolCalls[0].Server != "direct" || got.ToolCalls[0].Tool != "add_numbers" {
+		t.Errorf("got %s", res.Payload)
+	}
+	if ops := w.since(n); !slices.Equal(ops, []string{"bedrock/Converse", "bedrock/Converse"}) {
+		t.Errorf("the answer took %q", ops)
+	}
+	// Both kinds at once: names that clash are told apart, and both work.
+	w.aws.SetModel(localaws.Script(
+		localaws.Ask(localaws.ToolUse{Name: "add_numbers", Input: json.RawMessage(`{"a":1,"b":2}`)},
+			localaws.ToolUse{Name: "direct__add_numbers", Input: json.RawMessage(`{"a":3,"b":4}`)}),
+		localaws.Say("done")))
+	got, res = ask(t, w.agent(t, map[string]string{"DIRECT_TOOLS": "true"}), `{"prompt":"both"}`)
+	if len(got.ToolCalls) != 2 || got.ToolCalls[0].Server != calc || got.ToolCalls[1].Server != "direct" || got.ToolCalls[0].Error || got.ToolCalls[1].Error {
+		t.Errorf("got %s", res.Payload)
+	}
+}
+
+// The settings of the toolbox: era, allowed and forbidden tools, names.
+func TestAgent_toolSettings(t *testing.T) {
+	w := newWorld(t)
+	var offered []string
+	w.aws.SetModel(func(r localaws.ConverseRequest) localaws.ConverseReply {
+		if len(r.Messages) > 1 {
+			return localaws.Say("done")
+		}
+		for _, tool := range r.Tools {
+			offered = append(offered, tool.Name)
+		}
+		return localaws.Ask(localaws.ToolUse{Name: calc + "__add_numbers", Input: json.RawMessage(`{"a":2,"b":2}`)})
+	})
+	n := len(w.aws.Records())
+	got, res := ask(t, w.agent(t, map[string]string{
+		"MCP_ERA": calc + "=2026-07-28", "MCP_TOOLS": calc + "/add_*, " + calc + "/multiply_numbers, !" + calc + "/mul*", "TOOL_PREFIX": "always",
+	}), `{"prompt":"go"}`)
+	if got.Output != "done" || len(got.ToolCalls) != 1 || got.ToolCalls[0].Error || got.ToolCalls[0].Tool != "add_numbers" {
+		t.Errorf("got %s", res.Payload)
+	}
+	if !slices.Equal(offered, []string{calc + "__add_numbers"}) {
+		t.Errorf("the model was offered %q", offered)
+	}
+	if ops := w.since(n); slices.Contains(ops, "initialize") || !slices.Contains(ops, "server/discover") {
+		t.Errorf("the newer era took %q", ops)
+	}
+}
 
 // case 107: a failed start is not remembered.
 func TestAgent_recovers(t *testing.T) {
@@ -384,16 +500,4 @@ func (s *syncBuffer) String() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.b.String()
-}
-
-// Outside Lambda the program says what it is for and fails.
-func TestAgent_outsideLambda(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, bootstrap)
-	cmd.Env = []string{}
-	out, err := cmd.CombinedOutput()
-	if err == nil || !strings.Contains(string(out), "mcpauth local invoke agent") {
-		t.Errorf("got %v: %s", err, out)
-	}
 }

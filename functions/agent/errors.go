@@ -17,17 +17,30 @@ func requestError(err error, usage trigger.Usage) error {
 	code, ok := credentialCode(err)
 	var server *toolbox.ServerError
 	var model *converse.ModelError
+	var request *converse.RequestError
 	switch {
 	case ok:
+	case errors.As(err, &request):
+		if code = trigger.InvalidRequest; request.TooLarge {
+			code = trigger.RequestTooLarge
+		}
 	case errors.Is(err, context.DeadlineExceeded):
 		return &trigger.Error{Code: trigger.DeadlineExceeded, Message: "no answer fits in the time left", Usage: usage, Err: err}
 	case errors.As(err, &model):
+		// Bedrock's own words can name roles and accounts: they are for the log.
+		message := "model " + model.ModelID + " " + string(model.Kind)
+		if model.Code != "" {
+			message += " (" + model.Code + ")"
+		} else if model.Kind == converse.Failed {
+			message += ": " + model.Message
+		}
 		code = map[converse.Kind]trigger.Code{
 			converse.Refused:     trigger.ModelRefused,
 			converse.Throttled:   trigger.ModelThrottled,
 			converse.Unavailable: trigger.ModelUnavailable,
 			converse.Failed:      trigger.ModelFailed,
 		}[model.Kind]
+		return &trigger.Error{Code: code, Message: message, Usage: usage, Err: err}
 	case errors.As(err, &server):
 		code = trigger.MCPUnavailable
 	default:

@@ -1,5 +1,7 @@
 // Package calculator holds the tools of the sample MCP server: exact sums and
-// products of whole numbers of any size, and a greeting.
+// products of whole numbers of any size, a greeting, and what a model cannot do
+// by itself: evaluating an expression, exactly where that is possible, and
+// integrating one.
 //
 // A [Tool] is a name, a schema and a function from JSON arguments to text. It
 // knows no protocol and no HTTP: the MCP server offers the tools to others
@@ -20,15 +22,18 @@ import (
 // MaxName is the longest name that greet_user takes, in characters.
 const MaxName = 200
 
-// Tool is one tool. It is immutable and safe for concurrent use.
+// Tool is one tool. It is safe for concurrent use once its fields are set.
 type Tool struct {
 	Name        string
 	Title       string
 	Description string
 	InputSchema json.RawMessage // JSON Schema 2020-12 of the arguments, an object
 
-	params []string // the arguments, all of them required
-	run    func(args []json.RawMessage) (string, error)
+	Params []string // the names of the arguments, all of them required
+
+	// Run gets the arguments in the order of Params, each of them valid JSON. It
+	// says what is wrong with them in an [*InputError].
+	Run func(ctx context.Context, args []json.RawMessage) (string, error)
 }
 
 // InputError says in plain words what is wrong with the arguments of a call. Its
@@ -50,24 +55,46 @@ func Tools() []Tool {
 			Title:       "Add two numbers",
 			Description: "Add two whole numbers. The sum is exact whatever their size.",
 			InputSchema: numbersSchema,
-			params:      []string{"a", "b"},
-			run:         onNumbers((*big.Int).Add),
+			Params:      []string{"a", "b"},
+			Run:         onNumbers((*big.Int).Add),
 		},
 		{
 			Name:        "multiply_numbers",
 			Title:       "Multiply two numbers",
 			Description: "Multiply two whole numbers. The product is exact whatever their size.",
 			InputSchema: numbersSchema,
-			params:      []string{"a", "b"},
-			run:         onNumbers((*big.Int).Mul),
+			Params:      []string{"a", "b"},
+			Run:         onNumbers((*big.Int).Mul),
 		},
 		{
 			Name:        "greet_user",
 			Title:       "Greet a user",
 			Description: "Greet a user by name.",
 			InputSchema: greetSchema,
-			params:      []string{"name"},
-			run:         greet,
+			Params:      []string{"name"},
+			Run:         greet,
+		},
+		{
+			Name:  "evaluate",
+			Title: "Evaluate an expression",
+			Description: "Evaluate an arithmetic expression. Operators: + - * / ^ (power, also **), parentheses. Constants: pi, e. " +
+				"Functions: " + functionNames() + ". Angles are in radians; log(x, base) takes its base, ln is the natural logarithm. " +
+				"The result is exact where it can be: a whole number, a fraction such as 1/2, or a decimal if the expression has decimals. " +
+				"A result that starts with ≈ is rounded (double precision).",
+			InputSchema: evaluateSchema,
+			Params:      []string{"expression"},
+			Run:         evaluate,
+		},
+		{
+			Name:  "integrate",
+			Title: "Integrate an expression",
+			Description: "Compute the definite integral of an expression in x between two bounds, numerically, with an estimate of the error. " +
+				"The expression is written as for evaluate. A bound is a number, an expression such as pi/2, inf or -inf. " +
+				"An integral that does not exist, or not to 9 digits or so, is refused. " +
+				"A peak far narrower than a thousandth of the interval may be missed: integrate in parts there.",
+			InputSchema: integrateSchema,
+			Params:      []string{"expression", "lower", "upper"},
+			Run:         integrate,
 		},
 	}
 }
@@ -84,22 +111,21 @@ var (
 )
 
 // Call runs the tool on input, a JSON object. Input that the tool refuses gives
-// an [*InputError]. The work is bounded by [MaxDigits], far below what would
-// need to be interrupted, so ctx is only looked at before it starts.
+// an [*InputError]; where ctx ends the work, its error is returned.
 func (t Tool) Call(ctx context.Context, input json.RawMessage) (string, error) {
 	if err := ctx.Err(); err != nil {
 		return "", err
 	}
-	args, err := readArguments(input, t.params)
+	args, err := readArguments(input, t.Params)
 	if err != nil {
 		return "", err
 	}
-	return t.run(args)
+	return t.Run(ctx, args)
 }
 
 // onNumbers makes a tool of an operation on two whole numbers, a and b.
-func onNumbers(op func(z, x, y *big.Int) *big.Int) func([]json.RawMessage) (string, error) {
-	return func(args []json.RawMessage) (string, error) {
+func onNumbers(op func(z, x, y *big.Int) *big.Int) func(context.Context, []json.RawMessage) (string, error) {
+	return func(_ context.Context, args []json.RawMessage) (string, error) {
 		a, err := wholeNumber("a", args[0])
 		if err != nil {
 			return "", err
@@ -112,13 +138,10 @@ func onNumbers(op func(z, x, y *big.Int) *big.Int) func([]json.RawMessage) (stri
 	}
 }
 
-func greet(args []json.RawMessage) (string, error) {
-	var name string
-	if args[0][0] != '"' || json.Unmarshal(args[0], &name) != nil {
-		return "", refusef("name must be a string")
-	}
-	if !utf8.Valid(args[0]) {
-		return "", refusef("name must be valid UTF-8")
+func greet(_ context.Context, args []json.RawMessage) (string, error) {
+	name, err := textArgument("name", args[0])
+	if err != nil {
+		return "", err
 	}
 	if utf8.RuneCountInString(name) > MaxName {
 		return "", refusef("name must be at most %d characters long", MaxName)

@@ -2,35 +2,52 @@
 // use tools: ask the model, run the tools it asks for, give it their results,
 // until it answers.
 //
-// A [Loop] holds settings only and is safe for concurrent use; all that belongs
-// to one conversation lives in one call of [Loop.Run].
+// A conversation always ends, and well where it can. Turns, tool calls, tokens,
+// repetitions and time are limited; at a limit the model is asked once more for
+// the best answer it can give, and [Answer.StopReason] says which limit it was.
+// Time is the context's deadline: nothing is started that cannot finish before
+// it, and some of it is kept back for that last answer.
+//
+// What a tool does wrong is the model's to read and never ends a conversation:
+// an unknown name, input that breaks the tool's schema, a failure, a panic, a
+// timeout, an empty or an oversized result.
 package converse
 
 import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
-	"fmt"
-	"sync"
+	"log/slog"
+	"sync/atomic"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/bedrockruntime"
-	"github.com/aws/aws-sdk-go-v2/service/bedrockruntime/document"
-	"github.com/aws/aws-sdk-go-v2/service/bedrockruntime/types"
 )
 
-// Model answers one turn; *bedrockruntime.Client is one.
+// Model answers one turn; *bedrockruntime.Client is one. It must return soon
+// after its context has ended.
 type Model interface {
 	Converse(context.Context, *bedrockruntime.ConverseInput, ...func(*bedrockruntime.Options)) (*bedrockruntime.ConverseOutput, error)
 }
 
-// Toolbox is the tools of one conversation. Call may be called from several
-// goroutines at once. Its error ends the conversation; what the model should
-// read of a failure is a Result with IsError.
+// Streamer is a [Model] that can also answer piece by piece, as
+// *bedrockruntime.Client can. It is used for requests that want events; with a
+// Model that is none, a turn's text is one event.
+type Streamer interface {
+	ConverseStream(context.Context, *bedrockruntime.ConverseStreamInput, ...func(*bedrockruntime.Options)) (*bedrockruntime.ConverseStreamOutput, error)
+}
+
+// Toolbox is the tools of one conversation.
 type Toolbox interface {
+	// Tools lists what the model may be offered. The loop keeps the list, and
+	// what it points to must not change afterwards.
 	Tools(context.Context) ([]Tool, error)
+
+	// Call runs a tool; input is a JSON object that the tool's schema admits. It
+	// may be called from several goroutines at once. Its error ends the
+	// conversation; what the model should read of a failure is a Result with
+	// IsError. A Call that goes on after its context has ended is left behind:
+	// the conversation continues without it, and it ends when it ends.
 	Call(ctx context.Context, name string, input json.RawMessage) (Result, error)
 }
 
@@ -47,284 +64,101 @@ type Result struct {
 	IsError bool
 }
 
-// Defaults of a Loop's zero fields.
+// Defaults of a Config's zero fields.
 const (
 	DefaultMaxTurns        = 10
+	DefaultMaxToolCalls    = 100
+	DefaultMaxRepeats      = 3
 	DefaultMaxOutputTokens = 4096
 	DefaultToolTimeout     = 30 * time.Second
+	DefaultAnswerTime      = 8 * time.Second
+	DefaultMaxResultBytes  = 64 << 10
+	DefaultMaxContextBytes = 384 << 10 // some 100,000 tokens, half of the usual context window
 )
 
-// parallel bounds how many tools of one turn run at once.
-const parallel = 16
+// Config says how conversations are run. Zero fields have the defaults above,
+// or are off.
+type Config struct {
+	Model Model
 
-// Loop says how conversations are run.
-type Loop struct {
-	Model           Model
-	ModelID         string        // model, inference profile or ARN
-	System          string        // system prompt; empty: none
-	MaxTurns        int           // model calls that may ask for tools
-	MaxOutputTokens int           // per model call
-	ToolTimeout     time.Duration // per tool call
+	// ModelIDs are models, inference profiles or ARNs. A conversation begins with
+	// the first and goes on to the next, round and round, when one is throttled
+	// or unavailable.
+	ModelIDs []string
+
+	System           string // system prompt; empty: none
+	MaxOutputTokens  int    // per model call
+	Temperature      *float32
+	GuardrailID      string // empty: no guardrail
+	GuardrailVersion string // of GuardrailID
+	ServiceTier      string // reserved, priority, default or flex; empty: the service's default
+	CachePrompt      bool   // cache points after the system prompt and the tools; not every model takes them
+
+	MaxTurns     int // model calls that may ask for tools
+	MaxToolCalls int // tool uses of a conversation
+	MaxRepeats   int // turns in which the model may ask for the same tool with the same input
+	TokenBudget  int // input and output tokens of a conversation, the last answer included as far as that can be foreseen; 0: no limit
+
+	ToolTimeout time.Duration // per tool call
+
+	// AnswerTime is how long the model may need for an answer. So much is kept
+	// back before the context's deadline; with less than half of it no model call
+	// is started.
+	AnswerTime time.Duration
+
+	MaxResultBytes  int // of one tool result
+	MaxContextBytes int // of all that the model is given and says; tool results are cut to fit
+
+	Logger *slog.Logger // what neither the model nor the caller is told, such as the stack of a panic; nil: discard
 }
 
-// Why a conversation ended, beside the stop reasons of Bedrock.
-const StopMaxTurns = "max_turns"
+// Loop runs conversations. It holds settings, and of the tools what is the same
+// for every conversation; all else lives in one call of [Loop.Run]. It is safe
+// for concurrent use.
+type Loop struct {
+	cfg  Config
+	last atomic.Pointer[catalogue] // of the last conversation
+}
+
+// New makes a Loop.
+func New(c Config) *Loop {
+	c.MaxTurns = cmp.Or(c.MaxTurns, DefaultMaxTurns)
+	c.MaxToolCalls = cmp.Or(c.MaxToolCalls, DefaultMaxToolCalls)
+	c.MaxRepeats = cmp.Or(c.MaxRepeats, DefaultMaxRepeats)
+	c.MaxOutputTokens = cmp.Or(c.MaxOutputTokens, DefaultMaxOutputTokens)
+	c.ToolTimeout = cmp.Or(c.ToolTimeout, DefaultToolTimeout)
+	c.AnswerTime = cmp.Or(c.AnswerTime, DefaultAnswerTime)
+	c.MaxResultBytes = cmp.Or(c.MaxResultBytes, DefaultMaxResultBytes)
+	c.MaxContextBytes = cmp.Or(c.MaxContextBytes, DefaultMaxContextBytes)
+	c.Logger = cmp.Or(c.Logger, slog.New(slog.DiscardHandler))
+	return &Loop{cfg: c}
+}
 
 // Answer is how a conversation ended.
 type Answer struct {
-	Output     string
-	StopReason string // end_turn, stop_sequence, max_tokens, guardrail_intervened, content_filtered or max_turns
-	Turns      int    // model calls
+	Output     string // the last text that the model said
+	StopReason string // end_turn, stop_sequence, max_tokens, guardrail_intervened, content_filtered or one of the Stop constants
+	ModelID    string // that answered last
+	Turns      int    // model calls that were answered
 	ToolCalls  []ToolCall
 	Usage      Usage
 }
 
-// ToolCall is one tool that was run.
+// ToolCall is one tool use that was answered, also when the tool was not run
+// because the model named or fed it wrongly.
 type ToolCall struct {
 	Name     string
 	Duration time.Duration
 	IsError  bool
 }
 
-// Usage counts the tokens of all model calls.
+// Usage counts the tokens of all model calls. InputTokens are without those
+// read from or written to the prompt cache.
 type Usage struct {
-	InputTokens, OutputTokens int
+	InputTokens, OutputTokens         int
+	CacheReadTokens, CacheWriteTokens int
 }
 
-// conversation is the state of one Run.
-type conversation struct {
-	loop     *Loop
-	tools    Toolbox
-	config   *types.ToolConfiguration // nil: no tools
-	messages []types.Message
-	answer   Answer
-}
-
-// Run asks the model prompt and returns its answer. The Answer tells what was
-// used so far also beside an error, which is a [*ModelError], what tools
-// returned, or the context's.
-func (l *Loop) Run(ctx context.Context, prompt string, tools Toolbox) (Answer, error) {
-	c := &conversation{loop: l, tools: tools}
-	offered, err := tools.Tools(ctx)
-	if err != nil {
-		return c.answer, err
-	}
-	if c.config, err = toolConfig(offered); err != nil {
-		return c.answer, err
-	}
-	c.say(types.ConversationRoleUser, &types.ContentBlockMemberText{Value: prompt})
-	err = c.run(ctx)
-	return c.answer, err
-}
-
-func (c *conversation) say(role types.ConversationRole, content ...types.ContentBlock) {
-	c.messages = append(c.messages, types.Message{Role: role, Content: content})
-}
-
-// run goes on until the model stops asking for tools. At the turn limit the
-// open tool uses are answered with a notice and the model is asked once more,
-// with its tools still configured, because Bedrock wants them there while the
-// history has tool uses.
-func (c *conversation) run(ctx context.Context) error {
-	limit := cmp.Or(c.loop.MaxTurns, DefaultMaxTurns)
-	for {
-		message, stop, err := c.ask(ctx)
-		if err != nil {
-			return err
-		}
-		c.answer.Turns++
-		c.answer.Output = text(message)
-		c.answer.StopReason = string(stop)
-		switch stop {
-		case types.StopReasonToolUse:
-		case types.StopReasonEndTurn, types.StopReasonStopSequence, types.StopReasonMaxTokens,
-			types.StopReasonGuardrailIntervened, types.StopReasonContentFiltered:
-			if c.answer.Turns > limit {
-				c.answer.StopReason = StopMaxTurns
-			}
-			return nil
-		default:
-			return &ModelError{Kind: Failed, Message: fmt.Sprintf("the model stopped with %q", stop)}
-		}
-		uses := toolUses(message)
-		if len(uses) == 0 {
-			return &ModelError{Kind: Failed, Message: "the model stopped to use a tool and named none"}
-		}
-		if c.answer.Turns > limit {
-			c.answer.StopReason = StopMaxTurns
-			return nil // it was told that there are no further calls
-		}
-		c.messages = append(c.messages, message)
-		results, err := c.results(ctx, uses, c.answer.Turns == limit)
-		if err != nil {
-			return err
-		}
-		c.say(types.ConversationRoleUser, results...)
-	}
-}
-
-// ask makes one model call.
-func (c *conversation) ask(ctx context.Context) (types.Message, types.StopReason, error) {
-	in := &bedrockruntime.ConverseInput{
-		ModelId:         aws.String(c.loop.ModelID),
-		Messages:        c.messages,
-		ToolConfig:      c.config,
-		InferenceConfig: &types.InferenceConfiguration{MaxTokens: aws.Int32(int32(cmp.Or(c.loop.MaxOutputTokens, DefaultMaxOutputTokens)))},
-	}
-	if c.loop.System != "" {
-		in.System = []types.SystemContentBlock{&types.SystemContentBlockMemberText{Value: c.loop.System}}
-	}
-	out, err := c.loop.Model.Converse(ctx, in)
-	if err != nil {
-		if ctx.Err() != nil {
-			return types.Message{}, "", fmt.Errorf("waiting for the model: %w", context.Cause(ctx))
-		}
-		return types.Message{}, "", modelError(err)
-	}
-	if out.Usage != nil {
-		c.answer.Usage.InputTokens += int(aws.ToInt32(out.Usage.InputTokens))
-		c.answer.Usage.OutputTokens += int(aws.ToInt32(out.Usage.OutputTokens))
-	}
-	message, ok := out.Output.(*types.ConverseOutputMemberMessage)
-	if !ok {
-		return types.Message{}, "", &ModelError{Kind: Failed, Message: "the model answered without a message"}
-	}
-	return message.Value, out.StopReason, nil
-}
-
-// results runs the tools of one turn, several at once, and returns one result
-// per tool use in the order in which they were asked for. When it is the last
-// turn nothing is run and each result says so.
-func (c *conversation) results(ctx context.Context, uses []types.ToolUseBlock, last bool) ([]types.ContentBlock, error) {
-	blocks := make([]types.ContentBlock, len(uses))
-	if last {
-		for i, use := range uses {
-			blocks[i] = resultBlock(use, Result{Text: "Not run: there are no tool calls left. Answer with what you know.", IsError: true})
-		}
-		return blocks, nil
-	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	calls := make([]ToolCall, len(uses))
-	slots := make(chan struct{}, parallel)
-	var wg sync.WaitGroup
-	for i, use := range uses {
-		wg.Go(func() {
-			slots <- struct{}{}
-			defer func() { <-slots }()
-			start := time.Now()
-			result, err := c.call(ctx, use)
-			if err != nil {
-				cancel(err) // one call that ends the conversation ends the others
-				return
-			}
-			calls[i] = ToolCall{Name: aws.ToString(use.Name), Duration: time.Since(start), IsError: result.IsError}
-			blocks[i] = resultBlock(use, result)
-		})
-	}
-	wg.Wait()
-	if err := context.Cause(ctx); err != nil {
-		return nil, err
-	}
-	c.answer.ToolCalls = append(c.answer.ToolCalls, calls...)
-	return blocks, nil
-}
-
-// call runs one tool within its time limit. A panic or a timeout is the tool's
-// failure and not the conversation's.
-func (c *conversation) call(ctx context.Context, use types.ToolUseBlock) (result Result, err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			result, err = Result{Text: "The tool broke down.", IsError: true}, nil
-		}
-	}()
-	input, err := toolInput(use)
-	if err != nil {
-		return Result{Text: err.Error(), IsError: true}, nil
-	}
-	limit := cmp.Or(c.loop.ToolTimeout, DefaultToolTimeout)
-	callCtx, cancel := context.WithTimeoutCause(ctx, limit, errToolTimeout)
-	defer cancel()
-	result, err = c.tools.Call(callCtx, aws.ToString(use.Name), input)
-	if err != nil && errors.Is(context.Cause(callCtx), errToolTimeout) {
-		return Result{Text: fmt.Sprintf("The tool did not answer within %s.", limit), IsError: true}, nil
-	}
-	if err == nil && result.Text == "" {
-		result.Text = "The tool answered with nothing." // Bedrock refuses an empty result
-	}
-	return result, err
-}
-
-var errToolTimeout = errors.New("the tool's time is up")
-
-func resultBlock(use types.ToolUseBlock, r Result) types.ContentBlock {
-	status := types.ToolResultStatusSuccess
-	if r.IsError {
-		status = types.ToolResultStatusError
-	}
-	return &types.ContentBlockMemberToolResult{Value: types.ToolResultBlock{
-		ToolUseId: use.ToolUseId,
-		Status:    status,
-		Content:   []types.ToolResultContentBlock{&types.ToolResultContentBlockMemberText{Value: r.Text}},
-	}}
-}
-
-// toolInput returns the input as the JSON bytes that the model sent. Only the
-// document's own marshaller keeps them: decoding into a map would turn numbers
-// into floats or strings.
-func toolInput(use types.ToolUseBlock) (json.RawMessage, error) {
-	if use.Input == nil {
-		return json.RawMessage("{}"), nil
-	}
-	raw, err := use.Input.MarshalSmithyDocument()
-	if err != nil || len(raw) == 0 || raw[0] != '{' {
-		return nil, errors.New("the input of a tool must be a JSON object")
-	}
-	return raw, nil
-}
-
-// toolConfig tells Bedrock of the tools. It is nil without any, because an
-// empty list is refused.
-func toolConfig(tools []Tool) (*types.ToolConfiguration, error) {
-	if len(tools) == 0 {
-		return nil, nil
-	}
-	config := &types.ToolConfiguration{}
-	for _, t := range tools {
-		// The SDK encodes the schema from decoded values; raw bytes would
-		// become an array of numbers.
-		var schema any
-		if err := json.Unmarshal(t.InputSchema, &schema); err != nil {
-			return nil, fmt.Errorf("schema of tool %s: %w", t.Name, err)
-		}
-		spec := types.ToolSpecification{
-			Name:        aws.String(t.Name),
-			InputSchema: &types.ToolInputSchemaMemberJson{Value: document.NewLazyDocument(schema)},
-		}
-		if t.Description != "" { // an empty one is refused
-			spec.Description = aws.String(t.Description)
-		}
-		config.Tools = append(config.Tools, &types.ToolMemberToolSpec{Value: spec})
-	}
-	return config, nil
-}
-
-func toolUses(m types.Message) []types.ToolUseBlock {
-	var uses []types.ToolUseBlock
-	for _, b := range m.Content {
-		if use, ok := b.(*types.ContentBlockMemberToolUse); ok {
-			uses = append(uses, use.Value)
-		}
-	}
-	return uses
-}
-
-func text(m types.Message) string {
-	var s string
-	for _, b := range m.Content {
-		if t, ok := b.(*types.ContentBlockMemberText); ok {
-			s += t.Value
-		}
-	}
-	return s
+func (u Usage) total() int {
+	return u.InputTokens + u.OutputTokens + u.CacheReadTokens + u.CacheWriteTokens
 }

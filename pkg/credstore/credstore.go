@@ -14,6 +14,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
@@ -37,6 +38,9 @@ const (
 	UserClientID = "user_client_id" // development only, as the two below
 	Username     = "username"
 	Password     = "password" // SecureString
+
+	// HeldUntil is there while a set is being replaced; see [Store.Hold].
+	HeldUntil = "held_until"
 )
 
 // Credentials is what is known of one MCP server. Fields whose parameter does
@@ -55,8 +59,9 @@ type Credentials struct {
 	Password     Secret
 
 	// SecretRevision is Parameter Store's version number of ClientSecret. It is
-	// read, never written.
+	// read, never written, as HeldUntil is.
 	SecretRevision int64
+	HeldUntil      time.Time // zero: not held
 }
 
 // field is one parameter of a set: its name and its place in Credentials, of
@@ -110,6 +115,9 @@ type API interface {
 // ErrNotFound says that no parameter exists under a server's path.
 var ErrNotFound = errors.New("no parameters found")
 
+// ErrHeld says that a set is being replaced by another. It passes soon.
+var ErrHeld = errors.New("the credentials are being replaced, try again")
+
 // MissingError names the parameters that a set lacks for the use asked of it.
 type MissingError struct{ Names []string }
 
@@ -127,6 +135,10 @@ type Store struct {
 	// Tags go with every parameter that Write creates. Parameter Store takes
 	// them in the request that creates a parameter and in no other.
 	Tags map[string]string
+
+	// Wait pauses between two reads of a set that is held. The default waits
+	// for d, or until ctx ends and then returns its error.
+	Wait func(ctx context.Context, d time.Duration) error
 }
 
 // validName is a server name: one path element of Parameter Store that is also
@@ -171,8 +183,41 @@ func (s *Store) Path(name string) string { return s.prefix() + "/" + name + "/" 
 
 // Read returns what exists of the server's set, in one request (and one more
 // per further page, of which a complete set has none). It answers [ErrNotFound]
-// when there is nothing at all. Parameters of other names are ignored.
+// when there is nothing at all. Parameters of other names are ignored. A set
+// that is held is read again for three seconds, after which the answer is
+// [ErrHeld].
 func (s *Store) Read(ctx context.Context, name string) (Credentials, error) {
+	for pause := 200 * time.Millisecond; ; pause *= 2 {
+		c, err := s.Snapshot(ctx, name)
+		if err != nil || !time.Now().Before(c.HeldUntil) {
+			return c, err
+		}
+		if pause > 2*time.Second {
+			return Credentials{}, fmt.Errorf("reading parameters under %s: %w", s.Path(name), ErrHeld)
+		}
+		if err := s.wait(ctx, pause); err != nil {
+			return Credentials{}, fmt.Errorf("reading parameters under %s: %w: %w", s.Path(name), ErrHeld, err)
+		}
+	}
+}
+
+func (s *Store) wait(ctx context.Context, d time.Duration) error {
+	if s.Wait != nil {
+		return s.Wait(ctx, d)
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-t.C:
+		return nil
+	}
+}
+
+// Snapshot is Read for those who write the set: what exists at the moment,
+// whether it is held or not.
+func (s *Store) Snapshot(ctx context.Context, name string) (Credentials, error) {
 	var c Credentials
 	if err := s.check(name); err != nil {
 		return c, err
@@ -191,6 +236,9 @@ func (s *Store) Read(ctx context.Context, name string) (Credentials, error) {
 		}
 		for _, p := range page.Parameters {
 			base := strings.TrimPrefix(aws.ToString(p.Name), path)
+			if base == HeldUntil {
+				c.HeldUntil, _ = time.Parse(time.RFC3339, aws.ToString(p.Value)) // what is no time holds nobody
+			}
 			if i := slices.IndexFunc(fields, func(f field) bool { return f.name == base }); i >= 0 {
 				fields[i].set(aws.ToString(p.Value))
 				found = true
@@ -292,6 +340,29 @@ func (s *Store) put(ctx context.Context, name string, f field, overwrite bool) e
 	return nil
 }
 
+// Hold has readers wait for [Store.Release], since a set whose client changes
+// cannot be written in one request: a reader in between would have the secret
+// of one client with the id of another. Should the writer die, they wait until
+// the given time and no longer.
+func (s *Store) Hold(ctx context.Context, name string, until time.Time) error {
+	if err := s.check(name); err != nil {
+		return err
+	}
+	_, err := s.API.PutParameter(ctx, &ssm.PutParameterInput{
+		Name: aws.String(s.Path(name) + HeldUntil), Value: aws.String(until.UTC().Format(time.RFC3339)),
+		Type: types.ParameterTypeString, Overwrite: aws.Bool(true),
+	})
+	if err != nil {
+		return fmt.Errorf("writing parameter %s: %w", s.Path(name)+HeldUntil, err)
+	}
+	return nil
+}
+
+// Release lets readers have the set again.
+func (s *Store) Release(ctx context.Context, name string) error {
+	return s.Delete(ctx, name, HeldUntil)
+}
+
 // Delete removes the named parameters of a server's set, or every one that
 // provisioning makes when none is named. Parameters that do not exist are no
 // error.
@@ -300,6 +371,7 @@ func (s *Store) Delete(ctx context.Context, name string, parameters ...string) e
 		return err
 	}
 	if len(parameters) == 0 {
+		parameters = append(parameters, HeldUntil) // with the others ten, the most that a request takes
 		for _, f := range new(Credentials).fields() {
 			if f.name != Endpoint { // the endpoint belongs to whoever deployed the server
 				parameters = append(parameters, f.name)

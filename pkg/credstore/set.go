@@ -2,14 +2,29 @@ package credstore
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/singleflight"
 )
 
-// Set is one server's credentials, read once and then kept. It is safe for
-// concurrent use; readers at the same time share one request. A failed read is
-// not remembered.
+const (
+	// setLife is how long a set is answered from memory.
+	setLife = 5 * time.Minute
+
+	// readTimeout bounds one read, the SDK's retries included, and agedTimeout
+	// how long a caller waits for one while there are aged credentials to have.
+	readTimeout = 10 * time.Second
+	agedTimeout = 3 * time.Second
+)
+
+// Set is one server's credentials, read once and then kept for five minutes;
+// after that they are read again, and still answered while Parameter Store
+// cannot be reached or throttles. A failed read is not remembered. It is safe
+// for concurrent use; readers at the same time share one request.
 type Set struct {
 	store *Store
 	name  string
@@ -17,6 +32,7 @@ type Set struct {
 
 	mu   sync.Mutex // guards what follows
 	kept *Credentials
+	read time.Time // wall clock: a process may have been frozen since
 }
 
 // Set returns a handle on the server's credentials. It reads nothing yet.
@@ -25,29 +41,46 @@ func (s *Store) Set(name string) *Set { return &Set{store: s, name: name} }
 // Path is where the set's parameters are, with a trailing slash.
 func (s *Set) Path() string { return s.store.Path(s.name) }
 
-// Get returns the kept credentials, or reads them.
+// Format masks a Set in every fmt verb: it holds secrets.
+func (s *Set) Format(f fmt.State, _ rune) { io.WriteString(f, "parameters "+s.Path()) }
+
+// Get returns the kept credentials, or reads them. Aged ones are returned when
+// they cannot be read again, unless they are known to be gone.
 func (s *Set) Get(ctx context.Context) (Credentials, error) {
 	s.mu.Lock()
-	kept := s.kept
+	kept, read := s.kept, s.read
 	s.mu.Unlock()
-	if kept != nil {
+	if kept == nil {
+		return s.Refresh(ctx)
+	}
+	if age := time.Now().Round(0).Sub(read); 0 <= age && age < setLife {
 		return *kept, nil
 	}
-	return s.Refresh(ctx)
+	ctx, cancel := context.WithTimeout(ctx, agedTimeout)
+	defer cancel()
+	c, err := s.Refresh(ctx)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return *kept, nil
+	}
+	return c, err
 }
 
 // Refresh reads the credentials past what is kept. A read under way is shared
 // and belongs to no single caller: it goes on when one of them leaves.
 func (s *Set) Refresh(ctx context.Context) (Credentials, error) {
 	ch := s.group.DoChan("", func() (any, error) {
-		c, err := s.store.Read(context.WithoutCancel(ctx), s.name)
-		if err != nil {
-			return nil, err
-		}
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readTimeout)
+		defer cancel()
+		c, err := s.store.Read(ctx, s.name)
 		s.mu.Lock()
-		s.kept = &c
-		s.mu.Unlock()
-		return c, nil
+		defer s.mu.Unlock()
+		switch {
+		case err == nil:
+			s.kept, s.read = &c, time.Now().Round(0)
+		case errors.Is(err, ErrNotFound):
+			s.kept = nil
+		}
+		return c, err
 	})
 	select {
 	case r := <-ch:

@@ -256,7 +256,7 @@ func (p *userPools) createClient(in *struct {
 // warm makes the key of a pool that is there to stay, so that the first token
 // need not wait for it.
 func (p *userPools) warm(pool *userPool) {
-	time.AfterFunc(100*time.Millisecond, func() {
+	time.AfterFunc(time.Second, func() {
 		p.mu.Lock()
 		there, key := p.pools[pool.id] == pool, pool.signer()
 		p.mu.Unlock()

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"mime"
 	"net"
 	"net/http"
 	"time"
@@ -87,7 +88,12 @@ func (p *runtimes) forward(a *answer, r *http.Request, session string) {
 		a.w.Header().Set(mcpSessionHeader, own)
 	}
 	a.w.WriteHeader(resp.StatusCode)
-	flush := http.NewResponseController(a.w)
+	// One JSON document is of no use before its end; anything else goes out as
+	// it comes.
+	flush := func() {}
+	if mt, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")); mt != "application/json" {
+		flush = func() { http.NewResponseController(a.w).Flush() }
+	}
 	buf := make([]byte, 32<<10)
 	for {
 		n, err := resp.Body.Read(buf)
@@ -95,7 +101,7 @@ func (p *runtimes) forward(a *answer, r *http.Request, session string) {
 			if _, err := a.w.Write(buf[:n]); err != nil {
 				return
 			}
-			flush.Flush()
+			flush()
 		}
 		if err == io.EOF {
 			return

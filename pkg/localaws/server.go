@@ -2,8 +2,8 @@
 // path, so that unmodified AWS SDKs, the compiled Lambda bootstraps and the MCP
 // container run on one machine with no AWS account: SSM Parameter Store,
 // Cognito user pools and their token endpoint, the AgentCore Runtime front
-// door, Bedrock Converse, the CloudFormation reply URL and the Lambda runtime
-// API.
+// door, Bedrock Converse, the CloudFormation reply URL, EventBridge's PutEvents
+// and the Lambda runtime API.
 //
 // It is strict where the services are strict, and in doubt stricter: an
 // operation or a member of a request that it does not implement is refused by
@@ -61,6 +61,7 @@ type Server struct {
 	runtime *runtimes
 	replies *replyBox
 	funcs   *functions
+	buses   *eventBuses
 	bedrock bedrockRuntime // its zero value answers with [Arithmetic]
 
 	mu       sync.Mutex // guards what follows
@@ -92,6 +93,7 @@ func New(cfg Config) *Server {
 	s.runtime = newRuntimes(s)
 	s.replies = newReplyBox(s)
 	s.funcs = newFunctions(s)
+	s.buses = newEventBuses(s)
 	return s
 }
 
@@ -180,7 +182,7 @@ type Record struct {
 	Seq            int
 	Time           time.Time
 	Duration       time.Duration
-	Service        string // ssm, cognito-idp, oidc, oauth, agentcore, bedrock, cloudformation, lambda
+	Service        string // ssm, cognito-idp, oidc, oauth, agentcore, bedrock, cloudformation, lambda, events
 	Operation      string // GetParametersByPath, Converse, GET openid-configuration, …
 	Method, Path   string
 	RequestHeader  http.Header
@@ -239,6 +241,8 @@ func (s *Server) route(r *http.Request) (service, operation string, h handler) {
 		return "ssm", strings.TrimPrefix(target, "AmazonSSM."), s.ssm.serve
 	case strings.HasPrefix(target, "AWSCognitoIdentityProviderService."):
 		return "cognito-idp", strings.TrimPrefix(target, "AWSCognitoIdentityProviderService."), s.cognito.serve
+	case strings.HasPrefix(target, "AWSEvents."):
+		return "events", strings.TrimPrefix(target, "AWSEvents."), s.buses.serve
 	case target != "":
 		return "unknown", target, refuse
 	case strings.HasSuffix(path, "/.well-known/openid-configuration"), strings.HasSuffix(path, "/.well-known/jwks.json"):
@@ -300,6 +304,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			rec.Status = http.StatusOK
 		}
 		s.keep(rec)
+		if !panicked {
+			rw.send()
+		}
 	}()
 	serveWithFault(rw, r, &rec, h, fault)
 	panicked = false
@@ -352,29 +359,50 @@ func (s *Server) keep(rec Record) {
 // works behind an httptest.Server.
 func baseURL(r *http.Request) string { return "http://" + r.Host }
 
-// recorder passes an answer on and keeps a copy of it.
+// recorder keeps an answer and passes it on: what is flushed at once, the rest
+// when the Record has been kept, so that whoever has an answer finds its Record.
 type recorder struct {
 	http.ResponseWriter
 	status int
 	body   bytes.Buffer
+	begun  bool // the status has been sent
+	sent   int  // of body
 }
 
 func (w *recorder) WriteHeader(status int) {
 	if w.status == 0 {
 		w.status = status
 	}
-	w.ResponseWriter.WriteHeader(status)
 }
 
 func (w *recorder) Write(p []byte) (int, error) {
-	if w.status == 0 {
-		w.status = http.StatusOK
-	}
-	w.body.Write(p)
-	return w.ResponseWriter.Write(p)
+	w.WriteHeader(http.StatusOK)
+	return w.body.Write(p)
 }
 
-// Unwrap lets http.ResponseController flush through the recorder.
+// FlushError sends what has not been sent.
+func (w *recorder) FlushError() error {
+	if err := w.send(); err != nil {
+		return err
+	}
+	return http.NewResponseController(w.ResponseWriter).Flush()
+}
+
+func (w *recorder) send() error {
+	if !w.begun && w.status != 0 {
+		w.begun = true
+		w.ResponseWriter.WriteHeader(w.status)
+	}
+	rest := w.body.Bytes()[w.sent:]
+	if len(rest) == 0 {
+		return nil
+	}
+	w.sent += len(rest)
+	_, err := w.ResponseWriter.Write(rest)
+	return err
+}
+
+// Unwrap lets http.ResponseController reach the connection.
 func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // discard is the answer of a request whose effect is wanted without it.

@@ -175,7 +175,7 @@ func (h *Handler) checkArguments(c *call, req *mcp.CallToolRequest) *mcp.CallToo
 		}
 	}
 	req.Params.RawArguments = raw
-	if c.msg.wide {
+	if c.msg.wide != nil {
 		d := json.NewDecoder(bytes.NewReader(raw))
 		d.UseNumber()
 		var doc any

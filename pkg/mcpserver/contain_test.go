@@ -308,17 +308,7 @@ func TestDisconnect(t *testing.T) {
 	if err := <-done; !errors.Is(err, context.Canceled) {
 		t.Errorf("the caller got %v", err)
 	}
-	waitFor(t, func() bool { return strings.Contains(log.String(), `"outcome":"disconnected"`) })
-}
-
-// waitFor waits for something that another goroutine is about to do.
-func waitFor(t testing.TB, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !ok(); runtime.Gosched() {
-		if time.Now().After(deadline) {
-			t.Fatal("waited in vain")
-		}
-	}
+	log.await(t, `"outcome":"disconnected"`)
 }
 
 // The middleware leaves other transports alone.

@@ -3,15 +3,18 @@ package mcpserver
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
+	"encoding/binary"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"mime"
 	"net/http"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/mark3labs/mcp-go/mcp"
@@ -21,9 +24,13 @@ import (
 // range that JSON-RPC 2.0 leaves to implementations.
 const codeBusy = -32000
 
-// largeBody is the size from which bodies are counted, so that their number
-// bounds the memory they take.
-const largeBody = 64 << 10
+// The memory for a body of up to smallBody bytes is taken when the body is
+// announced. Bodies of more than largeBody bytes are counted, so that their
+// number bounds the memory they take.
+const (
+	smallBody = 4 << 10
+	largeBody = 64 << 10
+)
 
 // call is one request on its way through the endpoint. It belongs to the
 // request's goroutine and, while that waits, to the middleware.
@@ -84,10 +91,15 @@ func (c *call) fail(err error) string {
 	return text + " (request id " + c.requestID + ")"
 }
 
+// newRequestID makes an id that is unlike any other. It is no secret.
+func newRequestID() string {
+	return hex.EncodeToString(binary.BigEndian.AppendUint64(nil, rand.Uint64()))
+}
+
 // ServeHTTP serves one request.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
-	c := &call{requestID: rand.Text()[:16], sessionID: r.Header.Get(mcp.HeaderSessionID), outcome: "ok"}
+	c := &call{requestID: newRequestID(), sessionID: r.Header.Get(mcp.HeaderSessionID), outcome: "ok"}
 	rw := &response{ResponseWriter: w}
 	defer func() {
 		if p := recover(); p != nil {
@@ -185,18 +197,25 @@ func (h *Handler) serve(w *response, r *http.Request, c *call) {
 // read reads the body and reports whether it is there. A body that turns out to
 // be large takes a place in h.bodies, which the caller gives back.
 func (h *Handler) read(w *response, r *http.Request, c *call) bool {
-	src := http.MaxBytesReader(w.ResponseWriter, r.Body, h.cfg.MaxBody)
-	buf := bytes.NewBuffer(make([]byte, 0, bytes.MinRead+min(max(r.ContentLength, 0), 4<<10)))
-	_, err := buf.ReadFrom(io.LimitReader(src, largeBody+1))
-	if err == nil && buf.Len() > largeBody {
-		if !take(h.bodies) {
-			w.Header().Set("Connection", "close")
-			h.busy(w, c)
-			return false
+	var err error
+	if n := r.ContentLength; n >= 0 && n <= smallBody {
+		c.body = make([]byte, n)
+		_, err = io.ReadFull(r.Body, c.body)
+	} else {
+		src := http.MaxBytesReader(w.ResponseWriter, r.Body, h.cfg.MaxBody)
+		var buf bytes.Buffer // grows with what arrives, not with what is announced
+		_, err = buf.ReadFrom(io.LimitReader(src, largeBody+1))
+		if err == nil && buf.Len() > largeBody {
+			if !take(h.bodies) {
+				w.Header().Set("Connection", "close")
+				h.busy(w, c)
+				return false
+			}
+			if _, err = buf.ReadFrom(src); err != nil {
+				<-h.bodies
+			}
 		}
-		if _, err = buf.ReadFrom(src); err != nil {
-			<-h.bodies
-		}
+		c.body = buf.Bytes()
 	}
 	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
 		h.refuseBody(w, c)
@@ -211,7 +230,6 @@ func (h *Handler) read(w *response, r *http.Request, c *call) bool {
 	// The read deadline was for the body. Left alone, it would end the wait for
 	// the caller to hang up, and with it the request's context.
 	http.NewResponseController(w).SetReadDeadline(time.Time{})
-	c.body = buf.Bytes()
 	return true
 }
 
@@ -229,6 +247,15 @@ func (h *Handler) dispatch(w *response, r *http.Request, c *call) {
 		e := unsupported(v)
 		c.outcome, c.detail = "refused", e.Message
 		writeError(w, http.StatusBadRequest, c.msg.id, e.Code, e.Message, e.Data)
+		return
+	}
+	if c.msg.task || strings.HasPrefix(c.msg.method, "tasks/") {
+		// mcp-go keeps tasks by session, of which there is one for everybody.
+		status := http.StatusOK
+		if mcp.IsModernProtocol(c.msg.era) {
+			status = http.StatusNotFound
+		}
+		h.refuse(w, c, status, mcp.METHOD_NOT_FOUND, "tasks are not supported: this server keeps nothing between requests")
 		return
 	}
 	r.Header.Del(mcp.HeaderSessionID)
@@ -251,14 +278,9 @@ func (h *Handler) dispatch(w *response, r *http.Request, c *call) {
 		return
 	}
 	defer func() { <-h.slots }()
-	body := c.body
-	if c.msg.wide || c.msg.huge {
-		// mcp-go decodes arguments into float64 before anyone can ask for the
-		// bytes, and fails on numbers beyond that: it gets none, and the
-		// middleware puts the real ones back.
-		body = append(append(bytes.Clone(body[:c.msg.argsFrom]), "{}"...), body[c.msg.argsTo:]...)
-	}
-	h.handle(r.Context(), w, r, c, body)
+	// mcp-go decodes arguments into float64 before anyone can ask for the bytes,
+	// and fails on numbers beyond that. The middleware puts them back.
+	h.handle(r.Context(), w, r, c, c.msg.decodable(c.body))
 }
 
 // listen serves a stream of notifications until the call timeout, which is when

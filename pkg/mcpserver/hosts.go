@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"strconv"
 	"strings"
 )
 
@@ -77,6 +78,10 @@ func (h hostRule) has(hostport string) bool {
 // isLoopback reports whether a name or address, with or without a port, is this
 // machine's own.
 func isLoopback(hostport string) bool {
+	if strings.HasPrefix(hostport, "127.0.0.1:") { // nearly always
+		_, err := strconv.ParseUint(hostport[len("127.0.0.1:"):], 10, 16)
+		return err == nil
+	}
 	u := url.URL{Host: hostport}
 	name := u.Hostname()
 	if strings.EqualFold(name, "localhost") {

@@ -14,8 +14,8 @@
 // can reach another caller's requests by guessing one. Both eras of the
 // protocol are served, 2026-07-28 and the versions before it. What needs a
 // session is not offered: no GET stream, no DELETE, no responses to requests of
-// the server, no effect of notifications/cancelled (hanging up is what cancels
-// a call).
+// the server, no tasks, no effect of notifications/cancelled (hanging up is what
+// cancels a call).
 //
 // A tool gets arguments that satisfy its input schema, and
 // [mcp.CallToolParams].RawArguments holds them with every digit. A tool that
@@ -53,8 +53,10 @@ type Config struct {
 	MaxCalls    int           // requests served at the same time; default 128. Further ones get 503
 	CallTimeout time.Duration // for one tool, prompt or resource; default 30 s
 
+	// The next five are kept by Serve, not by a server of the caller's own.
 	HeaderTimeout time.Duration // to send the headers of a request; default 5 s
 	ReadTimeout   time.Duration // to send a whole request; default 15 s
+	WriteTimeout  time.Duration // from a request's headers to the end of its answer; default ReadTimeout + CallTimeout + 10 s
 	IdleTimeout   time.Duration // until an unused connection is closed; default 2 min
 	DrainTimeout  time.Duration // for running calls once Serve is to stop; default 10 s
 
@@ -79,6 +81,7 @@ func (c Config) withDefaults() Config {
 	orTime(&c.CallTimeout, 30*time.Second)
 	orTime(&c.HeaderTimeout, 5*time.Second)
 	orTime(&c.ReadTimeout, 15*time.Second)
+	orTime(&c.WriteTimeout, c.ReadTimeout+c.CallTimeout+10*time.Second)
 	orTime(&c.IdleTimeout, 2*time.Minute)
 	orTime(&c.DrainTimeout, 10*time.Second)
 	if c.Logger == nil {

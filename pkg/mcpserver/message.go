@@ -15,10 +15,11 @@ type message struct {
 	method string
 	tool   string // the tool that a tools/call names
 	era    string // the protocol version in params._meta, if any
+	task   bool   // the call is to go on when the request has been answered
 
-	argsFrom, argsTo int  // where params.arguments is in the body; equal if it is nowhere
-	wide             bool // the arguments have a number that float64 cannot hold
-	huge             bool // the arguments have a number that is too long to be expanded
+	argsFrom, argsTo int      // where params.arguments is in the body; equal if it is nowhere
+	wide             [][2]int // where in the body the arguments have numbers that float64 cannot hold
+	huge             bool     // the arguments have a number that is too long to be expanded
 }
 
 // refusal is a JSON-RPC error that answers a message which goes no further.
@@ -76,6 +77,21 @@ func parse(body []byte) (message, *refusal) {
 		return m, r
 	}
 	return m, nil
+}
+
+// decodable returns the message with a 0 in the place of each number that
+// float64 cannot hold.
+func (m message) decodable(body []byte) []byte {
+	if m.wide == nil {
+		return body
+	}
+	var out []byte
+	from := 0
+	for _, at := range m.wide {
+		out = append(append(out, body[from:at[0]]...), '0')
+		from = at[1]
+	}
+	return append(out, body[from:]...)
 }
 
 func (r *refusal) Error() string { return r.reason }
@@ -181,7 +197,7 @@ func (p *parser) param(name []byte) error {
 		return err
 	case "arguments":
 		outside := p.overflow
-		p.overflow, p.oversize = false, false
+		p.overflow, p.oversize = nil, false
 		p.arguments = p.space()
 		p.argsFrom = p.i
 		err := p.value()
@@ -189,6 +205,9 @@ func (p *parser) param(name []byte) error {
 		p.wide, p.huge = p.overflow, p.oversize
 		p.overflow = outside
 		return err
+	case "task":
+		p.task = p.space() != 'n'
+		return p.value()
 	case "_meta":
 		switch p.space() {
 		case '{':
@@ -235,11 +254,11 @@ func (p *parser) check() *refusal {
 		return invalid("method is missing")
 	case p.method != string(mcp.MethodToolsCall):
 		p.tool = ""
-		if p.overflow || p.wide {
+		if p.overflow != nil || p.wide != nil {
 			return badParams("a number is out of range")
 		}
 		return nil
-	case p.overflow:
+	case p.overflow != nil:
 		return badParams("a number outside of the arguments is out of range")
 	case !p.hasName:
 		return badParams("params.name must name the tool to call")

@@ -64,7 +64,9 @@ func (w *response) finish(c *call) int {
 	if w.status == 0 {
 		return 0
 	}
-	w.Header().Set("Content-Length", strconv.Itoa(w.body.Len()))
+	if w.body.Len() > 1<<10 { // of less, net/http takes the length itself
+		w.Header().Set("Content-Length", strconv.Itoa(w.body.Len()))
+	}
 	w.ResponseWriter.WriteHeader(w.status)
 	w.ResponseWriter.Write(w.body.Bytes())
 	return w.status

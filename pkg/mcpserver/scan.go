@@ -34,8 +34,8 @@ type scanner struct {
 	names [][]byte   // member names of the objects that are open, innermost last
 	few   [12][]byte // where names starts
 
-	overflow bool // a number was met that float64 cannot hold
-	oversize bool // a number was met that is longer than maxNumber when written out
+	overflow [][2]int // where numbers were met that float64 cannot hold
+	oversize bool     // a number was met that is longer than maxNumber when written out
 }
 
 func (s *scanner) fail(reason string) error { return &syntaxError{reason, s.i} }
@@ -291,11 +291,13 @@ func (s *scanner) number() error {
 		}
 		var err error
 		if exponent, err = strconv.Atoi(string(s.b[from:s.i])); err != nil || exponent > maxNumber || exponent < -maxNumber {
-			s.overflow, s.oversize = true, true
+			s.overflow, s.oversize = append(s.overflow, [2]int{start, s.i}), true
 			return nil
 		}
 	}
-	s.overflow = s.overflow || whole+exponent > 308 // the largest float64 is just under 1.8e308
+	if whole+exponent > 308 { // the largest float64 is just under 1.8e308
+		s.overflow = append(s.overflow, [2]int{start, s.i})
+	}
 	s.oversize = s.oversize || s.i-start+max(exponent, -exponent) > maxNumber
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 )
 
@@ -14,11 +15,11 @@ const (
 	// linger is how long a draining server goes on answering at least, so that
 	// a caller who is just sending gets an answer that says so rather than a
 	// reset connection.
-	linger = 250 * time.Millisecond
+	linger = 500 * time.Millisecond
 
 	// settle is how long the last connections may take to send what they have
 	// been opened for, once no further ones are accepted.
-	settle = 100 * time.Millisecond
+	settle = time.Second
 
 	// farewell is the part of the drain time that is kept for telling callers
 	// that their calls have been cut.
@@ -38,12 +39,14 @@ func (h *Handler) Serve(ctx context.Context, l net.Listener) error {
 		Handler:                      h,
 		ReadHeaderTimeout:            h.cfg.HeaderTimeout,
 		ReadTimeout:                  h.cfg.ReadTimeout,
-		WriteTimeout:                 h.cfg.ReadTimeout + h.cfg.CallTimeout + 10*time.Second,
+		WriteTimeout:                 h.cfg.WriteTimeout,
 		IdleTimeout:                  h.cfg.IdleTimeout,
 		MaxHeaderBytes:               maxHeader,
 		DisableGeneralOptionsHandler: true,
 		ErrorLog:                     slog.NewLogLogger(h.cfg.Logger.Handler(), slog.LevelDebug),
 	}
+	open := &connections{busy: map[net.Conn]bool{}}
+	srv.ConnState = open.note
 	failed := make(chan error, 1)
 	go func() { failed <- srv.Serve(l) }()
 	select {
@@ -72,7 +75,7 @@ func (h *Handler) Serve(ctx context.Context, l net.Listener) error {
 	// connections that are open get their answers before it is called.
 	l.Close()
 	<-failed
-	time.Sleep(min(settle, h.cfg.DrainTimeout/4))
+	open.wait(deadline, min(settle, h.cfg.DrainTimeout/4))
 	err := srv.Shutdown(deadline)
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = srv.Close() // what is left has had its time
@@ -83,4 +86,35 @@ func (h *Handler) Serve(ctx context.Context, l net.Listener) error {
 		return fmt.Errorf("closing connections: %w", err)
 	}
 	return nil
+}
+
+// connections knows which connections are not idle: those that have just been
+// opened, and those on which a request is under way.
+type connections struct {
+	mu   sync.Mutex // guards busy
+	busy map[net.Conn]bool
+}
+
+// note is called by the server on each change.
+func (c *connections) note(conn net.Conn, state http.ConnState) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if state == http.StateNew || state == http.StateActive {
+		c.busy[conn] = true
+	} else {
+		delete(c.busy, conn)
+	}
+}
+
+// wait waits until every connection is idle, but no longer than most, and not
+// beyond the end of ctx.
+func (c *connections) wait(ctx context.Context, most time.Duration) {
+	for end := time.Now().Add(most); ctx.Err() == nil && time.Now().Before(end); time.Sleep(time.Millisecond) {
+		c.mu.Lock()
+		n := len(c.busy)
+		c.mu.Unlock()
+		if n == 0 {
+			return
+		}
+	}
 }

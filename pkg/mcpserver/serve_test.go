@@ -63,7 +63,7 @@ func gate() (s *server.MCPServer, entered, release chan struct{}) {
 // first. case 120
 func TestServe_drain(t *testing.T) {
 	s, entered, release := gate()
-	url, _, stop, ended := start(t, s, mcpserver.Config{})
+	url, log, stop, ended := start(t, s, mcpserver.Config{})
 	got := make(chan string, 1)
 	go func() {
 		_, body := post(t, url+"/mcp", toolCall("wait", `{}`))
@@ -71,10 +71,16 @@ func TestServe_drain(t *testing.T) {
 	}()
 	<-entered
 	stop()
-	waitFor(t, func() bool {
+	log.await(t, `"msg":"stopping"`)
+	for deadline := time.Now().Add(10 * time.Second); ; { // health says so first
 		resp, body := do(t, request(t, "GET", url+"/healthz"))
-		return resp.StatusCode == 503 && body == `{"status":"stopping"}`
-	})
+		if resp.StatusCode == 503 && body == `{"status":"stopping"}` {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("got %d %s, want health to say that the server is stopping", resp.StatusCode, body)
+		}
+	}
 	resp, body := post(t, url+"/mcp", ping)
 	if resp.StatusCode != 503 || resp.Header.Get("Retry-After") == "" || !resp.Close {
 		t.Errorf("a new call got %d %s, Retry-After %q, close %v, want 503 and a closed connection", resp.StatusCode, body, resp.Header.Get("Retry-After"), resp.Close)
@@ -117,6 +123,14 @@ func TestServe_drainCuts(t *testing.T) {
 	}
 }
 
+// neverAccepted reports whether a request ended because the server had stopped
+// listening: the connection was refused, or the kernel reset it because it was
+// still queued for the server to accept. A server that drops a request it has
+// begun to read closes the connection properly, which is io.EOF.
+func neverAccepted(err error) bool {
+	return errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+}
+
 // Under load, every request that gets an answer gets a whole one. case 120
 func TestServe_drainUnderLoad(t *testing.T) {
 	url, _, stop, ended := start(t, calcserver.New("1"), mcpserver.Config{})
@@ -131,8 +145,8 @@ func TestServe_drainUnderLoad(t *testing.T) {
 				req, _ := http.NewRequest(http.MethodPost, url+"/mcp", strings.NewReader(addCall))
 				req.Header.Set("Content-Type", "application/json")
 				resp, err := tr.RoundTrip(req)
-				if errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ECONNRESET) {
-					return // the server is gone; what the kernel had queued for it was never accepted
+				if neverAccepted(err) {
+					return
 				}
 				if err != nil {
 					broken.Add(1)
@@ -235,6 +249,31 @@ func TestServe_longCall(t *testing.T) {
 	_, body := post(t, url+"/mcp", toolCall("long", `{}`))
 	if got, failed := text(t, body); got != "done" || failed {
 		t.Errorf("got %q, error %v, want done", got, failed)
+	}
+}
+
+// A caller that does not read its answer is given up. case 111
+func TestServe_unreadAnswer(t *testing.T) {
+	s := server.NewMCPServer("x", "1")
+	s.AddTool(mcp.NewTool("big"), func(context.Context, mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+		return mcp.NewToolResultText(strings.Repeat("x", 16<<20)), nil
+	})
+	url, log, _, _ := start(t, s, mcpserver.Config{WriteTimeout: 300 * time.Millisecond})
+	c, err := net.Dial("tcp", url[len("http://"):])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	c.(*net.TCPConn).SetReadBuffer(4096)
+	body := toolCall("big", `{}`)
+	fmt.Fprintf(c, "POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+	log.await(t, `"tool":"big"`) // written when the answer is
+	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		return // given up before its headers
+	}
+	if n, err := io.Copy(io.Discard, resp.Body); err == nil {
+		t.Errorf("got all %d bytes, want the answer cut off", n)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"reflect"
+	"strings"
 	"sync"
 
 	"github.com/mark3labs/mcp-go/mcp"
@@ -24,8 +25,8 @@ type session struct {
 	outbox   chan mcp.JSONRPCNotification // nil until a handler asks for it
 	sent     chan struct{}                // closed when everything in outbox has been written
 	stop     chan struct{}                // tells the writer of outbox to finish
-	client   mcp.Implementation
-	can      mcp.ClientCapabilities
+	client   *mcp.Implementation
+	can      *mcp.ClientCapabilities
 	logLevel mcp.LoggingLevel
 }
 
@@ -99,25 +100,31 @@ func (s *session) end() {
 func (s *session) GetClientInfo() mcp.Implementation {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.client
+	if s.client == nil {
+		return mcp.Implementation{}
+	}
+	return *s.client
 }
 
 func (s *session) SetClientInfo(client mcp.Implementation) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.client = client
+	s.client = &client
 }
 
 func (s *session) GetClientCapabilities() mcp.ClientCapabilities {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.can
+	if s.can == nil {
+		return mcp.ClientCapabilities{}
+	}
+	return *s.can
 }
 
 func (s *session) SetClientCapabilities(can mcp.ClientCapabilities) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.can = can
+	s.can = &can
 }
 
 // GetLogLevel answers error unless the request itself set another level: a
@@ -265,7 +272,8 @@ func checkModern(header http.Header, msg message) *mcp.JSONRPCErrorDetails {
 
 // unsupported refuses a version of the protocol and names the supported ones.
 func unsupported(version string) *mcp.JSONRPCErrorDetails {
-	e := mcp.UnsupportedProtocolVersionError{Version: fmt.Sprintf("%.40q", version), Supported: mcp.ValidProtocolVersions}.JSONRPCError().Error
+	requested := strings.ToValidUTF8(version[:min(len(version), 40)], "")
+	e := mcp.UnsupportedProtocolVersionError{Version: requested, Supported: mcp.ValidProtocolVersions}.JSONRPCError().Error
 	e.Message = "unsupported protocol version"
 	return &e
 }

@@ -25,7 +25,10 @@ func (r *run) ensureClient(ctx context.Context, pool *types.UserPoolType, set *r
 			return nil, err
 		}
 	}
-	if client == nil && !fresh {
+	if set.ClientID != "" && client == nil && !r.dry && !r.locked {
+		return nil, errReplace
+	}
+	if client == nil && !fresh || r.lost {
 		if client, err = r.chooseClient(ctx, pool, set); err != nil {
 			return nil, err
 		}
@@ -67,7 +70,7 @@ func (r *run) createClient(ctx context.Context, pool *types.UserPoolType) (*type
 			AccessTokenValidity:             want.AccessTokenValidity,
 			TokenValidityUnits:              want.TokenValidityUnits,
 			EnableTokenRevocation:           want.EnableTokenRevocation,
-		}, sentOnce)
+		}, r.sentOnce)
 		if err == nil {
 			made = out.UserPoolClient
 		}
@@ -84,16 +87,27 @@ func (r *run) untilScopesExist(ctx context.Context, do func() error) error {
 		if !is[*types.ScopeDoesNotExistException](err) || attempt == 8 {
 			return err
 		}
-		if r.wait(ctx, backoff(attempt)) != nil {
+		if r.wait(ctx, r.backoff(attempt)) != nil {
 			return err
 		}
 	}
 }
 
-// wantClient is has with the settings that matter here. Everything else stays:
-// UpdateUserPoolClient resets what a request leaves out.
-// https://docs.aws.amazon.com/cognito-user-identity-pools/latest/APIReference/API_UpdateUserPoolClient.html
+// wantClient is has with the settings that matter here.
 func (r *run) wantClient(has *types.UserPoolClientType) *cognitoidentityprovider.UpdateUserPoolClientInput {
+	want := r.keepClient(has)
+	want.ClientName = aws.String(r.label())
+	want.AllowedOAuthFlows = machine
+	want.AllowedOAuthFlowsUserPoolClient = true
+	want.AllowedOAuthScopes = r.scopes()
+	return want
+}
+
+// keepClient is an update of has that changes the lifetime of tokens, if
+// anything. Everything has to be in it: UpdateUserPoolClient resets what a
+// request leaves out.
+// https://docs.aws.amazon.com/cognito-user-identity-pools/latest/APIReference/API_UpdateUserPoolClient.html
+func (r *run) keepClient(has *types.UserPoolClientType) *cognitoidentityprovider.UpdateUserPoolClientInput {
 	units := types.TokenValidityUnitsType{}
 	if has.TokenValidityUnits != nil {
 		units = *has.TokenValidityUnits
@@ -103,17 +117,17 @@ func (r *run) wantClient(has *types.UserPoolClientType) *cognitoidentityprovider
 		ClientId:   has.ClientId,
 		UserPoolId: has.UserPoolId,
 
-		ClientName:                      aws.String(r.label()),
-		AllowedOAuthFlows:               machine,
-		AllowedOAuthFlowsUserPoolClient: true,
-		AllowedOAuthScopes:              r.scopes(),
-		AccessTokenValidity:             aws.Int32(r.d.AccessTokenMinutes),
-		TokenValidityUnits:              &units,
-		EnableTokenRevocation:           aws.Bool(true),
+		AccessTokenValidity:   aws.Int32(r.d.AccessTokenMinutes),
+		TokenValidityUnits:    &units,
+		EnableTokenRevocation: aws.Bool(true),
 
+		AllowedOAuthFlows:                        has.AllowedOAuthFlows,
+		AllowedOAuthFlowsUserPoolClient:          aws.ToBool(has.AllowedOAuthFlowsUserPoolClient),
+		AllowedOAuthScopes:                       has.AllowedOAuthScopes,
 		AnalyticsConfiguration:                   has.AnalyticsConfiguration,
 		AuthSessionValidity:                      has.AuthSessionValidity,
 		CallbackURLs:                             has.CallbackURLs,
+		ClientName:                               has.ClientName,
 		DefaultRedirectURI:                       has.DefaultRedirectURI,
 		EnablePropagateAdditionalUserContextData: has.EnablePropagateAdditionalUserContextData,
 		ExplicitAuthFlows:                        has.ExplicitAuthFlows,
@@ -133,7 +147,11 @@ func sameClient(has *types.UserPoolClientType, want *cognitoidentityprovider.Upd
 		slices.Equal(has.AllowedOAuthFlows, want.AllowedOAuthFlows) &&
 		aws.ToBool(has.AllowedOAuthFlowsUserPoolClient) &&
 		slices.Equal(slices.Sorted(slices.Values(has.AllowedOAuthScopes)), slices.Sorted(slices.Values(want.AllowedOAuthScopes))) &&
-		aws.ToInt32(has.AccessTokenValidity) == aws.ToInt32(want.AccessTokenValidity) &&
+		sameLifetime(has, want)
+}
+
+func sameLifetime(has *types.UserPoolClientType, want *cognitoidentityprovider.UpdateUserPoolClientInput) bool {
+	return aws.ToInt32(has.AccessTokenValidity) == aws.ToInt32(want.AccessTokenValidity) &&
 		has.TokenValidityUnits != nil && has.TokenValidityUnits.AccessToken == types.TimeUnitsTypeMinutes &&
 		aws.ToBool(has.EnableTokenRevocation)
 }
@@ -155,6 +173,12 @@ func (r *run) describeClient(ctx context.Context, poolID, clientID string) (*typ
 // findClients returns the app clients of the pool that bear the server's label
 // and have the shape of a machine client, in the order of their ids.
 func (r *run) findClients(ctx context.Context, poolID string) ([]*types.UserPoolClientType, error) {
+	return r.clientsNamed(ctx, poolID, r.label(), r.isMachine)
+}
+
+// clientsNamed returns the app clients of the pool that bear the name and fit,
+// in the order of their ids.
+func (r *run) clientsNamed(ctx context.Context, poolID, name string, fits func(*types.UserPoolClientType) bool) ([]*types.UserPoolClientType, error) {
 	var found []*types.UserPoolClientType
 	pages := cognitoidentityprovider.NewListUserPoolClientsPaginator(r.Cognito, &cognitoidentityprovider.ListUserPoolClientsInput{
 		UserPoolId: aws.String(poolID), MaxResults: aws.Int32(60),
@@ -168,14 +192,14 @@ func (r *run) findClients(ctx context.Context, poolID string) ([]*types.UserPool
 			return nil, fmt.Errorf("listing the app clients of user pool %s: %w", poolID, err)
 		}
 		for _, c := range page.UserPoolClients {
-			if aws.ToString(c.ClientName) != r.label() {
+			if aws.ToString(c.ClientName) != name {
 				continue
 			}
 			client, err := r.describeClient(ctx, poolID, aws.ToString(c.ClientId))
 			if err != nil {
 				return nil, err
 			}
-			if client != nil && r.isMachine(client) {
+			if client != nil && fits(client) {
 				found = append(found, client)
 			}
 		}
@@ -194,16 +218,20 @@ func (r *run) isMachine(c *types.UserPoolClientType) bool {
 }
 
 // chooseClient finds the app client that an earlier or concurrent run has made:
-// the one whose secret is published, or when none is, the first. The others
+// the one that is recorded, else the one whose secret is published, else the
+// first. The others
 // are surplus, to be deleted once a secret stands. There is none: nil.
 func (r *run) chooseClient(ctx context.Context, pool *types.UserPoolType, set *recorded) (*types.UserPoolClientType, error) {
 	found, err := r.findClients(ctx, aws.ToString(pool.Id))
 	if err != nil || len(found) == 0 {
 		return nil, err
 	}
-	chosen := max(0, slices.IndexFunc(found, func(c *types.UserPoolClientType) bool {
-		return !set.ClientSecret.IsZero() && aws.ToString(c.ClientSecret) == set.ClientSecret.Reveal()
-	}))
+	chosen := slices.IndexFunc(found, func(c *types.UserPoolClientType) bool { return aws.ToString(c.ClientId) == set.ClientID })
+	if chosen < 0 {
+		chosen = max(0, slices.IndexFunc(found, func(c *types.UserPoolClientType) bool {
+			return !set.ClientSecret.IsZero() && aws.ToString(c.ClientSecret) == set.ClientSecret.Reveal()
+		}))
+	}
 	r.surplus = nil
 	for i, c := range found {
 		if i != chosen {

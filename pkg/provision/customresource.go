@@ -45,6 +45,9 @@ func (h *Handler) Handle(ctx context.Context, e cfn.Event) (physicalID string, d
 		return e.PhysicalResourceID, nil, err
 	}
 	id := physicalIDOf(d, p.prefix())
+	if old, prefix, err := Decode(e.OldResourceProperties); err == nil && old.Name == d.Name {
+		d.former = h.forEvent(e, prefix).newRun(old, false).label()
+	}
 	res, err := p.Ensure(ctx, d)
 	if err != nil {
 		if e.RequestType == cfn.RequestUpdate {

@@ -20,6 +20,10 @@ type Desired struct {
 	SecretVersion      string   // a value other than the last one rotates the secret; empty: leave it
 	RetainOnDelete     bool     // Remove gives the ownership up and deletes nothing
 	Adopt              bool     // take over a set that nobody owns
+
+	// former is the label under which the same resource had the server before
+	// its prefix changed: in the same pool there is one resource server for both.
+	former string
 }
 
 // What the services accept, so that it is refused by name before any call.

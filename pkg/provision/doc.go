@@ -3,6 +3,9 @@
 // a Cognito user pool that many servers may share, and the parameters from
 // which an agent reads them ([credstore]).
 //
+// For development [Provisioner.EnsureUser] adds a test user, who signs in with a
+// password.
+//
 // [Provisioner.Ensure] brings the world to a [Desired] state and may be
 // repeated at will; [Provisioner.Plan] says what it would do;
 // [Provisioner.Remove] takes one server away; [Provisioner.Rotate] replaces its
@@ -17,7 +20,8 @@
 // holds a UUID), the parameter prefix and the server's name. Owner, prefix and
 // name are known to every later event, so the label is too, even when every
 // parameter has been removed by hand; and nobody else arrives at it. An app
-// client must besides have the shape of a machine client.
+// client must besides have the shape of a machine client, or of one for users,
+// which bears another label than the machine's.
 //
 // # Why a crash after any call leaves nothing behind
 //
@@ -35,7 +39,10 @@
 // lock: resource server and parameters exist once or not at all, whichever
 // run's secret was written first stands, and the app client with that secret
 // stays while the other is deleted. A reader therefore never sees the secret of
-// one client with the id of another. Making or removing a pool and rotating a
+// one client with the id of another. Where a client takes the place of a recorded
+// one, in another pool for instance, there is no first: such a run takes the
+// server's lock and holds the set ([credstore.Store.Hold]) for as long as its
+// parameters do not belong together. Making or removing a pool and rotating a
 // secret have no such arbiter and take a lock ([Provisioner] says where), which
 // a dead process cannot hold for ever.
 //

@@ -2,8 +2,10 @@ package provision_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -22,35 +24,49 @@ type scenario struct {
 	props   func(w *world) map[string]any // of the Delete at the end
 }
 
+// fault is one way in which a call goes wrong.
+type fault struct {
+	name   string
+	mended bool // by the run itself
+	fault  func(cancel func()) *localaws.Fault
+}
+
 // faults are the ways in which one call goes wrong. cancel ends the run, as
 // the death of its process would.
-var faults = []struct {
-	name  string
-	fault func(cancel func()) *localaws.Fault
-}{
-	{"refused", func(func()) *localaws.Fault {
+var faults = []fault{
+	{"refused", false, func(func()) *localaws.Fault {
 		return &localaws.Fault{Status: 400, Type: "AccessDeniedException", Message: "no"}
 	}},
-	{"error before", func(func()) *localaws.Fault {
+	{"error before", true, func(func()) *localaws.Fault {
 		return &localaws.Fault{Status: 500, Type: "InternalErrorException", Message: "oops"}
 	}},
-	{"error after", func(func()) *localaws.Fault {
+	{"error after", true, func(func()) *localaws.Fault {
 		return &localaws.Fault{Status: 500, Type: "InternalErrorException", Message: "oops", After: true}
 	}},
-	{"throttled", func(func()) *localaws.Fault {
+	{"throttled", true, func(func()) *localaws.Fault {
 		return &localaws.Fault{Status: 400, Type: "TooManyRequestsException", Message: "slow down"}
 	}},
-	{"concurrent", func(func()) *localaws.Fault { // case 18
+	{"concurrent", true, func(func()) *localaws.Fault { // case 18
 		return &localaws.Fault{Status: 400, Type: "ConcurrentModificationException", Message: "again"}
 	}},
-	{"reset before", func(func()) *localaws.Fault { return &localaws.Fault{Reset: true} }},
-	{"reset after", func(func()) *localaws.Fault { return &localaws.Fault{Reset: true, After: true} }},
-	{"crash before", func(cancel func()) *localaws.Fault { cancel(); return &localaws.Fault{Reset: true} }},
-	{"crash after", func(cancel func()) *localaws.Fault { cancel(); return &localaws.Fault{Reset: true, After: true} }},
-	{"hang", func(cancel func()) *localaws.Fault {
+	{"reset before", true, func(func()) *localaws.Fault { return &localaws.Fault{Reset: true} }},
+	{"reset after", true, func(func()) *localaws.Fault { return &localaws.Fault{Reset: true, After: true} }},
+	{"crash before", false, func(cancel func()) *localaws.Fault { cancel(); return &localaws.Fault{Reset: true} }},
+	{"crash after", false, func(cancel func()) *localaws.Fault { cancel(); return &localaws.Fault{Reset: true, After: true} }},
+	{"hang", false, func(cancel func()) *localaws.Fault {
 		time.AfterFunc(2*time.Millisecond, cancel) // stands for the deadline
 		return &localaws.Fault{Delay: time.Minute}
 	}},
+}
+
+// faultStep is the distance between the calls that are broken.
+var faultStep = 1
+
+// drastic are the faults that retries within the run do not mend.
+func drastic() []fault {
+	return slices.DeleteFunc(slices.Clone(faults), func(f fault) bool {
+		return !slices.Contains([]string{"refused", "reset after", "crash before", "crash after"}, f.name)
+	})
 }
 
 var scenarios = []scenario{
@@ -83,9 +99,10 @@ var scenarios = []scenario{
 		setUp: func(w *world) cfn.Event {
 			props := properties(w.pool, map[string]any{"SecretVersion": "1"})
 			id, _ := w.must(create(props))
+			w.replaced = w.parameter(path, "cognito_secret")
 			return event(cfn.RequestUpdate, id, properties(w.pool, map[string]any{"SecretVersion": "2"}), props)
 		},
-		reached: func(w *world) error { return w.check(path) },
+		reached: (*world).checkRotated,
 		props:   func(w *world) map[string]any { return properties(w.pool, map[string]any{"SecretVersion": "2"}) },
 	},
 	{
@@ -95,9 +112,10 @@ var scenarios = []scenario{
 			id, _ := w.must(create(props))
 			props2 := properties(w.pool, map[string]any{"SecretVersion": "2"})
 			w.must(event(cfn.RequestUpdate, id, props2, props))
+			w.replaced = w.parameter(path, "cognito_secret")
 			return event(cfn.RequestUpdate, id, properties(w.pool, map[string]any{"SecretVersion": "3"}), props2)
 		},
-		reached: func(w *world) error { return w.check(path) },
+		reached: (*world).checkRotated,
 		props:   func(w *world) map[string]any { return properties(w.pool, map[string]any{"SecretVersion": "3"}) },
 	},
 	{
@@ -140,63 +158,86 @@ func (w *world) checkOnePool() error {
 	return nil
 }
 
+// checkRotated checks that another secret is published and that the one before
+// still works.
+func (w *world) checkRotated() error {
+	if w.parameter(path, "cognito_secret") == w.replaced {
+		return errors.New("the secret is the one before")
+	}
+	if _, err := w.token(path, w.replaced); err != nil {
+		return fmt.Errorf("the secret before: %w", err)
+	}
+	return w.check(path)
+}
+
 // interrupt handles e and breaks its call number k, counted from 0. It reports
 // whether there was such a call, and what Handle answered.
 func (w *world) interrupt(e cfn.Event, k int, fault func(func()) *localaws.Fault) (op, id string, err error) {
+	op, err = w.interruptRun(k, fault, func(ctx context.Context) error {
+		id, _, err = w.handler.Handle(ctx, e)
+		return err
+	})
+	return op, id, err
+}
+
+func (w *world) interruptRun(k int, fault func(func()) *localaws.Fault, do func(context.Context) error) (op string, err error) {
 	ctx, cancel := context.WithTimeout(w.t.Context(), 20*time.Second)
 	defer cancel()
 	var n atomic.Int32
 	var broken atomic.Value
 	w.aws.SetFault(func(rec localaws.Record) *localaws.Fault {
-		if int(n.Add(1))-1 != k {
+		if rec.Operation == "PUT reply" || int(n.Add(1))-1 != k {
 			return nil
 		}
 		broken.Store(rec.Operation)
 		return fault(cancel)
 	})
-	id, _, err = w.handler.Handle(ctx, e)
+	err = do(ctx)
 	w.aws.SetFault(nil)
 	op, _ = broken.Load().(string)
-	return op, id, err
+	return op, err
 }
 
 // TestFaults breaks every call of every scenario in every way; then comes the
 // same event again, then Delete. Cases 7, 8, 15 and 18.
 func TestFaults(t *testing.T) {
+	var all sync.WaitGroup // at once, however few processors there are: mostly they wait
+	defer all.Wait()
 	for _, s := range scenarios {
-		for _, f := range faults {
-			t.Run(s.name+"/"+f.name, func(t *testing.T) {
-				t.Parallel()
+		all.Go(func() {
+			t.Run(s.name, func(t *testing.T) {
 				w := newWorld(t)
-				for k := 0; ; k++ {
-					e := s.setUp(w)
-					op, id, err := w.interrupt(e, k, f.fault)
-					at := fmt.Sprintf("call %d, %s, which answered %v", k, op, err)
-					if id == "" && err == nil {
-						t.Errorf("%s: no physical id", at)
-					}
-					if id, _, err = w.handler.Handle(t.Context(), e); err != nil {
-						t.Fatalf("%s: the next event: %v", at, err)
-					}
-					if err := s.reached(w); err != nil {
-						t.Fatalf("%s: after the next event: %v", at, err)
-					}
-					if e.PhysicalResourceID != "" && e.PhysicalResourceID != id { // a replacement
-						w.must(event(cfn.RequestDelete, e.PhysicalResourceID, e.OldResourceProperties, nil))
-						if err := s.reached(w); err != nil {
-							t.Fatalf("%s: after the Delete of the old id: %v", at, err)
+				for i, f := range faults {
+					for k := i % faultStep; ; k += faultStep {
+						e := s.setUp(w)
+						op, id, err := w.interrupt(e, k, f.fault)
+						at := fmt.Sprintf("%s, call %d, %s, which answered %v", f.name, k, op, err)
+						if f.mended && err != nil || id == "" && err == nil {
+							t.Errorf("%s: got physical id %q, want success", at, id)
 						}
-					}
-					w.must(event(cfn.RequestDelete, id, s.props(w), nil))
-					if got := w.aws.Leftovers(); !slices.Equal(got, w.before) {
-						t.Fatalf("%s: left over after Delete: %q", at, got)
-					}
-					if op == "" {
-						return
+						if id, _, err = w.handler.Handle(t.Context(), e); err != nil {
+							t.Fatalf("%s: the next event: %v", at, err)
+						}
+						if err := s.reached(w); err != nil {
+							t.Fatalf("%s: after the next event: %v", at, err)
+						}
+						if e.PhysicalResourceID != "" && e.PhysicalResourceID != id { // a replacement
+							w.must(event(cfn.RequestDelete, e.PhysicalResourceID, e.OldResourceProperties, nil))
+							if err := s.reached(w); err != nil {
+								t.Fatalf("%s: after the Delete of the old id: %v", at, err)
+							}
+						}
+						w.must(event(cfn.RequestDelete, id, s.props(w), nil))
+						if got := w.aws.Leftovers(); !slices.Equal(got, w.before) {
+							t.Fatalf("%s: left over after Delete: %q", at, got)
+						}
+						if op == "" {
+							break
+						}
 					}
 				}
 			})
-		}
+		})
 	}
 }
 
@@ -204,67 +245,73 @@ func TestFaults(t *testing.T) {
 // back: Delete with a fallback id after Create, the Update in the other
 // direction after Update, and at last Delete. Cases 7, 8, 12 and 15.
 func TestFaults_rollback(t *testing.T) {
+	var all sync.WaitGroup // at once, however few processors there are: mostly they wait
+	defer all.Wait()
 	for _, s := range scenarios {
-		for _, f := range faults {
-			t.Run(s.name+"/"+f.name, func(t *testing.T) {
-				t.Parallel()
+		all.Go(func() {
+			t.Run(s.name, func(t *testing.T) {
 				w := newWorld(t)
-				for k := 0; ; k++ {
-					e := s.setUp(w)
-					op, id, err := w.interrupt(e, k, f.fault)
-					at := fmt.Sprintf("call %d, %s, which answered %v", k, op, err)
-					back := event(cfn.RequestDelete, "11112222-3333-4444-5555-666677778888", e.ResourceProperties, nil)
-					if e.RequestType == cfn.RequestUpdate {
-						if err != nil {
-							id = e.PhysicalResourceID
-						}
-						old := event(cfn.RequestUpdate, id, e.OldResourceProperties, e.ResourceProperties)
-						oldID, _ := w.must(old)
-						if err := w.check(path); err != nil {
-							t.Fatalf("%s: after the way back: %v", at, err)
-						}
-						if oldID != id {
-							w.must(event(cfn.RequestDelete, id, e.ResourceProperties, nil))
-							if err := w.check(path); err != nil {
-								t.Fatalf("%s: after the Delete of the abandoned id: %v", at, err)
+				for i, f := range drastic() {
+					for k := i % faultStep; ; k += faultStep {
+						e := s.setUp(w)
+						op, id, err := w.interrupt(e, k, f.fault)
+						at := fmt.Sprintf("%s, call %d, %s, which answered %v", f.name, k, op, err)
+						back := event(cfn.RequestDelete, "11112222-3333-4444-5555-666677778888", e.ResourceProperties, nil)
+						if e.RequestType == cfn.RequestUpdate {
+							if err != nil {
+								id = e.PhysicalResourceID
 							}
+							old := event(cfn.RequestUpdate, id, e.OldResourceProperties, e.ResourceProperties)
+							oldID, _ := w.must(old)
+							if err := w.check(path); err != nil {
+								t.Fatalf("%s: after the way back: %v", at, err)
+							}
+							if oldID != id {
+								w.must(event(cfn.RequestDelete, id, e.ResourceProperties, nil))
+								if err := w.check(path); err != nil {
+									t.Fatalf("%s: after the Delete of the abandoned id: %v", at, err)
+								}
+							}
+							back = event(cfn.RequestDelete, oldID, e.OldResourceProperties, nil)
 						}
-						back = event(cfn.RequestDelete, oldID, e.OldResourceProperties, nil)
-					}
-					w.must(back)
-					if got := w.aws.Leftovers(); !slices.Equal(got, w.before) {
-						t.Fatalf("%s: left over after Delete: %q", at, got)
-					}
-					if op == "" {
-						return
+						w.must(back)
+						if got := w.aws.Leftovers(); !slices.Equal(got, w.before) {
+							t.Fatalf("%s: left over after Delete: %q", at, got)
+						}
+						if op == "" {
+							break
+						}
 					}
 				}
 			})
-		}
+		})
 	}
 }
 
 // TestFaults_delete breaks every call of a Delete; then comes Delete again.
 func TestFaults_delete(t *testing.T) {
+	var all sync.WaitGroup
+	defer all.Wait()
 	for _, pool := range []string{"given", "own"} {
-		for _, f := range faults {
-			t.Run(pool+"/"+f.name, func(t *testing.T) {
-				t.Parallel()
+		all.Go(func() {
+			t.Run(pool, func(t *testing.T) {
 				w := newWorld(t)
-				for k := 0; ; k++ {
-					props := properties(map[string]string{"given": w.pool}[pool], nil)
-					id, _ := w.must(create(props))
-					e := event(cfn.RequestDelete, id, props, nil)
-					op, _, err := w.interrupt(e, k, f.fault)
-					w.must(e)
-					if got := w.aws.Leftovers(); !slices.Equal(got, w.before) {
-						t.Fatalf("call %d, %s, which answered %v: left over: %q", k, op, err, got)
-					}
-					if op == "" {
-						return
+				for i, f := range faults {
+					for k := i % faultStep; ; k += faultStep {
+						props := properties(map[string]string{"given": w.pool}[pool], nil)
+						id, _ := w.must(create(props))
+						e := event(cfn.RequestDelete, id, props, nil)
+						op, _, err := w.interrupt(e, k, f.fault)
+						w.must(e)
+						if got := w.aws.Leftovers(); !slices.Equal(got, w.before) {
+							t.Fatalf("%s, call %d, %s, which answered %v: left over: %q", f.name, k, op, err, got)
+						}
+						if op == "" {
+							break
+						}
 					}
 				}
 			})
-		}
+		})
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider"
 	"github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider/types"
 
+	"agentcore-mcp-auth/pkg/credstore"
 	"agentcore-mcp-auth/pkg/localaws"
 	"agentcore-mcp-auth/pkg/provision"
 )
@@ -37,6 +38,8 @@ type world struct {
 	pool    string // a user pool with a domain that existed before
 	other   string // a further one; see second
 	before  []string
+
+	replaced string // the secret before a rotation
 
 	mu  sync.Mutex
 	now time.Time
@@ -66,9 +69,10 @@ func newWorld(t testing.TB) *world {
 	w.cognito = cognitoidentityprovider.NewFromConfig(w.aws.AWSConfig())
 	w.p = provision.New(w.aws.AWSConfig())
 	w.p.Now = w.time
-	// A wait passes at once, on the stand-in's clock: nothing here takes its time.
+	w.p.Backoff = func(int) time.Duration { return time.Millisecond }
+	// A wait takes no time but on the stand-in's clock, where it takes a second at least.
 	w.p.Wait = func(ctx context.Context, d time.Duration) error {
-		w.pass(d)
+		w.pass(max(d, time.Second))
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -179,6 +183,15 @@ func (w *world) working(path string, scopes ...string) {
 }
 
 func (w *world) check(path string, scopes ...string) error {
+	if err := w.checkSet(path, scopes...); err != nil {
+		return err
+	}
+	_, err := w.token(path, w.parameter(path, "cognito_secret"))
+	return err
+}
+
+// checkSet is check without a token.
+func (w *world) checkSet(path string, scopes ...string) error {
 	if len(scopes) == 0 {
 		scopes = []string{"invoke"}
 	}
@@ -221,19 +234,28 @@ func (w *world) check(path string, scopes ...string) error {
 	if got, want := w.parameter(path, "cognito_discovery_url"), w.aws.URL()+"/"+pool+"/.well-known/openid-configuration"; got != want {
 		return fmt.Errorf("parameter cognito_discovery_url: got %q, want %q", got, want)
 	}
-	_, err = w.token(path, w.parameter(path, "cognito_secret"))
-	return err
+	return nil
 }
 
 // token asks for a token with the recorded client and the given secret.
 func (w *world) token(path, secret string) (string, error) {
-	form := url.Values{"grant_type": {"client_credentials"}, "scope": {w.parameter(path, "scope")}}
-	req, err := http.NewRequest(http.MethodPost, w.parameter(path, "cognito_domain")+"/oauth2/token", strings.NewReader(form.Encode()))
+	return w.grant(w.parameter(path, "cognito_domain"), w.parameter(path, "machine_client_id"), secret, w.parameter(path, "scope"))
+}
+
+// tokenFor asks for a token with what a reader got.
+func (w *world) tokenFor(c credstore.Credentials) error {
+	_, err := w.grant(c.Domain, c.ClientID, c.ClientSecret.Reveal(), c.Scope)
+	return err
+}
+
+func (w *world) grant(domain, clientID, secret, scope string) (string, error) {
+	form := url.Values{"grant_type": {"client_credentials"}, "scope": {scope}}
+	req, err := http.NewRequest(http.MethodPost, domain+"/oauth2/token", strings.NewReader(form.Encode()))
 	if err != nil {
 		return "", err
 	}
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	req.SetBasicAuth(w.parameter(path, "machine_client_id"), secret)
+	req.SetBasicAuth(clientID, secret)
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return "", err
@@ -247,7 +269,7 @@ func (w *world) token(path, secret string) (string, error) {
 		return "", err
 	}
 	if answer.Token == "" {
-		return "", fmt.Errorf("token for %s: got status %d, %s", path, resp.StatusCode, answer.Error)
+		return "", fmt.Errorf("token for %s: got status %d, %s", clientID, resp.StatusCode, answer.Error)
 	}
 	return answer.Token, nil
 }

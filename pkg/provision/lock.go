@@ -53,7 +53,7 @@ func (p *Provisioner) lock(ctx context.Context, key string) (unlock func(), err 
 		if held {
 			return func() { p.unlock(ctx, name, mine.Holder) }, nil
 		}
-		if err := p.wait(ctx, backoff(min(attempt, 3))); err != nil {
+		if err := p.wait(ctx, p.backoff(min(attempt, 3))); err != nil {
 			return nil, fmt.Errorf("waiting for lock %s, which another run holds until %s: %w", name, busy.Until.Format(time.RFC3339), err)
 		}
 	}
@@ -97,7 +97,7 @@ func (p *Provisioner) putLock(ctx context.Context, name string, v lockValue, ove
 	}
 	out, err := p.SSM.PutParameter(ctx, &ssm.PutParameterInput{
 		Name: aws.String(name), Value: aws.String(string(text)), Type: types.ParameterTypeString, Overwrite: aws.Bool(overwrite),
-	}, func(o *ssm.Options) { o.Retryer = retryer(unrepeatable) })
+	}, func(o *ssm.Options) { o.Retryer = p.retryer(unrepeatable) })
 	if err != nil {
 		return 0, err
 	}

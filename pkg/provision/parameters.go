@@ -60,7 +60,7 @@ func (s recorded) owner() string { return s.tags[tagOwner] }
 func (r *run) read(ctx context.Context) (recorded, error) {
 	var set recorded
 	var err error
-	set.Credentials, err = r.store().Read(ctx, r.d.Name)
+	set.Credentials, err = r.store().Snapshot(ctx, r.d.Name)
 	if err != nil && !errors.Is(err, credstore.ErrNotFound) {
 		return set, err
 	}

@@ -19,13 +19,14 @@ const (
 	tagDomain = "mcpauth:domain" // on any pool: the domain prefix that was made here
 )
 
-// poolKey says which servers share a pool that is made here: those of one
-// stack, or those of the command line under one prefix.
+// poolKey says which servers share a pool that is made here: those of one owner
+// under one prefix, where the pool's lock is too.
 func (p *Provisioner) poolKey() string {
-	if p.owner() == CommandLine {
-		return CommandLine + ":" + p.prefix()
+	key := p.owner() + ":" + p.prefix()
+	if len(key) > 256 { // what a tag may hold
+		key = p.owner() + ":" + shortHash(p.prefix())
 	}
-	return p.owner()
+	return key
 }
 
 // poolName is the name of that pool. It only shortens the search; the tag decides.
@@ -39,6 +40,16 @@ func shortHash(s string) string {
 // ensurePool finds the user pool that d asks for, or makes the owner's. In a
 // run that only looks, a pool that is yet to be made has no id.
 func (r *run) ensurePool(ctx context.Context, set recorded) (*types.UserPoolType, error) {
+	if r.owner() == CommandLine && r.mine(set) && set.UserPoolID != "" && r.d.UserPoolID != set.UserPoolID {
+		// No stack sends a Delete for what is in the pool before.
+		pool, err := r.describePool(ctx, set.UserPoolID)
+		if err == nil && pool != nil && r.d.UserPoolID != "" {
+			err = fmt.Errorf("the server is in user pool %s: leave UserPoolId out, or remove the server first", set.UserPoolID)
+		}
+		if pool != nil || err != nil {
+			return pool, err
+		}
+	}
 	if r.d.UserPoolID != "" {
 		pool, err := r.describePool(ctx, r.d.UserPoolID)
 		if err == nil && pool == nil {
@@ -68,7 +79,7 @@ func (r *run) ensurePool(ctx context.Context, set recorded) (*types.UserPoolType
 				UserPoolTags: map[string]string{tagPool: r.poolKey()},
 				// Machines only: nobody signs up by himself.
 				AdminCreateUserConfig: &types.AdminCreateUserConfigType{AllowAdminCreateUserOnly: true},
-			}, sentOnce)
+			}, r.sentOnce)
 			if err != nil {
 				return nil, err
 			}
@@ -221,7 +232,7 @@ func (r *run) waitForDomain(ctx context.Context, prefix string) error {
 		case types.DomainStatusTypeFailed:
 			return fmt.Errorf("domain %s could not be set up by Cognito: remove it, or choose another DomainPrefix", prefix)
 		}
-		if err := r.wait(ctx, backoff(attempt+2)); err != nil {
+		if err := r.wait(ctx, r.backoff(attempt+2)); err != nil {
 			return fmt.Errorf("waiting for domain %s, which is %s: %w", prefix, cmp.Or(strings.ToLower(string(status)), "not there yet"), err)
 		}
 	}

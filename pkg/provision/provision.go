@@ -46,6 +46,9 @@ type Provisioner struct {
 
 	Logger *slog.Logger // default: discard
 
+	// Backoff is the pause before a repeated attempt, counted from 0. The
+	// default doubles from 100 ms to 5 s, of which half is chance.
+	Backoff func(attempt int) time.Duration
 	// Wait pauses between two looks at something that takes its time. The
 	// default waits for d, or until ctx ends and then returns its error.
 	Wait func(ctx context.Context, d time.Duration) error
@@ -59,13 +62,10 @@ func New(cfg aws.Config) *Provisioner {
 	if cfg.HTTPClient == nil {
 		cfg.HTTPClient = awshttp.NewBuildableClient().WithTimeout(attemptTimeout)
 	}
-	cfg.Retryer = func() aws.Retryer { return retryer(repeatable) }
-	return &Provisioner{
-		Cognito:  cognitoidentityprovider.NewFromConfig(cfg),
-		SSM:      ssm.NewFromConfig(cfg),
-		Region:   cfg.Region,
-		Endpoint: strings.TrimSuffix(aws.ToString(cfg.BaseEndpoint), "/"),
-	}
+	p := &Provisioner{Region: cfg.Region, Endpoint: strings.TrimSuffix(aws.ToString(cfg.BaseEndpoint), "/")}
+	cfg.Retryer = func() aws.Retryer { return p.retryer(repeatable) }
+	p.Cognito, p.SSM = cognitoidentityprovider.NewFromConfig(cfg), ssm.NewFromConfig(cfg)
+	return p
 }
 
 // Result is what exists after a run. It never holds a secret.
@@ -77,6 +77,7 @@ type Result struct {
 	TokenEndpoint string
 	Scope         string // space separated
 	ParameterPath string // with a trailing slash
+	Username      string // of [Provisioner.EnsureUser] only
 
 	// Changes says in one line each what the run changed, or would change.
 	// Nothing to change: empty.
@@ -98,6 +99,15 @@ func (e *OwnedError) Error() string {
 
 // errAgain says that another run got in between: look again.
 var errAgain = errors.New("another run made the same thing at the same time")
+
+// errReplace says that another app client takes the place of the recorded one.
+// Then the parameters are overwritten, so that nothing decides between two runs
+// but a lock.
+var errReplace = errors.New("the app client is to be replaced")
+
+// holdTime is how long readers wait for a run that died while it replaced an
+// app client: more than it takes to write the parameters.
+const holdTime = time.Minute
 
 // Ensure brings the world to d and says what it changed. It touches nothing
 // that is as d wants it and nothing that is not the owner's.
@@ -132,12 +142,24 @@ func (p *Provisioner) Plan(ctx context.Context, d Desired) (Result, error) {
 func (p *Provisioner) ensure(ctx context.Context, d Desired, dry bool) (Result, error) {
 	var changes []string
 	var poolID string
+	lost, locked := false, false
 	for attempt := 0; ; attempt++ {
 		r := p.newRun(d, dry)
+		r.lost, r.locked = lost, locked
 		res, err := r.ensure(ctx)
+		lost = lost || r.created
 		changes = append(changes, r.changes...)
 		res.Changes = changes
 		poolID = cmp.Or(res.UserPoolID, poolID)
+		if errors.Is(err, errReplace) {
+			unlock, err := p.lock(ctx, d.Name)
+			if err != nil {
+				return res, err
+			}
+			defer unlock()
+			locked = true
+			continue // and look again
+		}
 		if !isAgain(err) || attempt == 5 {
 			if owned := (*OwnedError)(nil); errors.As(err, &owned) && len(changes) > 0 && !dry {
 				// Another owner's run was faster. What this one made is of no use.
@@ -145,7 +167,7 @@ func (p *Provisioner) ensure(ctx context.Context, d Desired, dry bool) (Result, 
 			}
 			return res, err
 		}
-		if err := p.wait(ctx, backoff(attempt)); err != nil {
+		if err := p.wait(ctx, p.backoff(attempt)); err != nil {
 			return res, fmt.Errorf("waiting for another run: %w", err)
 		}
 	}
@@ -158,6 +180,8 @@ type run struct {
 	dry     bool // only look
 	changes []string
 
+	locked    bool     // the run has the server's lock
+	lost      bool     // an earlier round of this run made an app client, and another's secret was first
 	created   bool     // the app client was made by this run
 	published bool     // so was the secret's parameter, with a secret that needs no rotation
 	surplus   []string // app clients that a concurrent or crashed run made in vain
@@ -210,6 +234,13 @@ func (r *run) ensure(ctx context.Context) (Result, error) {
 	if err != nil {
 		return res, err
 	}
+	held := !set.HeldUntil.IsZero() // by a run that did not come to its end
+	if set.ClientID != "" && set.ClientID != aws.ToString(client.ClientId) && !r.dry {
+		if err := r.store().Hold(ctx, r.d.Name, r.now().Add(holdTime)); err != nil {
+			return res, err
+		}
+		held = true
+	}
 	if err := r.ensureSecret(ctx, &set, client); err != nil {
 		return res, err
 	}
@@ -237,6 +268,11 @@ func (r *run) ensure(ctx context.Context) (Result, error) {
 			return res, err
 		}
 	}
+	if held && !r.dry {
+		if err := r.store().Release(ctx, r.d.Name); err != nil {
+			return res, err
+		}
+	}
 	if err := r.adoptParameters(ctx, found); err != nil {
 		return res, err
 	}
@@ -245,9 +281,19 @@ func (r *run) ensure(ctx context.Context) (Result, error) {
 
 // label is what the names of the server's app client and resource server are,
 // and what shows that they are this owner's. See the package comment.
-func (r *run) label() string {
-	sum := sha256.Sum256([]byte(strings.Join([]string{r.owner(), r.Resource, r.prefix(), r.d.Name}, "\x00")))
-	return "mcp-" + r.d.Name + "-" + hex.EncodeToString(sum[:16])
+func (r *run) label() string { return r.labelFor("mcp") }
+
+// userLabel is the same for the app client and the user of user authentication.
+// Neither label can be taken for the other, whatever the servers' names.
+func (r *run) userLabel() string { return r.labelFor("mcpuser") }
+
+func (r *run) labelFor(kind string) string {
+	parts := []string{r.owner(), r.Resource, r.prefix(), r.d.Name}
+	if kind != "mcp" {
+		parts = append(parts, kind)
+	}
+	sum := sha256.Sum256([]byte(strings.Join(parts, "\x00")))
+	return kind + "-" + r.d.Name + "-" + hex.EncodeToString(sum[:16])
 }
 
 // scopes are the OAuth names of the desired scopes.
@@ -293,9 +339,10 @@ func (p *Provisioner) wait(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// backoff is the pause after the given attempt, from 0: 100 ms doubling to 5 s,
-// of which half is chance.
-func backoff(attempt int) time.Duration {
+func (p *Provisioner) backoff(attempt int) time.Duration {
+	if p.Backoff != nil {
+		return p.Backoff(attempt)
+	}
 	d := min(5*time.Second, 100*time.Millisecond<<min(attempt, 6))
 	return d/2 + rand.N(d/2)
 }

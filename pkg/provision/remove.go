@@ -9,8 +9,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider/types"
 )
 
-// Remove takes the server away: app client, resource server, parameters, and
-// with the last server the domain and the pool that were made here. What is
+// Remove takes the server away: app client, resource server, the user of
+// [Provisioner.EnsureUser], parameters, and with the last server the domain and the pool that were made here. What is
 // not there, or not this owner's, is no error and is left alone. A UserPoolID
 // limits it to that pool, and then to parameters that speak of that pool. With
 // RetainOnDelete it only gives the ownership up.
@@ -76,7 +76,10 @@ func (r *run) remove(ctx context.Context) error {
 				return err
 			}
 		}
-		if err := r.removable(ctx, pool); err != nil {
+		if err := r.removable(ctx, pool, set); err != nil {
+			return err
+		}
+		if err := r.removeUser(ctx, poolID, set); err != nil {
 			return err
 		}
 		clientID := ""
@@ -216,7 +219,7 @@ func (r *run) lastServer(ctx context.Context, poolID string) (bool, error) {
 			return false, fmt.Errorf("listing the app clients of user pool %s: %w", poolID, err)
 		}
 		for _, c := range page.UserPoolClients {
-			if aws.ToString(c.ClientName) != r.label() {
+			if name := aws.ToString(c.ClientName); name != r.label() && name != r.userLabel() {
 				return false, nil
 			}
 		}
@@ -226,7 +229,7 @@ func (r *run) lastServer(ctx context.Context, poolID string) (bool, error) {
 
 // removable refuses, before anything is removed, a removal that would have to
 // stop at the pool.
-func (r *run) removable(ctx context.Context, pool *types.UserPoolType) error {
+func (r *run) removable(ctx context.Context, pool *types.UserPoolType, set recorded) error {
 	if pool.UserPoolTags[tagPool] != r.poolKey() {
 		return nil
 	}
@@ -237,7 +240,14 @@ func (r *run) removable(ctx context.Context, pool *types.UserPoolType) error {
 	if pool.DeletionProtection == types.DeletionProtectionTypeActive {
 		return fmt.Errorf("user pool %s is protected against deletion: switch its deletion protection off, or remove with RetainOnDelete", aws.ToString(pool.Id))
 	}
-	if n := pool.EstimatedNumberOfUsers; n > 0 {
+	if pool.EstimatedNumberOfUsers == 0 {
+		return nil
+	}
+	_, own, err := r.findUser(ctx, aws.ToString(pool.Id), set)
+	if err != nil {
+		return err
+	}
+	if n := int(pool.EstimatedNumberOfUsers) - len(own); n > 0 {
 		return fmt.Errorf("user pool %s has %d users, who would be deleted with it: move them, or remove with RetainOnDelete", aws.ToString(pool.Id), n)
 	}
 	return nil
@@ -294,7 +304,7 @@ func (r *run) waitForNoDomain(ctx context.Context, poolID string) error {
 		if err != nil || pool == nil || aws.ToString(pool.Domain) == "" {
 			return err
 		}
-		if err := r.wait(ctx, backoff(attempt)); err != nil {
+		if err := r.wait(ctx, r.backoff(attempt)); err != nil {
 			return fmt.Errorf("waiting until the domain is gone: %w", err)
 		}
 	}

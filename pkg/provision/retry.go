@@ -46,7 +46,7 @@ var internal = map[string]bool{
 // retryer retries with backoff and jitter until the context's deadline. The
 // SDK's own list counts LimitExceededException as throttling; Cognito means a
 // quota by it that waiting does not mend.
-func retryer(rep repetition) aws.Retryer {
+func (p *Provisioner) retryer(rep repetition) aws.Retryer {
 	own := retry.IsErrorRetryableFunc(func(err error) aws.Ternary {
 		code := errorCode(err)
 		switch {
@@ -63,13 +63,15 @@ func retryer(rep repetition) aws.Retryer {
 	})
 	return retry.NewStandard(func(o *retry.StandardOptions) {
 		o.MaxAttempts = 6
-		o.Backoff = retry.BackoffDelayerFunc(func(attempt int, _ error) (time.Duration, error) { return backoff(max(0, attempt-1)), nil })
+		o.Backoff = retry.BackoffDelayerFunc(func(attempt int, _ error) (time.Duration, error) { return p.backoff(max(0, attempt-1)), nil })
 		o.Retryables = append([]retry.IsErrorRetryable{retry.NoRetryCanceledError{}, own}, o.Retryables...)
 	})
 }
 
 // sentOnce is the option for the requests that make a new thing each time.
-func sentOnce(o *cognitoidentityprovider.Options) { o.Retryer = retryer(unrepeatable) }
+func (p *Provisioner) sentOnce(o *cognitoidentityprovider.Options) {
+	o.Retryer = p.retryer(unrepeatable)
+}
 
 func errorCode(err error) string {
 	var api smithy.APIError
@@ -111,7 +113,7 @@ func once[T any](ctx context.Context, p *Provisioner, make func() (*T, error), f
 		if err == nil || !unknownOutcome(err) || attempt == 4 {
 			return made, err
 		}
-		if waitErr := p.wait(ctx, backoff(attempt)); waitErr != nil {
+		if waitErr := p.wait(ctx, p.backoff(attempt)); waitErr != nil {
 			return nil, err
 		}
 		found, findErr := find()

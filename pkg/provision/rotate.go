@@ -63,7 +63,7 @@ func (r *run) ensureRotation(ctx context.Context, set recorded, client *types.Us
 // rotate adds a secret and publishes it. An empty version leaves the one
 // applied last as it is.
 func (r *run) rotate(ctx context.Context, version string) error {
-	unlock, err := r.lock(ctx, r.d.Name)
+	unlock, err := r.lockServer(ctx)
 	if err != nil {
 		return err
 	}
@@ -99,6 +99,14 @@ func (r *run) rotate(ctx context.Context, version string) error {
 	return r.publish(ctx, &set, value, id, version)
 }
 
+// lockServer takes the server's lock, unless the run has it.
+func (r *run) lockServer(ctx context.Context) (unlock func(), err error) {
+	if r.locked {
+		return func() {}, nil
+	}
+	return r.lock(ctx, r.d.Name)
+}
+
 // tidy deletes what is alive beside the published secret, when that has been
 // there for the overlap.
 func (r *run) tidy(ctx context.Context, set recorded) error {
@@ -110,7 +118,7 @@ func (r *run) tidy(ctx context.Context, set recorded) error {
 		return err
 	}
 	return r.change("delete the replaced client secret", func() error {
-		unlock, err := r.lock(ctx, r.d.Name)
+		unlock, err := r.lockServer(ctx)
 		if err != nil {
 			return err
 		}

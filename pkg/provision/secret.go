@@ -106,14 +106,18 @@ func find(live []types.ClientSecretDescriptorType, id string) (types.ClientSecre
 // is encrypted under the desired key. A secret that is gone from Parameter
 // Store is read back from Cognito, which shows the one that a client was made
 // with and no other; in place of another a new one is added.
-func (r *run) ensureSecret(ctx context.Context, set *recorded, client *types.UserPoolClientType) error {
+func (r *run) ensureSecret(ctx context.Context, set *recorded, client *types.UserPoolClientType) (err error) {
+	defer func() {
+		if is[*types.ResourceNotFoundException](err) { // another run has just deleted the client that lost
+			err = fmt.Errorf("%w: %w", errAgain, err)
+		}
+	}()
 	poolID, clientID := aws.ToString(client.UserPoolId), aws.ToString(client.ClientId)
 	known := !set.ClientSecret.IsZero()
 	if r.dry && clientID == "" {
 		return r.change("write parameter "+credstore.ClientSecret, nil)
 	}
 	var live []types.ClientSecretDescriptorType
-	var err error
 	if known && !r.created {
 		log := set.log()
 		fits := len(log) == 0 && aws.ToString(client.ClientSecret) == set.ClientSecret.Reveal()
@@ -235,7 +239,7 @@ func (r *run) addSecret(ctx context.Context, poolID, clientID, keep string) (id 
 	added, err := once(ctx, r.Provisioner, func() (*types.ClientSecretDescriptorType, error) {
 		out, err := r.Cognito.AddUserPoolClientSecret(ctx, &cognitoidentityprovider.AddUserPoolClientSecretInput{
 			UserPoolId: aws.String(poolID), ClientId: aws.String(clientID),
-		}, sentOnce)
+		}, r.sentOnce)
 		if err != nil {
 			return nil, fmt.Errorf("adding a secret to app client %s: %w", clientID, err)
 		}

@@ -42,7 +42,7 @@ func (r *run) ensureResourceServer(ctx context.Context, pool *types.UserPoolType
 		}
 		return true, err
 	}
-	if aws.ToString(has.Name) != r.label() && !r.d.Adopt {
+	if name := aws.ToString(has.Name); name != r.label() && (r.d.former == "" || name != r.d.former) && !r.d.Adopt {
 		return false, &OwnedError{What: fmt.Sprintf("the resource server %q in user pool %s and its scopes", r.d.Name, aws.ToString(pool.Id))}
 	}
 	if aws.ToString(has.Name) == r.label() && sameScopes(has.Scopes, r.resourceScopes()) {

@@ -26,9 +26,10 @@ type UnavailableError struct {
 func (e *UnavailableError) Error() string { return fmt.Sprintf("%s: %v", e.Doing, e.Err) }
 func (e *UnavailableError) Unwrap() error { return e.Err }
 
-// RefusedError says that the token endpoint refused the client.
+// RefusedError says that the token endpoint refused the client, or Cognito the
+// user.
 type RefusedError struct {
-	Code      string // of RFC 6749, section 5.2: invalid_client, invalid_scope, …
+	Code      string // of RFC 6749, section 5.2 (invalid_client, …), a Cognito exception, or the HTTP status
 	Parameter string // the parameter to look at
 }
 
@@ -36,18 +37,22 @@ func (e *RefusedError) Error() string {
 	return fmt.Sprintf("the token endpoint answered %s: check parameter %s", e.Code, e.Parameter)
 }
 
-// ChallengeError says that the resource refused our bearer: with 401 after a
-// new token too, or with 403.
+// ChallengeError says that the resource refused our bearer or signature: with
+// 401 after a new token too, or with 403.
 type ChallengeError struct {
 	Status    int
-	Challenge string // the WWW-Authenticate header, at most 1 KiB
+	Code      string // the challenge's error: invalid_token, insufficient_scope; empty: it has none
+	Challenge string // the WWW-Authenticate header, at most 1 KiB and without the token
 	RequestID string // the platform's, when it gave one
 }
 
 func (e *ChallengeError) Error() string {
-	msg := fmt.Sprintf("the MCP server refused the access token with %d", e.Status)
+	msg := fmt.Sprintf("the MCP server refused our authorization with %d", e.Status)
 	if e.Challenge != "" {
 		msg += ": " + e.Challenge
+	}
+	if e.RequestID != "" {
+		msg += " (request " + e.RequestID + ")"
 	}
 	return msg
 }

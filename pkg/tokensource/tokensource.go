@@ -1,5 +1,5 @@
-// Package tokensource turns a machine's client credentials into bearer tokens
-// for one MCP server, and keeps them good.
+// Package tokensource turns the credentials of a machine into bearer tokens for
+// one MCP server, and keeps them good.
 //
 // A [Source] finds the token endpoint in the issuer's discovery document
 // (OpenID Connect Discovery 1.0), asks it for a token with the
@@ -19,105 +19,102 @@
 // few requests however many callers there are. Renewal happens in the
 // background while the old token still serves. All ages are judged by the wall
 // clock, because a Lambda process can be frozen for hours between two lines.
+//
+// [Config] has the variants: a signed assertion in place of the secret (Key), an
+// issuer found through the server itself (Discover), a user's password for
+// development (User). A server that wants AWS signatures and no bearer at all
+// is for [IAM].
 package tokensource
 
 import (
 	"context"
+	"crypto"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
-	"math/rand/v2"
 	"net/http"
 	"net/url"
-	"sync"
 	"time"
 
 	"agentcore-mcp-auth/pkg/credstore"
 )
 
-const (
-	// fetchTimeout bounds one fetch: credentials, discovery and token.
-	fetchTimeout = 15 * time.Second
-
-	// renewBefore is how long before its end a token is renewed, unless a
-	// tenth of its life is more. Twice AgentCore's cut-off, so that the old
-	// token still serves while the new one is fetched.
-	renewBefore = 2 * time.Minute
-
-	// minLeft is what a token must have left to be handed out. AgentCore
-	// refuses one with under a minute left.
-	minLeft = 65 * time.Second
-
-	firstBackoff = 500 * time.Millisecond
-	lastBackoff  = 30 * time.Second
-
-	// maxWaits bounds how often one caller waits out a backoff.
-	maxWaits = 3
-)
-
-// Credentials is where a Source gets the client credentials from;
-// *credstore.Set is one. Both methods must be safe for concurrent use.
+// Credentials is where a Source gets the credentials from; *credstore.Set is
+// one, [Static] another. All methods must be safe for concurrent use.
 type Credentials interface {
 	Get(context.Context) (credstore.Credentials, error)     // may answer from a cache
 	Refresh(context.Context) (credstore.Credentials, error) // must not
-	Path() string                                           // names the set in errors
+	Path() string                                           // what parameter names are prefixed with in errors
 }
+
+// Static is Credentials that never change.
+type Static credstore.Credentials
+
+func (s Static) Get(context.Context) (credstore.Credentials, error) {
+	return credstore.Credentials(s), nil
+}
+func (s Static) Refresh(context.Context) (credstore.Credentials, error) {
+	return credstore.Credentials(s), nil
+}
+func (s Static) Path() string { return "" }
 
 // Config says where credentials come from and what the tokens are for.
 type Config struct {
-	Credentials Credentials
-	Resource    string            // URL of the MCP server; the bearer is sent to its origin and nowhere else
-	Transport   http.RoundTripper // for discovery and token requests; default: one with short time limits
-	Base        http.RoundTripper // for requests to the resource; default http.DefaultTransport
-	Now         func() time.Time  // default time.Now
-	Logger      *slog.Logger      // default: discard; no secret or token is ever logged
+	Credentials Credentials // required
+	Resource    string      // URL of the MCP server; required. The bearer is sent to its origin and nowhere else
+
+	// Discover finds the issuer through the resource's own metadata (RFC 9728)
+	// in place of the credentials' discovery URL. No token is asked for before
+	// the resource has answered 401.
+	Discover bool
+
+	// User signs in as the credentials' user (InitiateAuth with
+	// USER_PASSWORD_AUTH) in place of the client-credentials grant. It is for
+	// development.
+	User bool
+
+	// Key replaces the client secret by a signed assertion (private_key_jwt,
+	// RFC 7523): ECDSA P-256 signs with ES256, RSA of 2048 bits or more with
+	// RS256. A key that never leaves a KMS fits.
+	Key   crypto.Signer
+	KeyID string // the assertion's kid; optional
+
+	// SendResource adds the resource parameter of RFC 8707 to token requests.
+	// Discover always sends it. Cognito has no use for it on this grant.
+	SendResource bool
+
+	// StepUpScopes are what may be asked for beyond the credentials' scope when
+	// the resource answers 403 with error="insufficient_scope". Empty: nothing.
+	StepUpScopes []string
+
+	// IssuerHosts are host names that may be an issuer or have its token
+	// endpoint. Cognito's own, the credentials' domain and, for a resource on
+	// this machine, loopback addresses need not be named.
+	IssuerHosts []string
+
+	Transport http.RoundTripper // for discovery and token requests; default: one with short time limits that dials no local address
+	Base      http.RoundTripper // for requests to the resource; default http.DefaultTransport
+	Now       func() time.Time  // default time.Now
+	Logger    *slog.Logger      // default: discard; no secret or token is ever logged
 }
 
-// Token is an access token and the time at which it ends.
-type Token struct {
-	AccessToken credstore.Secret
-	Expiry      time.Time
-	renewAt     time.Time
-	usableUntil time.Time
-}
-
-// Source hands out bearer tokens for one resource. It is safe for concurrent
-// use.
-type Source struct {
-	cfg    Config
-	origin string
-	fetch  *fetcher
-
-	mu       sync.Mutex // guards what follows
-	token    Token      // zero: none
-	flight   *flight    // nil: no fetch under way
-	failure  error      // of the last fetch; nil after a success
-	failures int        // in a row
-	retryAt  time.Time  // no fetch before
-	rejected int        // tokens in a row that the resource answered with 401
-	dropAt   time.Time  // no further token is dropped before
-}
-
-// flight is one fetch under way.
-type flight struct {
-	started time.Time
-	done    chan struct{} // closed once token or err is set
-	token   Token
-	err     error
-}
-
-// New makes a Source. It asks nobody anything yet; a resource that is neither
-// https nor on a loopback address is refused.
+// New makes a Source. It asks nobody anything yet. What cannot work is refused
+// as a [*ConfigError]: a resource that is neither https nor on a loopback
+// address, variants that exclude each other, a key of another kind.
 func New(cfg Config) (*Source, error) {
-	u, err := url.Parse(cfg.Resource)
-	if err != nil {
-		return nil, &ConfigError{Setting: "resource URL", Err: errors.New("not a URL")}
+	if cfg.Credentials == nil {
+		return nil, &ConfigError{Setting: "Credentials", Err: errors.New("required")}
 	}
-	if err := checkURL(u); err != nil {
-		return nil, &ConfigError{Setting: "resource URL", Err: err}
+	resource, err := parseResource(cfg.Resource)
+	if err != nil {
+		return nil, err
+	}
+	if cfg.User && (cfg.Discover || cfg.Key != nil) {
+		return nil, &ConfigError{Setting: "User", Err: errors.New("goes with neither Discover nor Key")}
 	}
 	if cfg.Transport == nil {
-		cfg.Transport = newTransport()
+		cfg.Transport = newTransport(nil)
 	}
 	if cfg.Base == nil {
 		cfg.Base = http.DefaultTransport
@@ -128,162 +125,44 @@ func New(cfg Config) (*Source, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Source{cfg: cfg, origin: originOf(u)}
-	s.fetch = &fetcher{
-		credentials: cfg.Credentials,
-		now:         s.now,
-		client:      &http.Client{Transport: cfg.Transport, CheckRedirect: refuseRedirect},
+	s := &Source{cfg: cfg, origin: originOf(resource)}
+	g, err := s.newGrant(resource)
+	if err != nil {
+		return nil, err
 	}
+	s.fetch = &fetcher{credentials: cfg.Credentials, grant: g}
 	return s, nil
 }
+
+// newGrant chooses the way to tokens that the configuration asks for.
+func (s *Source) newGrant(resource *url.URL) (grant, error) {
+	w := &wire{client: &http.Client{Transport: s.cfg.Transport, CheckRedirect: lastResponse}, now: s.now}
+	rule := hostRule{resource: resource, named: s.cfg.IssuerHosts}
+	path := s.cfg.Credentials.Path()
+	if s.cfg.User {
+		return &userGrant{wire: w, rule: rule, path: path}, nil
+	}
+	m := &machineGrant{wire: w, path: path, auth: secretAuth{}, discover: s.cfg.Discover}
+	if s.cfg.Key != nil {
+		auth, err := newAssertionAuth(s.cfg.Key, s.cfg.KeyID, s.now)
+		if err != nil {
+			return nil, err
+		}
+		m.auth = auth
+	}
+	if s.cfg.SendResource {
+		m.resource = canonical(resource)
+	}
+	m.issuers = &issuerCache{wire: w, find: issuerAt{wire: w, rule: rule, path: path}.find}
+	if s.cfg.Discover {
+		m.issuers.find = issuerOf{wire: w, rule: rule, resource: resource}.find
+	}
+	return m, nil
+}
+
+// Format masks a Source in every fmt verb: it holds a token.
+func (s *Source) Format(f fmt.State, _ rune) { io.WriteString(f, "tokensource for "+s.origin) }
 
 // now is the wall clock: the monotonic reading, which stands still while a
 // process is frozen, is dropped.
 func (s *Source) now() time.Time { return s.cfg.Now().Round(0) }
-
-// Token returns a token with at least a minute left. The first caller starts a
-// fetch and all share it; ctx bounds only the caller's own wait. A failure that
-// may pass is waited out while ctx allows; what remains is a [*ConfigError], a
-// [*RefusedError], an [*UnavailableError] or the context's error.
-func (s *Source) Token(ctx context.Context) (Token, error) {
-	for waits := 0; ; waits++ {
-		t, f, err := s.take()
-		if err == nil && f == nil {
-			return t, nil
-		}
-		if f != nil {
-			select {
-			case <-f.done:
-				if f.err == nil {
-					return f.token, nil
-				}
-				err = f.err
-			case <-ctx.Done():
-				return Token{}, fmt.Errorf("waiting for an access token: %w", context.Cause(ctx))
-			}
-		}
-		if waits == maxWaits || !s.waitOut(ctx, err) {
-			return Token{}, err
-		}
-	}
-}
-
-// take returns a usable token, or the flight to wait for, or the failure that
-// is being backed off.
-func (s *Source) take() (Token, *flight, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	now := s.now()
-	if now.Before(s.token.usableUntil) {
-		if !now.Before(s.token.renewAt) && !now.Before(s.retryAt) {
-			s.start(now) // renew in the background
-		}
-		return s.token, nil, nil
-	}
-	if s.failure != nil && now.Before(s.retryAt) {
-		return Token{}, nil, s.failure
-	}
-	return Token{}, s.start(now), nil
-}
-
-// start returns the flight under way, or starts one. A flight that is older
-// than its own time limit was frozen in the middle: it is left behind. The
-// caller holds s.mu.
-func (s *Source) start(now time.Time) *flight {
-	if f := s.flight; f != nil && now.Sub(f.started) <= fetchTimeout {
-		return f
-	}
-	f := &flight{started: now, done: make(chan struct{})}
-	s.flight = f
-	go s.run(f)
-	return f
-}
-
-// run fetches a token on behalf of everybody who waits for f.
-func (s *Source) run(f *flight) {
-	ctx, cancel := context.WithTimeout(context.Background(), fetchTimeout)
-	defer cancel()
-	f.token, f.err = s.fetch.token(ctx)
-
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	defer close(f.done)
-	if s.flight == f {
-		s.flight = nil
-	}
-	if f.err == nil {
-		s.token, s.failure, s.failures, s.retryAt = f.token, nil, 0, time.Time{}
-		return
-	}
-	if s.flight != nil {
-		return // left behind: the newer flight has the say
-	}
-	s.failure = f.err
-	s.retryAt = s.now().Add(backoff(s.failures, f.err))
-	s.failures++
-	s.cfg.Logger.Warn("no access token", "error", f.err, "retry_at", s.retryAt)
-}
-
-// backoff is how long to leave the endpoint alone after the nth failure in a
-// row: exponential with jitter, or what the endpoint asked for.
-func backoff(n int, err error) time.Duration {
-	d := min(firstBackoff<<min(n, 10), lastBackoff)
-	d = d/2 + rand.N(d/2)
-	var u *UnavailableError
-	if errors.As(err, &u) {
-		d = max(d, u.RetryAfter)
-	}
-	return d
-}
-
-// waitOut waits until the next fetch may start. It reports false when err will
-// not pass or ctx ends first.
-func (s *Source) waitOut(ctx context.Context, err error) bool {
-	var u *UnavailableError
-	if !errors.As(err, &u) {
-		return false
-	}
-	s.mu.Lock()
-	wait := s.retryAt.Sub(s.now())
-	s.mu.Unlock()
-	if d, ok := ctx.Deadline(); ok && time.Until(d) < wait || !ok && wait > lastBackoff {
-		return false
-	}
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
-
-// drop forgets t, which the resource answered with 401, unless it has been
-// replaced already, and reports whether another one is worth a try: at once
-// after a token that had worked, backed off when one new token after the other
-// is rejected.
-func (s *Source) drop(t Token) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.token.AccessToken != t.AccessToken {
-		return true
-	}
-	now := s.now()
-	if now.Before(s.dropAt) {
-		return false
-	}
-	if s.rejected > 0 {
-		s.dropAt = now.Add(backoff(s.rejected-1, nil))
-	}
-	s.rejected++
-	s.token = Token{}
-	return true
-}
-
-// accepted notes that the resource took a token.
-func (s *Source) accepted() {
-	s.mu.Lock()
-	s.rejected, s.dropAt = 0, time.Time{}
-	s.mu.Unlock()
-}

@@ -1,9 +1,12 @@
 package tokensource
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 )
 
 // Client returns an HTTP client for the resource, for any MCP client library:
@@ -13,84 +16,116 @@ func (s *Source) Client() *http.Client {
 	return &http.Client{Transport: s, CheckRedirect: refuseRedirect}
 }
 
+func refuseRedirect(req *http.Request, _ []*http.Request) error {
+	return fmt.Errorf("refusing a redirect to %s", req.URL.Host)
+}
+
 // RoundTrip sends req to the resource with a bearer. A request to any other
 // origin is refused unsent. When the resource answers 401 the token is dropped
 // and the request replayed once with a new one, if its body can be had again
-// (http.Request.GetBody); what is refused then, and any 403, is returned as a
-// [*ChallengeError].
+// (http.Request.GetBody); a 403 that asks for a scope which Config.StepUpScopes
+// allows is replayed once with a token that has it. What is refused then is
+// returned as a [*ChallengeError].
 func (s *Source) RoundTrip(req *http.Request) (*http.Response, error) {
-	if originOf(req.URL) != s.origin {
-		closeBody(req)
-		return nil, fmt.Errorf("refusing to send the access token for %s to %s", s.origin, originOf(req.URL))
-	}
-	t, err := s.Token(req.Context())
-	if err != nil {
-		closeBody(req)
+	if err := sameOrigin(req, s.origin); err != nil {
 		return nil, err
 	}
-	resp, err := s.cfg.Base.RoundTrip(withBearer(req, t))
-	if err != nil {
-		return nil, err
-	}
-	if resp.StatusCode == http.StatusUnauthorized {
-		if !s.drop(t) {
-			return nil, challenge(resp)
-		}
-		again, ok := replay(req)
-		if !ok {
-			return nil, challenge(resp)
-		}
-		if t, err = s.Token(req.Context()); err != nil {
-			resp.Body.Close()
+	var r retries
+	for out := req; ; {
+		t, err := s.bearer(req.Context())
+		if err != nil {
+			closeBody(out)
+			var refused *RefusedError
+			if r.steppedUp != nil && errors.As(err, &refused) {
+				return nil, r.steppedUp // the client does not get the scope
+			}
 			return nil, err
 		}
-		discard(resp)
-		if resp, err = s.cfg.Base.RoundTrip(withBearer(again, t)); err != nil {
+		resp, err := s.cfg.Base.RoundTrip(withBearer(out, t))
+		if err != nil {
 			return nil, err
 		}
+		if resp.StatusCode != http.StatusUnauthorized && resp.StatusCode != http.StatusForbidden {
+			return resp, nil
+		}
+		c, refusal := parseChallenge(resp.Header.Values("WWW-Authenticate")), refused(resp, t.AccessToken.Reveal())
+		if !canReplay(req) || !s.mend(&r, t, c, refusal) {
+			return nil, refusal
+		}
+		if out, err = replay(req); err != nil {
+			return nil, refusal
+		}
 	}
-	switch resp.StatusCode {
-	case http.StatusUnauthorized, http.StatusForbidden:
-		return nil, challenge(resp)
+}
+
+// bearer returns the token for a request: none yet where the resource has to
+// say first who issues them.
+func (s *Source) bearer(ctx context.Context) (Token, error) {
+	if s.cfg.Discover {
+		s.mu.Lock()
+		asked := s.asks.challenged
+		s.mu.Unlock()
+		if !asked {
+			return Token{}, nil
+		}
 	}
-	s.accepted()
-	return resp, nil
+	return s.Token(ctx)
 }
 
 // withBearer copies req, because a RoundTripper must not change it.
 func withBearer(req *http.Request, t Token) *http.Request {
 	req = req.Clone(req.Context())
-	req.Header.Set("Authorization", "Bearer "+t.AccessToken.Reveal())
+	req.Header.Del("Authorization")
+	if !t.AccessToken.IsZero() {
+		req.Header.Set("Authorization", "Bearer "+t.AccessToken.Reveal())
+	}
 	return req
 }
 
-// replay returns req with its body from the start, if that can be had.
-func replay(req *http.Request) (*http.Request, bool) {
-	if req.Body == nil || req.Body == http.NoBody {
-		return req, true
-	}
-	if req.GetBody == nil {
-		return nil, false
+func hasBody(req *http.Request) bool { return req.Body != nil && req.Body != http.NoBody }
+
+func canReplay(req *http.Request) bool { return !hasBody(req) || req.GetBody != nil }
+
+// replay returns req with its body from the start.
+func replay(req *http.Request) (*http.Request, error) {
+	if !hasBody(req) {
+		return req, nil
 	}
 	body, err := req.GetBody()
 	if err != nil {
-		return nil, false
+		return nil, err
 	}
 	again := req.Clone(req.Context())
 	again.Body = body
-	return again, true
+	return again, nil
 }
 
-func challenge(resp *http.Response) error {
-	discard(resp)
-	c := resp.Header.Get("WWW-Authenticate")
-	return &ChallengeError{Status: resp.StatusCode, Challenge: c[:min(len(c), 1<<10)], RequestID: resp.Header.Get("X-Amzn-Requestid")}
-}
-
-// discard reads a short rest, so that the connection can be used again.
-func discard(resp *http.Response) {
+// refused makes the error for a 401 or 403 and closes the answer. A server that
+// quotes the token gets it masked.
+func refused(resp *http.Response, token string) *ChallengeError {
+	// Reading a short rest lets the connection be used again.
 	io.Copy(io.Discard, io.LimitReader(resp.Body, 64<<10))
 	resp.Body.Close()
+	values := resp.Header.Values("WWW-Authenticate")
+	text := strings.Join(values, ", ")
+	if token != "" {
+		text = strings.ReplaceAll(text, token, "[secret]")
+	}
+	return &ChallengeError{
+		Status:    resp.StatusCode,
+		Code:      parseChallenge(values).code,
+		Challenge: text[:min(len(text), 1<<10)],
+		RequestID: resp.Header.Get("X-Amzn-Requestid"),
+	}
+}
+
+// sameOrigin refuses a request to another origin, and closes its body.
+func sameOrigin(req *http.Request, origin string) error {
+	if got := originOf(req.URL); got != origin {
+		closeBody(req)
+		return fmt.Errorf("refusing to authorize a request to %s: the credentials are for %s", got, origin)
+	}
+	return nil
 }
 
 func closeBody(req *http.Request) {

@@ -116,13 +116,6 @@ func (f *fake) setTools(list string) {
 	f.tools = list
 }
 
-// forget ends the session, as a microVM does.
-func (f *fake) forget() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.alive = ""
-}
-
 // requests returns what came with the method so far.
 func (f *fake) requests(method string) []*exchange {
 	f.mu.Lock()

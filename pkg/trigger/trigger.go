@@ -1,31 +1,42 @@
 // Package trigger turns what invokes the agent into a request, and the agent's
-// answer into what that invoker expects.
+// answer into what that invoker expects: the result of a direct invocation, an
+// HTTP response with a status that means something, server-sent events, a
+// partial batch response, an event on a bus.
+//
+// [Handler] is the whole of it. An error is an error at every entry point and
+// never an answer's text, and whatever an invoker sent, it gets one.
 package trigger
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"log/slog"
-	"maps"
-	"slices"
-	"strings"
-	"unicode/utf8"
+	"time"
 
 	"github.com/aws/aws-lambda-go/lambda/messages"
-	"github.com/google/uuid"
-)
-
-const (
-	maxPrompt    = 256 << 10 // bytes
-	maxSessionID = 256       // characters
+	"github.com/aws/aws-lambda-go/lambdacontext"
 )
 
 // Request is a question to the agent.
 type Request struct {
 	Prompt    string
-	SessionID string // never empty
+	SessionID string    // never empty
+	Messages  []Message // what was said before, oldest first
+
+	// Tools, unless it is nil, names the only tools that may be offered and called.
+	Tools []string
+
+	// Events, unless it is nil, wants to hear of what happens as it happens. It
+	// may be called by several goroutines; calls after Ask has returned are
+	// ignored. The agent waits for it.
+	Events func(Event)
+}
+
+// Message is something said earlier in the conversation.
+type Message struct {
+	Role string `json:"role"`
+	Text string `json:"text"`
 }
 
 // Answer is the agent's answer, in the form every entry point gives it.
@@ -53,185 +64,141 @@ type Usage struct {
 	OutputTokens int `json:"output_tokens"`
 }
 
-// Code names a kind of failure. It is part of the contract with callers.
-type Code string
-
-const (
-	InvalidRequest         Code = "invalid_request"
-	RequestTooLarge        Code = "request_too_large"
-	UnsupportedEvent       Code = "unsupported_event"
-	ConfigurationError     Code = "configuration_error"
-	CredentialsUnavailable Code = "credentials_unavailable"
-	TokenRefused           Code = "token_refused"
-	MCPAuthRefused         Code = "mcp_auth_refused"
-	MCPUnavailable         Code = "mcp_unavailable"
-	ModelRefused           Code = "model_refused"
-	ModelThrottled         Code = "model_throttled"
-	ModelUnavailable       Code = "model_unavailable"
-	ModelFailed            Code = "model_failed"
-	DeadlineExceeded       Code = "deadline_exceeded"
-	InternalError          Code = "internal_error"
-)
-
-// Retryable reports whether the same request may succeed later.
-func (c Code) Retryable() bool {
-	switch c {
-	case CredentialsUnavailable, MCPUnavailable, ModelThrottled, ModelUnavailable, DeadlineExceeded:
-		return true
-	}
-	return false
-}
-
-// Error is a failure as callers see it. Message is for them: it holds no
-// secret and nothing from inside; what only the log may know is in Err.
-type Error struct {
-	Code    Code
-	Message string
-	Usage   Usage // so far
-	Err     error // may be nil
-}
-
-func (e *Error) Error() string { return string(e.Code) + ": " + e.Message }
-func (e *Error) Unwrap() error { return e.Err }
-
-// Agent answers requests. A returned error that is not an [*Error] counts as
-// internal, and its text stays in the log.
+// Agent answers requests. It stops soon after its context ends. A returned
+// error that is not an [*Error] counts as internal, and its text stays in the
+// log.
 type Agent interface {
 	Ask(context.Context, Request) (Answer, error)
 }
 
-// Handler serves Lambda invocations. It is a lambda.Handler of
-// github.com/aws/aws-lambda-go and safe for concurrent use.
+// Handler serves invocations. Its zero fields have defaults, but for Agent and
+// Logger. It is safe for concurrent use, and keeps nothing of a request but
+// what its Ledger remembers.
 type Handler struct {
 	Agent  Agent
 	Logger *slog.Logger
+
+	// Stream says that Function URLs of this function have the invoke mode
+	// RESPONSE_STREAM. Lambda reads the answer differently then, so it has to be
+	// as the URL is configured.
+	// https://docs.aws.amazon.com/lambda/latest/dg/configuration-response-streaming.html
+	Stream bool
+
+	// FrontTimeout is after how long an API Gateway gives up. The agent gets what
+	// is left of it, or of the function's own time, if that is less. Default 29 s.
+	FrontTimeout time.Duration
+
+	// SchedulePrompt is what a schedule asks whose event carries no prompt.
+	SchedulePrompt string
+
+	// Parallel is how many records of a batch are worked on at once. Default 5.
+	Parallel int
+
+	// Results is where answers and failures of queues, topics and buses go. When
+	// it is nil they go nowhere, and what failed for good is left to its source.
+	Results *Bus
+
+	// Ledger, unless it is nil, keeps records that come twice from being worked
+	// on twice.
+	Ledger Ledger
 }
 
-// Invoke answers one event. An error is what Lambda reports to the invoker:
-// errorType is the code, errorMessage the message.
-func (h *Handler) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
-	answer, err := h.direct(ctx, payload)
-	if err != nil {
-		return nil, h.lambdaError(err)
+// Invoke answers one event, as a handler for lambda.StartWithOptions of
+// github.com/aws/aws-lambda-go: with JSON, or with a stream where the event
+// wants one. An error is what Lambda reports to the invoker: errorType is the
+// code, errorMessage the message.
+func (h *Handler) Invoke(ctx context.Context, event json.RawMessage) (answer any, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			answer, err = nil, h.lambdaError(ctx, "", panicked(p))
+		}
+	}()
+	source, fields, refusal := detect(event)
+	if refusal != nil {
+		return nil, h.lambdaError(ctx, source, refusal)
 	}
-	return json.Marshal(answer)
+	var failure *Error
+	switch source {
+	case fromDirect:
+		answer, failure = h.direct(ctx, fields)
+	case fromFunctionURL, fromHTTPAPI:
+		return h.payload2(ctx, source, event)
+	case fromRESTAPI:
+		return h.payload1(ctx, event)
+	case fromSQS:
+		answer, failure = h.queue(ctx, fields)
+	case fromEventBridge:
+		answer, failure = h.event(ctx, fields)
+	case fromSNS:
+		answer, failure = h.topic(ctx, fields)
+	}
+	if failure != nil {
+		return nil, h.lambdaError(ctx, source, failure)
+	}
+	out, failure := encode(answer)
+	if failure != nil {
+		return nil, h.lambdaError(ctx, source, failure)
+	}
+	return out, nil
 }
 
 // direct answers an event that is the request itself.
-func (h *Handler) direct(ctx context.Context, payload []byte) (Answer, error) {
-	fields, err := decodeObject(payload)
-	if err != nil {
-		return Answer{}, err
+func (h *Handler) direct(ctx context.Context, fields object) (any, *Error) {
+	req, refusal := decodeRequest(fields)
+	if refusal != nil {
+		return nil, refusal
 	}
-	if err := refuseOtherShapes(fields); err != nil {
-		return Answer{}, err
+	ctx, cancel := keepBack(ctx, answerReserve)
+	defer cancel()
+	answer, failure := h.ask(ctx, req)
+	if failure != nil {
+		return nil, failure
 	}
-	req, err := decodeRequest(fields)
-	if err != nil {
-		return Answer{}, err
-	}
-	answer, err := h.Agent.Ask(ctx, req)
-	answer.SessionID = req.SessionID
-	if answer.ToolCalls == nil {
-		answer.ToolCalls = []ToolCall{}
-	}
-	return answer, err
+	return answer, nil
 }
 
-// lambdaError gives err the form that the Lambda runtime passes on, and logs
-// what the invoker does not get to see.
-func (h *Handler) lambdaError(err error) error {
-	e := asError(err)
-	level := slog.LevelError
-	if e.Code == InvalidRequest || e.Code == RequestTooLarge || e.Code == UnsupportedEvent {
-		level = slog.LevelWarn
+// maxAnswer is what an invocation's result may be. A larger one would not only
+// fail: the runtime client takes Lambda's refusal for the end of the process.
+// https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+const maxAnswer = 6 << 20
+
+func encode(answer any) (json.RawMessage, *Error) {
+	out, err := json.Marshal(answer)
+	if err != nil {
+		return nil, internal(fmt.Errorf("encoding the answer: %w", err))
 	}
-	attrs := []any{"code", e.Code, "message", e.Message}
-	if e.Err != nil {
-		attrs = append(attrs, "error", e.Err.Error())
+	if len(out) > maxAnswer {
+		return nil, tooBig(len(out))
 	}
-	h.Logger.Log(context.Background(), level, "request failed", attrs...)
+	return out, nil
+}
+
+func tooBig(n int) *Error {
+	return &Error{Code: InternalError, Message: fmt.Sprintf("the answer has %d bytes; %d are possible on this way", n, maxAnswer)}
+}
+
+// lambdaError gives e the form that the Lambda runtime passes on, and logs what
+// the invoker does not get to see.
+func (h *Handler) lambdaError(ctx context.Context, source source, e *Error) error {
+	h.logFailure(ctx, source, e)
 	return messages.InvokeResponse_Error{Type: string(e.Code), Message: e.Message}
 }
 
-func asError(err error) *Error {
-	if e, ok := err.(*Error); ok {
-		return e
+// logFailure logs a failure; each is logged once, where it becomes an answer.
+func (h *Handler) logFailure(ctx context.Context, source source, e *Error, more ...any) {
+	level := slog.LevelError
+	if e.Code.blamesCaller() {
+		level = slog.LevelWarn
 	}
-	return &Error{Code: InternalError, Message: "the agent failed; its log has the details", Err: err}
-}
-
-// decodeObject splits an event into its members.
-func decodeObject(payload []byte) (map[string]json.RawMessage, error) {
-	var fields map[string]json.RawMessage
-	if err := json.Unmarshal(payload, &fields); err != nil || fields == nil {
-		return nil, &Error{Code: UnsupportedEvent, Message: `the event is not a JSON object; send {"prompt": "…"}`}
+	attrs := append([]any{"code", e.Code, "message", e.Message}, more...)
+	if source != "" {
+		attrs = append(attrs, "source", source)
 	}
-	return fields, nil
-}
-
-// refuseOtherShapes refuses what is not a request, and says what was seen.
-func refuseOtherShapes(fields map[string]json.RawMessage) error {
-	_, prompt := fields["prompt"]
-	_, input := fields["input"]
-	if prompt || input {
-		return nil
+	if c, ok := lambdacontext.FromContext(ctx); ok {
+		attrs = append(attrs, "request_id", c.AwsRequestID)
 	}
-	names := slices.Sorted(maps.Keys(fields))
-	if len(names) == 0 || len(names) == 1 && names[0] == "session_id" {
-		return &Error{Code: InvalidRequest, Message: `no prompt; send {"prompt": "…"}`}
+	if e.Err != nil {
+		attrs = append(attrs, "error", e.Err.Error())
 	}
-	seen := strings.Join(names[:min(len(names), 8)], ", ")
-	return &Error{Code: UnsupportedEvent, Message: fmt.Sprintf(`an event with the members %.200s is of no known kind; send {"prompt": "…"}`, seen)}
-}
-
-// decodeRequest reads and checks a request.
-func decodeRequest(fields map[string]json.RawMessage) (Request, error) {
-	refuse := func(format string, args ...any) (Request, error) {
-		return Request{}, &Error{Code: InvalidRequest, Message: fmt.Sprintf(format, args...)}
-	}
-	var prompt string
-	given := false
-	for _, name := range []string{"prompt", "input"} {
-		raw, ok := fields[name]
-		if !ok {
-			continue
-		}
-		if !utf8.Valid(raw) {
-			return refuse("%s is not valid UTF-8", name)
-		}
-		s, ok := decodeString(raw)
-		if !ok {
-			return refuse("%s must be a string", name)
-		}
-		if given && s != prompt {
-			return refuse("prompt and input differ; send one of them")
-		}
-		prompt, given = s, true
-	}
-	if strings.TrimSpace(prompt) == "" {
-		return refuse("the prompt is empty")
-	}
-	if len(prompt) > maxPrompt {
-		return Request{}, &Error{Code: RequestTooLarge, Message: fmt.Sprintf("the prompt is over %d bytes", maxPrompt)}
-	}
-	id := uuid.NewString()
-	if raw, ok := fields["session_id"]; ok {
-		s, ok := decodeString(raw)
-		if n := utf8.RuneCountInString(s); !ok || n < 1 || n > maxSessionID {
-			return refuse("session_id must be a string of 1 to %d characters", maxSessionID)
-		}
-		id = s
-	}
-	return Request{Prompt: prompt, SessionID: id}, nil
-}
-
-// decodeString decodes a JSON string, and nothing else: encoding/json would let
-// null pass as an empty one.
-func decodeString(raw json.RawMessage) (string, bool) {
-	if raw = bytes.TrimSpace(raw); len(raw) == 0 || raw[0] != '"' {
-		return "", false
-	}
-	var s string
-	return s, json.Unmarshal(raw, &s) == nil
+	h.Logger.Log(ctx, level, "request failed", attrs...)
 }

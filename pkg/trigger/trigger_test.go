@@ -6,10 +6,14 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/aws/aws-lambda-go/lambda/messages"
+	"github.com/aws/aws-lambda-go/lambdacontext"
 
 	"agentcore-mcp-auth/pkg/trigger"
 )
@@ -24,6 +28,26 @@ func (f agentFunc) Ask(ctx context.Context, r trigger.Request) (trigger.Answer, 
 func echo(_ context.Context, r trigger.Request) (trigger.Answer, error) {
 	return trigger.Answer{Output: r.Prompt, StopReason: "end_turn", Turns: 1}, nil
 }
+
+// The tests that hold the cases of entry points:
+//
+//	 84  TestInvoke, TestHTTP_refused, TestQueue
+//	 85  TestInvoke_agentError, TestHTTP_agentError, TestQueue, TestEvent
+//	 91  TestDetect, TestDetect_refused, FuzzInvoke
+//	 92  TestQueue
+//	 93  TestQueue, TestQueue_allFail
+//	 94  TestQueue_deadline
+//	 95  TestQueue_order
+//	 96  TestQueue_reportedIDs, FuzzInvoke
+//	 97  TestLedger, TestMemory
+//	 99  TestEvent, TestTopic
+//	100  TestHTTP_refused, TestHTTP_tooBig, TestHTTP_base64
+//	101  TestHTTP_frontBudget
+//	104  TestInvoke_panic, TestStream_silence, TestQueue
+//	108  TestEvent, TestEvent_own
+//
+// Those of a whole process, 86, 103, 105, 106 and 107, are in functions/agent.
+// 98 and 102 are the template's.
 
 func newHandler(a trigger.Agent) (*trigger.Handler, *bytes.Buffer) {
 	var log bytes.Buffer
@@ -69,7 +93,7 @@ func TestInvoke(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			out, err := h.Invoke(t.Context(), []byte(tt.payload))
+			out, err := invoke(t, h, tt.payload)
 			if tt.wantCode != "" {
 				var got messages.InvokeResponse_Error
 				if !errors.As(err, &got) {
@@ -84,7 +108,7 @@ func TestInvoke(t *testing.T) {
 				t.Fatal(err)
 			}
 			var got trigger.Answer
-			if err := json.Unmarshal(out, &got); err != nil {
+			if err := json.Unmarshal([]byte(out), &got); err != nil {
 				t.Fatal(err)
 			}
 			if got.Output != tt.wantOutput {
@@ -99,9 +123,9 @@ func TestInvoke(t *testing.T) {
 
 func TestInvoke_answerForm(t *testing.T) {
 	h, _ := newHandler(agentFunc(echo))
-	got, err := h.Invoke(t.Context(), []byte(`{"prompt":"hi","session_id":"s"}`))
+	got, err := invoke(t, h, `{"prompt":"hi","session_id":"s"}`)
 	want := `{"output":"hi","session_id":"s","stop_reason":"end_turn","turns":1,"tool_calls":[],"usage":{"input_tokens":0,"output_tokens":0}}`
-	if err != nil || string(got) != want {
+	if err != nil || got != want {
 		t.Errorf("got %s, %v\nwant %s", got, err, want)
 	}
 }
@@ -123,9 +147,9 @@ func TestInvoke_agentError(t *testing.T) {
 			h, log := newHandler(agentFunc(func(context.Context, trigger.Request) (trigger.Answer, error) {
 				return trigger.Answer{Output: "half an answer"}, tt.err
 			}))
-			out, err := h.Invoke(t.Context(), []byte(`{"prompt":"hi"}`))
+			out, err := invoke(t, h, `{"prompt":"hi"}`)
 			var got messages.InvokeResponse_Error
-			if out != nil || !errors.As(err, &got) || got.Type != tt.wantType || got.Message != tt.wantMsg {
+			if out != "" || !errors.As(err, &got) || got.Type != tt.wantType || got.Message != tt.wantMsg {
 				t.Errorf("got %s, %v, want %s: %s", out, err, tt.wantType, tt.wantMsg)
 			}
 			if !strings.Contains(log.String(), tt.wantLogged) {
@@ -135,19 +159,114 @@ func TestInvoke_agentError(t *testing.T) {
 	}
 }
 
-func FuzzInvoke(f *testing.F) {
-	f.Add([]byte(`{"prompt":"hi","session_id":"s"}`))
-	f.Add([]byte(`{"input":"\ud800"}`))
-	f.Add([]byte(`{"Records":[]}`))
-	h, _ := newHandler(agentFunc(echo))
-	f.Fuzz(func(t *testing.T, payload []byte) {
-		out, err := h.Invoke(t.Context(), payload)
-		if (out == nil) == (err == nil) {
-			t.Fatalf("got %s and %v, want one of them", out, err)
+// invoke sends one event and returns the JSON that comes back.
+func invoke(t testing.TB, h *trigger.Handler, event string) (string, error) {
+	t.Helper()
+	return invokeWithin(t, t.Context(), h, event)
+}
+
+func invokeWithin(t testing.TB, ctx context.Context, h *trigger.Handler, event string) (string, error) {
+	t.Helper()
+	out, err := h.Invoke(ctx, json.RawMessage(event))
+	if err != nil {
+		if out != nil {
+			t.Errorf("got %v beside error %v", out, err)
 		}
-		var answer trigger.Answer
-		if err == nil && (json.Unmarshal(out, &answer) != nil || strings.TrimSpace(answer.Output) == "" || answer.SessionID == "") {
-			t.Fatalf("got %s: not a whole answer", out)
+		return "", err
+	}
+	raw, ok := out.(json.RawMessage)
+	if !ok || !json.Valid(raw) {
+		t.Fatalf("got a %T, want JSON", out)
+	}
+	return string(raw), nil
+}
+
+// codeOf is the errorType that Lambda reports for err.
+func codeOf(err error) string {
+	if e, ok := errors.AsType[messages.InvokeResponse_Error](err); ok {
+		return e.Type
+	}
+	return ""
+}
+
+// case 104: a panic becomes the same error as any other, logged once, with its
+// stack and the id of the request.
+func TestInvoke_panic(t *testing.T) {
+	h, log := newHandler(agentFunc(func(context.Context, trigger.Request) (trigger.Answer, error) { panic("canary") }))
+	ctx := lambdacontext.NewContext(t.Context(), &lambdacontext.LambdaContext{AwsRequestID: "r-1"})
+	_, err := invokeWithin(t, ctx, h, `{"prompt":"hi"}`)
+	if codeOf(err) != "internal_error" || strings.Contains(err.Error(), "canary") {
+		t.Errorf("got %v", err)
+	}
+	if got := strings.Count(log.String(), "canary"); got != 1 {
+		t.Errorf("the panic is in the log %d times, want once: %s", got, log)
+	}
+	for _, want := range []string{`"request_id":"r-1"`, "trigger_test.go"} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("the log lacks %s: %s", want, log)
 		}
+	}
+	h.Agent = agentFunc(echo)
+	if _, err := invoke(t, h, `{"prompt":"hi"}`); err != nil {
+		t.Errorf("after a panic: %v", err)
+	}
+}
+
+// An agent that does not stop does not hold the answer up, and is heard of in
+// the log. case 94, case 103
+func TestInvoke_agentHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		h, log := newHandler(agentFunc(func(context.Context, trigger.Request) (trigger.Answer, error) {
+			<-release
+			return trigger.Answer{}, nil
+		}))
+		start := time.Now()
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		_, err := invokeWithin(t, ctx, h, `{"prompt":"hi"}`)
+		if got := time.Since(start); codeOf(err) != "deadline_exceeded" || got != 9600*time.Millisecond {
+			t.Errorf("got %v after %v, want deadline_exceeded after 9.6s", err, got)
+		}
+		if !strings.Contains(log.String(), "still runs") {
+			t.Errorf("the log does not tell: %s", log)
+		}
+		close(release)
 	})
+}
+
+// An answer that Lambda would not take is an error, since the runtime client
+// ends the process when Lambda refuses one. case 100
+func TestInvoke_tooBig(t *testing.T) {
+	h, _ := newHandler(agentFunc(func(context.Context, trigger.Request) (trigger.Answer, error) {
+		return trigger.Answer{Output: strings.Repeat("x", 6<<20)}, nil
+	}))
+	if _, err := invoke(t, h, `{"prompt":"hi"}`); codeOf(err) != "internal_error" || !strings.Contains(err.Error(), "6291456") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestInvoke_historyAndTools(t *testing.T) {
+	var got trigger.Request
+	h, _ := newHandler(agentFunc(func(_ context.Context, r trigger.Request) (trigger.Answer, error) {
+		got = r
+		return trigger.Answer{}, nil
+	}))
+	if _, err := invoke(t, h, `{"prompt":"hi","messages":[{"role":"user","text":"a"},{"role":"assistant","text":"b"}],"tools":[]}`); err != nil {
+		t.Fatal(err)
+	}
+	if want := []trigger.Message{{Role: "user", Text: "a"}, {Role: "assistant", Text: "b"}}; !slices.Equal(got.Messages, want) {
+		t.Errorf("got messages %v, want %v", got.Messages, want)
+	}
+	if got.Tools == nil || len(got.Tools) != 0 {
+		t.Errorf("got tools %#v, want a list of none", got.Tools)
+	}
+	for _, bad := range []string{
+		`"messages":null`, `"messages":{}`, `"messages":[1]`, `"messages":[{"role":"system","text":"a"}]`, `"messages":[{"role":"user","text":null}]`,
+		`"messages":[{"role":"user","text":"a","x":1}]`, `"tools":null`, `"tools":"a"`, `"tools":[1]`, `"tools":[""]`, `"tools":[null]`,
+	} {
+		if _, err := invoke(t, h, `{"prompt":"hi",`+bad+`}`); codeOf(err) != "invalid_request" {
+			t.Errorf("%s: got %v", bad, err)
+		}
+	}
 }

@@ -22,7 +22,7 @@ func New(version string) *server.MCPServer {
 		server.WithTitle("Calculator"),
 		server.WithToolCapabilities(false), // the list never changes while the server runs
 	)
-	Register(s)
+	Register(s, calculator.Tools()...)
 	return s
 }
 
@@ -30,12 +30,13 @@ func New(version string) *server.MCPServer {
 // number: JSON numbers beyond 2^53 do not survive every parser (RFC 8259,
 // section 6), and a client that reads structured content must get each digit.
 var outputSchema = json.RawMessage(`{"type":"object","properties":{"result":{"type":"string",` +
-	`"description":"The result; a number is given as its decimal digits"}},"required":["result"]}`)
+	`"description":"The result as text. A number that starts with ≈ is rounded; any other is exact, as a fraction such as 1/2 where it is not whole."}},"required":["result"]}`)
 
-// Register adds the calculator's tools to s.
-func Register(s *server.MCPServer) {
+// Register adds tools to s, the calculator's or others of that kind. They are
+// announced as tools that only read their arguments.
+func Register(s *server.MCPServer, tools ...calculator.Tool) {
 	yes, no := true, false
-	for _, t := range calculator.Tools() {
+	for _, t := range tools {
 		tool := mcp.NewToolWithRawSchema(t.Name, t.Description, t.InputSchema)
 		tool.Title = t.Title
 		tool.RawOutputSchema = outputSchema

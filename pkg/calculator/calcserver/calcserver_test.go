@@ -50,8 +50,11 @@ func TestToolsList(t *testing.T) {
 func TestCall(t *testing.T) {
 	s := calcserver.New("1")
 	for params, want := range map[string]string{
-		`{"name":"add_numbers","arguments":{"a":9007199254740993,"b":1}}`: `{"content":[{"type":"text","text":"9007199254740994"}],"structuredContent":{"result":"9007199254740994"}}`,
-		`{"name":"multiply_numbers","arguments":{"a":1.5,"b":1}}`:         `{"content":[{"type":"text","text":"a must be a whole number, without a fraction"}],"isError":true}`,
+		`{"name":"add_numbers","arguments":{"a":9007199254740993,"b":1}}`:               `{"content":[{"type":"text","text":"9007199254740994"}],"structuredContent":{"result":"9007199254740994"}}`,
+		`{"name":"multiply_numbers","arguments":{"a":1.5,"b":1}}`:                       `{"content":[{"type":"text","text":"a must be a whole number, without a fraction"}],"isError":true}`,
+		`{"name":"evaluate","arguments":{"expression":"1/3+1/6"}}`:                      `{"content":[{"type":"text","text":"1/2"}],"structuredContent":{"result":"1/2"}}`,
+		`{"name":"evaluate","arguments":{"expression":"9^9^9"}}`:                        `{"content":[{"type":"text","text":"a result is too large: exact numbers have at most 5000 digits, decimals reach about 1.8e308"}],"isError":true}`,
+		`{"name":"integrate","arguments":{"expression":"1/x","lower":"1/0","upper":1}}`: `{"content":[{"type":"text","text":"lower: division by zero"}],"isError":true}`,
 		`{"name":"greet_user"}`: `{"content":[{"type":"text","text":"argument name is missing"}],"isError":true}`,
 	} {
 		answer, err := json.Marshal(s.HandleMessage(t.Context(), json.RawMessage(`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":`+params+`}`)))

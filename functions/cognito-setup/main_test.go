@@ -1,0 +1,162 @@
+package main_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-lambda-go/cfn"
+
+	"agentcore-mcp-auth/events"
+	"agentcore-mcp-auth/pkg/localaws"
+)
+
+// bootstrap is the compiled function, made once for all tests.
+var bootstrap string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "cognito-setup")
+	if err != nil {
+		panic(err)
+	}
+	bootstrap = filepath.Join(dir, "bootstrap")
+	build := exec.Command("go", "build", "-trimpath", "-tags", "lambda.norpc", "-ldflags", "-s -w", "-o", bootstrap, ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		panic(fmt.Sprintf("go build: %v\n%s", err, out))
+	}
+	code := m.Run()
+	os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+// newFunction is the compiled function in an account of its own.
+func newFunction(t *testing.T) (*localaws.Server, *localaws.Function, *syncBuffer) {
+	t.Helper()
+	srv, log := localaws.New(localaws.Config{}), &syncBuffer{}
+	if err := srv.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { srv.Close() })
+	f, err := srv.StartFunction(t.Context(), localaws.FunctionConfig{Name: "cognito-setup", Binary: bootstrap, Timeout: 30 * time.Second, Stderr: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return srv, f, log
+}
+
+// send has CloudFormation send a sample event, and returns its answer.
+func send(t *testing.T, srv *localaws.Server, f *localaws.Function, name string) cfn.Response {
+	t.Helper()
+	event, err := events.FS.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, reply, err := srv.SendCustomResource(t.Context(), f, event)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.PID(t.Context()); err != nil { // waits until the function is idle
+		t.Fatal(err)
+	}
+	if n := reply.Puts(); n != 1 {
+		t.Errorf("%s: %d answers, want 1", name, n)
+	}
+	return res
+}
+
+// The sample events in the order of a stack's life, through the compiled
+// function: what was asked for is there, and at the end nothing is.
+func TestLifeOfAStack(t *testing.T) {
+	srv, f, log := newFunction(t)
+	created := send(t, srv, f, "cfn-create.json")
+	if created.Status != cfn.StatusSuccess || created.Data["Scope"] != "mcp_simple_calculator/invoke" {
+		t.Fatalf("got %+v", created)
+	}
+	for _, name := range []string{"machine_client_id", "cognito_secret", "cognito_discovery_url", "cognito_domain", "userpool_id", "scope"} {
+		if srv.Parameters()["/app/mcp/mcp_simple_calculator/"+name].Value == "" {
+			t.Errorf("parameter %s is missing", name)
+		}
+	}
+	updated := send(t, srv, f, "cfn-update.json")
+	if updated.Status != cfn.StatusSuccess || updated.PhysicalResourceID != created.PhysicalResourceID {
+		t.Errorf("got %+v, want the id %s", updated, created.PhysicalResourceID)
+	}
+
+	before := srv.Parameters()["/app/mcp/mcp_simple_calculator/cognito_secret"].Value
+	rotate, err := events.FS.ReadFile("setup-rotate.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res, err := f.Invoke(t.Context(), rotate); err != nil || res.FunctionError != "" {
+		t.Fatalf("rotate: %v %s", err, res.Payload)
+	}
+	after := srv.Parameters()["/app/mcp/mcp_simple_calculator/cognito_secret"].Value
+	if after == before || after == "" {
+		t.Error("the secret was not rotated")
+	}
+
+	if deleted := send(t, srv, f, "cfn-delete.json"); deleted.Status != cfn.StatusSuccess {
+		t.Errorf("got %+v", deleted)
+	}
+	if left := srv.Leftovers(); len(left) > 0 {
+		t.Errorf("left over: %q", left)
+	}
+
+	// case 5, case 24: neither secret is anywhere but in Parameter Store.
+	answers, err := json.Marshal([]cfn.Response{created, updated})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, secret := range []string{before, after, "X-Amz-Signature"} {
+		if strings.Contains(log.String(), secret) || bytes.Contains(answers, []byte(secret)) {
+			t.Errorf("a secret of %d characters is in an answer or the log", len(secret))
+		}
+	}
+}
+
+// What a schedule must not send is refused by name, and nothing is done.
+func TestUpkeep_refused(t *testing.T) {
+	srv, f, _ := newFunction(t)
+	for event, want := range map[string]string{
+		`{"action":"explode","mcp_name":"a"}`:                          "neither rotate nor tidy",
+		`{"action":"rotate"}`:                                          "server name",
+		`{"action":"rotate","mcp_name":"../x"}`:                        "server name",
+		`{"action":"rotate","mcp_name":"a","parameter_prefix":"/aws"}`: "parameter prefix",
+		`{"action":"rotate","mcp_name":"a","RequestType":"Create"}`:    "unknown field",
+		`{"action":"rotate","mcp_name":"a"}`:                           "/app/mcp/a/",
+	} {
+		res, err := f.Invoke(t.Context(), []byte(event))
+		if err != nil || !strings.Contains(res.ErrorMessage, want) {
+			t.Errorf("%s: got %v %s, want %q", event, err, res.Payload, want)
+		}
+	}
+	if left := srv.Leftovers(); len(left) > 0 {
+		t.Errorf("left over: %q", left)
+	}
+}
+
+// syncBuffer is a buffer that a process may write while a test reads.
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *syncBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *syncBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}

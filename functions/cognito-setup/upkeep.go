@@ -1,0 +1,64 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"agentcore-mcp-auth/pkg/credstore"
+	"agentcore-mcp-auth/pkg/provision"
+)
+
+// upkeep is what the template's schedules send: a rotation of one server's
+// secret now and then, and daily the removal of a replaced secret whose time is
+// over.
+type upkeep struct {
+	Action          string `json:"action"` // rotate or tidy
+	McpName         string `json:"mcp_name"`
+	ParameterPrefix string `json:"parameter_prefix"` // default /app/mcp
+}
+
+// handler is one kind of event's.
+type handler func(context.Context, json.RawMessage) error
+
+// dispatch tells the schedules' events from CloudFormation's, of which none has
+// an action.
+func dispatch(p *provision.Provisioner, cloudFormation handler) handler {
+	return func(ctx context.Context, event json.RawMessage) error {
+		var probe struct {
+			Action *string `json:"action"`
+		}
+		if json.Unmarshal(event, &probe) != nil || probe.Action == nil {
+			return cloudFormation(ctx, event)
+		}
+		return keepUp(ctx, *p, event)
+	}
+}
+
+// keepUp does what one schedule asks for. p is a copy.
+func keepUp(ctx context.Context, p provision.Provisioner, event json.RawMessage) error {
+	var u upkeep
+	decoder := json.NewDecoder(bytes.NewReader(event))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&u); err != nil {
+		return fmt.Errorf("reading the schedule's event: %w", err)
+	}
+	if u.ParameterPrefix != "" {
+		p.Prefix = u.ParameterPrefix
+	}
+	if err := errors.Join(credstore.CheckName(u.McpName), credstore.CheckPrefix(p.Prefix)); err != nil {
+		return fmt.Errorf("reading the schedule's event: %w", err)
+	}
+	do := map[string]func(context.Context, string) (provision.Result, error){"rotate": p.Rotate, "tidy": p.Tidy}[u.Action]
+	if do == nil {
+		return fmt.Errorf("reading the schedule's event: action %.40q is neither rotate nor tidy", u.Action)
+	}
+	result, err := do(ctx, u.McpName)
+	if err != nil {
+		return fmt.Errorf("%s %s: %w", u.Action, u.McpName, err)
+	}
+	p.Logger.Info("upkeep", "action", u.Action, "mcp_name", u.McpName, "changes", result.Changes)
+	return nil
+}

@@ -1,0 +1,141 @@
+package converse
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/bedrockruntime/types"
+	"github.com/santhosh-tekuri/jsonschema/v6"
+)
+
+// catalogue is the tools of a conversation in the form that Bedrock takes. It
+// does not change.
+type catalogue struct {
+	tools  []Tool
+	byName map[string]*tool
+	config *types.ToolConfiguration // nil without tools: an empty list is refused
+}
+
+// tool is one of them.
+type tool struct {
+	Tool
+	spec   types.Tool
+	schema func() *jsonschema.Schema // compiled on first use; nil: it cannot be
+}
+
+func (t Tool) equal(o Tool) bool {
+	return t.Name == o.Name && t.Description == o.Description && bytes.Equal(t.InputSchema, o.InputSchema)
+}
+
+// catalogue is that of the last conversation if it offered the same tools;
+// otherwise a new one, which takes over what is the same.
+func (l *Loop) catalogue(offered []Tool) (*catalogue, error) {
+	last := l.last.Load()
+	if last != nil && slices.EqualFunc(last.tools, offered, Tool.equal) {
+		return last, nil
+	}
+	c := &catalogue{tools: slices.Clone(offered), byName: make(map[string]*tool, len(offered))}
+	for _, o := range offered {
+		if !validName(o.Name) {
+			return nil, fmt.Errorf("tool %.100q: its name is not 1 to %d letters, digits, _ or -", o.Name, maxName)
+		}
+		if c.byName[o.Name] != nil {
+			return nil, fmt.Errorf("tool %s is offered twice", o.Name)
+		}
+		if last != nil && last.byName[o.Name] != nil && last.byName[o.Name].equal(o) {
+			c.byName[o.Name] = last.byName[o.Name]
+		} else {
+			c.byName[o.Name] = newTool(o)
+		}
+	}
+	c.config = c.configuration(l.cfg.CachePrompt)
+	l.last.Store(c)
+	return c, nil
+}
+
+// narrow is the catalogue of the tools among names.
+func (c *catalogue) narrow(names []string, cache bool) *catalogue {
+	n := &catalogue{byName: make(map[string]*tool, len(names))}
+	for _, t := range c.tools {
+		if slices.Contains(names, t.Name) {
+			n.tools = append(n.tools, t)
+			n.byName[t.Name] = c.byName[t.Name]
+		}
+	}
+	n.config = n.configuration(cache)
+	return n
+}
+
+var cachePoint = types.CachePointBlock{Type: types.CachePointTypeDefault}
+
+func (c *catalogue) configuration(cache bool) *types.ToolConfiguration {
+	if len(c.tools) == 0 {
+		return nil
+	}
+	config := &types.ToolConfiguration{}
+	for _, t := range c.tools {
+		config.Tools = append(config.Tools, c.byName[t.Name].spec)
+	}
+	if cache {
+		config.Tools = append(config.Tools, &types.ToolMemberCachePoint{Value: cachePoint})
+	}
+	return config
+}
+
+func newTool(t Tool) *tool {
+	spec := types.ToolSpecification{
+		Name:        aws.String(t.Name),
+		InputSchema: &types.ToolInputSchemaMemberJson{Value: rawDocument{raw: offeredSchema(t.InputSchema)}},
+	}
+	if strings.TrimSpace(t.Description) != "" { // an empty one is refused
+		spec.Description = aws.String(strings.ToValidUTF8(t.Description, "\uFFFD"))
+	}
+	return &tool{
+		Tool:   t,
+		spec:   &types.ToolMemberToolSpec{Value: spec},
+		schema: sync.OnceValue(func() *jsonschema.Schema { return compile(t.InputSchema) }),
+	}
+}
+
+// offeredSchema is a tool's schema as the model is told it: the server's own
+// where Bedrock takes that. One that it refuses would fail every request, used
+// or not, so what is refused at the top of a schema is left out: any type but
+// object, a null, and alternatives. Input is still checked against the whole.
+// https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ToolInputSchema.html
+func offeredSchema(raw json.RawMessage) json.RawMessage {
+	var members map[string]json.RawMessage
+	if json.Unmarshal(raw, &members) != nil || members == nil {
+		return json.RawMessage(`{"type":"object"}`)
+	}
+	fits := string(members["type"]) == `"object"`
+	for name, value := range members {
+		if slices.Contains([]string{"oneOf", "anyOf", "allOf"}, name) || string(value) == "null" {
+			delete(members, name)
+			fits = false
+		}
+	}
+	if !fits {
+		members["type"] = json.RawMessage(`"object"`)
+		raw, _ = json.Marshal(members)
+	}
+	var compact bytes.Buffer
+	json.Compact(&compact, bytes.ToValidUTF8(raw, []byte("\uFFFD")))
+	return compact.Bytes()
+}
+
+// maxName is how long a tool's name and the id of a tool use may be.
+// https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ToolSpecification.html
+const maxName = 64
+
+func validName(name string) bool {
+	return name != "" && len(name) <= maxName && !strings.ContainsFunc(name, func(r rune) bool { return !nameCharacter(r) })
+}
+
+func nameCharacter(r rune) bool {
+	return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || r == '_' || r == '-'
+}

@@ -1,0 +1,154 @@
+package converse
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"unicode/utf8"
+)
+
+func TestCut(t *testing.T) {
+	tests := []struct {
+		text  string
+		limit int
+		want  string
+	}{
+		{"abc", 3, "abc"},
+		{"abc", 2, "ab"},
+		{"abc", 0, ""},
+		{"abc", -1, ""},
+		{"aé", 2, "a"},
+		{"a😀b", 4, "a"},
+		{"a😀b", 5, "a😀"},
+		{"😀", 3, ""},
+		{"\x80\x80\x80\x80\x80", 4, "\x80\x80\x80\x80"},
+	}
+	for _, tt := range tests {
+		if got := cut(tt.text, tt.limit); got != tt.want {
+			t.Errorf("cut(%q, %d): got %q, want %q", tt.text, tt.limit, got, tt.want)
+		}
+	}
+}
+
+func TestShorten(t *testing.T) {
+	const notice = 80
+	tests := []struct {
+		name  string
+		sizes []int
+		room  int
+		kept  []int
+	}{
+		{"fits", []int{10, 20, 30}, 60, []int{10, 20, 30}},
+		{"the large one pays", []int{10, 1000, 20}, 130, []int{10, 100, 20}},
+		{"the large ones share", []int{1000, 10, 500}, 210, []int{100, 10, 100}},
+		{"no room", []int{1000, 500}, 0, []int{0, 0}},
+		{"less than no room", []int{1000, 500}, -5, []int{0, 0}},
+		{"nothing", nil, 10, nil},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			results := make([]Result, len(tt.sizes))
+			for i, n := range tt.sizes {
+				results[i].Text = strings.Repeat("x", n)
+			}
+			shorten(results, tt.room)
+			for i, r := range results {
+				kept := strings.Count(strings.SplitN(r.Text, "\n", 2)[0], "x")
+				if kept != tt.kept[i] || len(r.Text) > kept+notice || (kept < tt.sizes[i]) != strings.Contains(r.Text, "[Cut: ") {
+					t.Errorf("result %d: kept %d bytes, want %d: %.100q", i, kept, tt.kept[i], r.Text)
+				}
+			}
+		})
+	}
+}
+
+// case 83
+func FuzzPresentable(f *testing.F) {
+	f.Add("zażółć 😀", 7)
+	f.Add("\xff\xfe", 1)
+	f.Add(" \n", 100)
+	f.Add("", 0)
+	f.Fuzz(func(t *testing.T, text string, limit int) {
+		limit = min(max(limit, 0), 1<<16)
+		got := presentable(text, limit)
+		if !utf8.ValidString(got) || strings.TrimSpace(got) == "" {
+			t.Errorf("presentable(%q, %d): got %q", text, limit, got)
+		}
+		if most := 3*limit + 100; len(got) > most { // a wrong byte becomes three
+			t.Errorf("presentable of %d bytes with limit %d: got %d bytes", len(text), limit, len(got))
+		}
+		if utf8.ValidString(text) && len(text) <= limit && strings.TrimSpace(text) != "" && got != text {
+			t.Errorf("got %q of %q, which fits", got, text)
+		}
+	})
+}
+
+// case 75: neither a server's schema nor a model's input can break the check.
+func FuzzCheck(f *testing.F) {
+	f.Add(`{"type":"object","properties":{"a":{"type":"integer","maximum":10}},"required":["a"]}`, `{"a":1}`)
+	f.Add(`{"$ref":"#/$defs/a","$defs":{"a":{"$ref":"#/$defs/a"}}}`, `{}`)
+	f.Add(`{"$ref":"file:///etc/passwd"}`, `{}`)
+	f.Add(`{"$schema":"http://127.0.0.1:1/x","type":"object"}`, `{}`)
+	f.Add(`{"properties":{"a":{"multipleOf":1e-999}}}`, `{"a":1e999999999}`)
+	f.Add(`{"patternProperties":{"(":true}}`, `{"(":1}`)
+	f.Add(`null`, `null`)
+	f.Fuzz(func(t *testing.T, schema, input string) {
+		offered := offeredSchema(json.RawMessage(schema))
+		var members map[string]json.RawMessage
+		if err := json.Unmarshal(offered, &members); err != nil || string(members["type"]) != `"object"` {
+			t.Errorf("offered %q for %q, %v", offered, schema, err)
+		}
+		newTool(Tool{InputSchema: json.RawMessage(schema)}).check(json.RawMessage(input))
+	})
+}
+
+// A reference out of the schema is never followed; without it the tool takes
+// everything.
+func TestCompile_references(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "schema.json")
+	if err := os.WriteFile(file, []byte(`{"type":"object"}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, schema := range []string{
+		`{"$ref":"file://` + filepath.ToSlash(file) + `"}`,
+		`{"$ref":"http://127.0.0.1:1/schema"}`,
+		`{"$schema":"http://127.0.0.1:1/dialect","type":"object"}`,
+		`{"properties":{"a":{"$ref":"other.json"}}}`,
+	} {
+		if compile(json.RawMessage(schema)) != nil {
+			t.Errorf("%s was compiled", schema)
+		}
+	}
+	for _, schema := range []string{
+		`{"$ref":"#/$defs/a","$defs":{"a":{"type":"object"}}}`,
+		`{"$schema":"http://json-schema.org/draft-07/schema#","type":"object"}`,
+		`{"$schema":"https://json-schema.org/draft/2020-12/schema","type":"object"}`,
+	} {
+		if compile(json.RawMessage(schema)) == nil {
+			t.Errorf("%s was not compiled", schema)
+		}
+	}
+}
+
+func TestStreamedInput(t *testing.T) {
+	tests := []struct{ text, want string }{ // an empty want: no JSON
+		{`{"b":1.50,"a":[9007199254740993,-0,1e2]}`, `{"a":[9007199254740993,-0,1e2],"b":1.50}`},
+		{``, `{}`},
+		{" \n", `{}`},
+		{`{"a":1,"a":2}`, `{"a":2}`},
+		{`{"":{}}`, `{"":{}}`},
+		{`[1]`, `[1]`},
+		{`{"a":`, ``},
+		{`{} x`, ``},
+		{`{}{}`, ``},
+		{`NaN`, ``},
+	}
+	for _, tt := range tests {
+		got, err := streamedInput(tt.text).MarshalSmithyDocument()
+		if err != nil || string(got) != tt.want {
+			t.Errorf("%s: got %s, %v, want %s", tt.text, got, err, tt.want)
+		}
+	}
+}

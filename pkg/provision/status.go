@@ -1,0 +1,297 @@
+package provision
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider"
+	"github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider/types"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
+
+	"agentcore-mcp-auth/pkg/credstore"
+)
+
+// Status is what is recorded of a server, compared with what exists.
+type Status struct {
+	Result          // Changes is what it would take to make the two agree
+	Endpoint string // recorded by whoever deployed the server
+	Owner    string // empty: nobody that left a tag
+	Resource string // the owner's name for it
+
+	// UserClientID is the app client of user authentication, empty without it,
+	// and Result.Username its user.
+	UserClientID string
+}
+
+// Status looks at a server, whoever owns it, and changes nothing. It answers
+// credstore.ErrNotFound when nothing is recorded.
+func (p *Provisioner) Status(ctx context.Context, name string) (Status, error) {
+	if err := p.check(Desired{Name: name}); err != nil {
+		return Status{}, err
+	}
+	set, err := p.newRun(Desired{Name: name}, true).read(ctx)
+	if err != nil {
+		return Status{}, err
+	}
+	s := Status{Endpoint: set.Endpoint, Owner: set.owner(), Resource: set.tags[tagResource]}
+	if set.empty() {
+		return s, fmt.Errorf("MCP server %s under %s: %w", name, p.prefix(), credstore.ErrNotFound)
+	}
+	d, problem, err := p.recordedDesire(ctx, name, set)
+	if err == nil && problem == "" {
+		s.Result, err = p.as(set).compare(ctx, d, set)
+	} else if problem != "" {
+		s.Changes = []string{problem}
+	}
+	s.UserClientID, s.Username = set.UserClientID, set.Username
+	s.UserPoolID, s.ClientID, s.DiscoveryURL, s.Scope = set.UserPoolID, set.ClientID, set.DiscoveryURL, set.Scope
+	s.ParameterPath = (&credstore.Store{Prefix: p.prefix()}).Path(name)
+	return s, err
+}
+
+// compare plans the machine client, the user, or both, as they are recorded.
+func (p *Provisioner) compare(ctx context.Context, d Desired, set recorded) (res Result, err error) {
+	user := set.UserClientID != "" || set.Username != "" || !set.Password.IsZero()
+	if !user || set.ClientID != "" || !set.ClientSecret.IsZero() || set.Scope != "" {
+		if res, err = p.ensure(ctx, d, true); err != nil {
+			return res, err
+		}
+	}
+	if user {
+		u := d
+		if u.AccessTokenMinutes, err = p.lifetime(ctx, set.UserPoolID, set.UserClientID); err != nil {
+			return res, err
+		}
+		var with Result
+		with, err = p.PlanUser(ctx, u)
+		res.Changes = append(res.Changes, with.Changes...)
+	}
+	return res, err
+}
+
+// lifetime is that of the access tokens of an app client, 0 if it has none in minutes.
+func (p *Provisioner) lifetime(ctx context.Context, poolID, clientID string) (minutes int32, err error) {
+	if clientID == "" {
+		return 0, nil
+	}
+	client, err := p.newRun(Desired{}, true).describeClient(ctx, poolID, clientID)
+	if client == nil || client.TokenValidityUnits == nil || client.TokenValidityUnits.AccessToken != types.TimeUnitsTypeMinutes {
+		return 0, err
+	}
+	return aws.ToInt32(client.AccessTokenValidity), nil
+}
+
+// as is a provisioner for the set's owner.
+func (p *Provisioner) as(set recorded) *Provisioner {
+	q := *p
+	q.Owner, q.Resource = set.owner(), set.tags[tagResource]
+	return &q
+}
+
+// recordedDesire is the state that the parameters and the app client speak of,
+// or the problem that keeps it from being known.
+func (p *Provisioner) recordedDesire(ctx context.Context, name string, set recorded) (d Desired, problem string, err error) {
+	d = Desired{Name: name, UserPoolID: set.UserPoolID, KMSKeyID: set.tags[tagKey], Adopt: true}
+	for s := range strings.FieldsSeq(set.Scope) {
+		d.Scopes = append(d.Scopes, strings.TrimPrefix(s, name+"/"))
+	}
+	if set.UserPoolID == "" {
+		return d, "parameter " + credstore.UserPoolID + " is missing: set the server up again", nil
+	}
+	if err := p.check(d); err != nil {
+		return d, fmt.Sprintf("the parameters are not what provisioning writes: %v", err), nil
+	}
+	pool, err := p.describePool(ctx, set.UserPoolID)
+	if err != nil {
+		return d, "", err
+	}
+	if pool == nil {
+		return d, "user pool " + set.UserPoolID + " is gone: set the server up again", nil
+	}
+	d.AccessTokenMinutes, err = p.lifetime(ctx, set.UserPoolID, set.ClientID)
+	return d, "", err
+}
+
+// Leftover is something that bears the owner's tag or label and belongs to no
+// server that is recorded.
+type Leftover struct {
+	What   string // for people
+	remove func(context.Context) error
+}
+
+// labelPattern is what a name field looks like that was written here.
+var labelPattern = regexp.MustCompile(`^mcp(?:user)?-([a-zA-Z0-9_][a-zA-Z0-9_-]{0,63})-[0-9a-f]{32}$`)
+
+// Leftovers finds what runs that nobody repeated have left of this owner's
+// things: app clients and resource servers in the user pools that servers under
+// the prefix use or that were made here, such a pool itself when it is empty,
+// and locks. A set-up that is under way looks the same: ask when none is.
+func (p *Provisioner) Leftovers(ctx context.Context) ([]Leftover, error) {
+	if err := credstore.CheckPrefix(p.prefix()); err != nil {
+		return nil, err
+	}
+	servers, pools, locks, err := p.inventory(ctx)
+	if err != nil {
+		return nil, err
+	}
+	own, err := p.findPool(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if own != nil {
+		pools[aws.ToString(own.Id)] = true
+	}
+	var left []Leftover
+	for _, id := range slices.Sorted(maps.Keys(pools)) {
+		pool, err := p.describePool(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		if pool == nil {
+			continue
+		}
+		in, err := p.leftoversIn(ctx, id, servers)
+		if err != nil {
+			return nil, err
+		}
+		left = append(left, in...)
+		r := p.newRun(Desired{}, false)
+		if pool.UserPoolTags[tagPool] == p.poolKey() {
+			empty, err := r.lastServer(ctx, id)
+			if err != nil {
+				return nil, err
+			}
+			if empty {
+				left = append(left, Leftover{"user pool " + id + ", which no server uses", func(ctx context.Context) error {
+					if err := r.removable(ctx, pool, recorded{}); err != nil {
+						return err
+					}
+					return r.removePool(ctx, pool)
+				}})
+			}
+		}
+	}
+	for _, key := range locks {
+		if _, server := servers[key]; !server && (key != p.poolLock() || own == nil) {
+			left = append(left, Leftover{"lock " + p.lockPath(key), func(ctx context.Context) error { return p.dropLock(ctx, key) }})
+		}
+	}
+	return left, nil
+}
+
+// RemoveLeftovers removes what Leftovers finds and says what that was.
+func (p *Provisioner) RemoveLeftovers(ctx context.Context) (removed []string, err error) {
+	for range 3 { // a pool is left over once it is empty, and its lock once it is gone
+		left, err := p.Leftovers(ctx)
+		if err != nil || len(left) == 0 {
+			return removed, err
+		}
+		for _, l := range left {
+			if err := l.remove(ctx); err != nil {
+				return removed, fmt.Errorf("removing %s: %w", l.What, err)
+			}
+			removed = append(removed, l.What)
+		}
+	}
+	return removed, nil
+}
+
+// clients are the ids of the app clients that are recorded of a server.
+type clients struct{ machine, user string }
+
+// inventory reads what is recorded under the prefix: the app clients of each
+// server, the user pools in use, and the keys of locks.
+func (p *Provisioner) inventory(ctx context.Context) (servers map[string]clients, pools map[string]bool, locks []string, err error) {
+	servers, pools = map[string]clients{}, map[string]bool{}
+	pages := ssm.NewGetParametersByPathPaginator(p.SSM, &ssm.GetParametersByPathInput{
+		Path: aws.String(p.prefix() + "/"), Recursive: aws.Bool(true), MaxResults: aws.Int32(10),
+	})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return nil, nil, nil, fmt.Errorf("reading parameters under %s: %w", p.prefix(), err)
+		}
+		for _, param := range page.Parameters {
+			value := aws.ToString(param.Value)
+			server, name, _ := strings.Cut(strings.TrimPrefix(aws.ToString(param.Name), p.prefix()+"/"), "/")
+			switch {
+			case server == ".lock":
+				locks = append(locks, name)
+			case name == credstore.ClientID:
+				servers[server] = clients{value, servers[server].user}
+			case name == credstore.UserClientID:
+				servers[server] = clients{servers[server].machine, value}
+			case name == credstore.UserPoolID:
+				pools[value] = true
+			}
+		}
+	}
+	return servers, pools, locks, nil
+}
+
+// leftoversIn finds the app clients of the owner's that are not the recorded
+// ones, and the resource servers of the owner's of servers that are not recorded.
+func (p *Provisioner) leftoversIn(ctx context.Context, poolID string, recordedServers map[string]clients) ([]Leftover, error) {
+	// ofOwner is a run for the server that the label names, if it is this owner's.
+	ofOwner := func(name string) *run {
+		m := labelPattern.FindStringSubmatch(name)
+		if m == nil {
+			return nil
+		}
+		if r := p.newRun(Desired{Name: m[1]}, false); r.label() == name || r.userLabel() == name {
+			return r
+		}
+		return nil
+	}
+	var left []Leftover
+	pages := cognitoidentityprovider.NewListUserPoolClientsPaginator(p.Cognito, &cognitoidentityprovider.ListUserPoolClientsInput{
+		UserPoolId: aws.String(poolID), MaxResults: aws.Int32(60),
+	})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("listing the app clients of user pool %s: %w", poolID, err)
+		}
+		for _, c := range page.UserPoolClients {
+			id, name := aws.ToString(c.ClientId), aws.ToString(c.ClientName)
+			r := ofOwner(name)
+			if r == nil {
+				continue
+			}
+			known := recordedServers[r.d.Name]
+			if id == known.machine || id == known.user {
+				continue
+			}
+			left = append(left, Leftover{fmt.Sprintf("app client %s of %s in user pool %s", id, r.d.Name, poolID), func(ctx context.Context) error {
+				if name == r.userLabel() && known.user == "" { // then its user is not recorded either
+					return r.removeUser(ctx, poolID, recorded{})
+				}
+				return r.deleteClient(ctx, poolID, id)
+			}})
+		}
+	}
+	servers := cognitoidentityprovider.NewListResourceServersPaginator(p.Cognito, &cognitoidentityprovider.ListResourceServersInput{
+		UserPoolId: aws.String(poolID), MaxResults: aws.Int32(50),
+	})
+	for servers.HasMorePages() {
+		page, err := servers.NextPage(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("listing the resource servers of user pool %s: %w", poolID, err)
+		}
+		for _, s := range page.ResourceServers {
+			r := ofOwner(aws.ToString(s.Name))
+			if r == nil || recordedServers[r.d.Name].machine != "" {
+				continue
+			}
+			left = append(left, Leftover{fmt.Sprintf("resource server %s in user pool %s", r.d.Name, poolID), func(ctx context.Context) error {
+				return r.removeFromPool(ctx, poolID, "")
+			}})
+		}
+	}
+	return left, nil
+}

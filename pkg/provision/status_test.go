@@ -1,0 +1,85 @@
+package provision_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
+
+	"agentcore-mcp-auth/pkg/credstore"
+	"agentcore-mcp-auth/pkg/provision"
+)
+
+func TestStatus(t *testing.T) {
+	w := newWorld(t)
+	if _, err := w.p.Status(t.Context(), "calc"); !errors.Is(err, credstore.ErrNotFound) {
+		t.Errorf("nothing set up: got error %v, want ErrNotFound", err)
+	}
+	_, data := w.must(create(properties(w.pool, map[string]any{"Scopes": "read,write", "AccessTokenMinutes": "7", "KmsKeyId": "alias/mine"})))
+	status := func() provision.Status {
+		t.Helper()
+		var s provision.Status
+		var err error
+		if ops := writes(w.calls(func() { s, err = w.p.Status(t.Context(), "calc") })); err != nil || len(ops) > 0 {
+			t.Fatalf("got error %v, writes %q", err, ops)
+		}
+		return s
+	}
+	s := status()
+	if s.Owner != stackA || s.Resource != "Calc" || s.ClientID != data["ClientId"] || len(s.Changes) > 0 {
+		t.Errorf("got %+v", s)
+	}
+	params := ssm.NewFromConfig(w.aws.AWSConfig())
+	if _, err := params.DeleteParameter(t.Context(), &ssm.DeleteParameterInput{Name: aws.String(path + credstore.Domain)}); err != nil {
+		t.Fatal(err)
+	}
+	if s := status(); len(s.Changes) != 1 || !strings.Contains(s.Changes[0], credstore.Domain) {
+		t.Errorf("parameter gone: got %q", s.Changes)
+	}
+	_, err := w.cognito.DeleteUserPoolClient(t.Context(), &cognitoidentityprovider.DeleteUserPoolClientInput{UserPoolId: aws.String(w.pool), ClientId: aws.String(s.ClientID)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := status(); len(s.Changes) < 2 || !strings.Contains(s.Changes[0], "create app client") {
+		t.Errorf("app client gone: got %q", s.Changes)
+	}
+}
+
+func TestLeftovers(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	for _, name := range []string{"calc", "search"} {
+		if _, err := w.p.Ensure(ctx, provision.Desired{Name: name}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if left, err := w.p.Leftovers(ctx); err != nil || len(left) > 0 {
+		t.Fatalf("two servers in use: got %v, %v", left, err)
+	}
+	// The parameters of one are removed by hand: its client and resource server stay behind.
+	params := credstore.Store{API: ssm.NewFromConfig(w.aws.AWSConfig())}
+	if err := params.Delete(ctx, "search"); err != nil {
+		t.Fatal(err)
+	}
+	removed, err := w.p.RemoveLeftovers(ctx)
+	if err != nil || len(removed) != 2 {
+		t.Errorf("one server's remains: got %q, %v, want two things", removed, err)
+	}
+	w.working(path)
+	// And then those of the other: also the pool goes.
+	if err := params.Delete(ctx, "calc"); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the pool is empty when its clients are gone
+		if _, err := w.p.RemoveLeftovers(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := w.p.RemoveLeftovers(ctx); err != nil {
+		t.Fatal(err)
+	}
+	w.nothingLeft()
+}

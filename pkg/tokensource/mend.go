@@ -1,0 +1,137 @@
+package tokensource
+
+import (
+	"errors"
+	"net/http"
+	"slices"
+	"time"
+)
+
+// rejectMemory is how long a token that the resource answered with 401 counts
+// against the next one.
+const rejectMemory = 2 * time.Minute
+
+// retries is what one request has tried already.
+type retries struct {
+	replays   int
+	refetched bool
+	steppedUp *ChallengeError // what it was stepped up for
+}
+
+// ask is what the resource's challenges have asked for so far. It is copied, and
+// its slices are never written to.
+type ask struct {
+	challenged  bool
+	metadataURL string   // of RFC 9728; empty: the well-known places
+	scopes      []string // of the first challenge, for credentials that have no scope
+	extra       []string // stepped up to
+	extraFailed bool     // the token endpoint refused to step up
+}
+
+// rejects paces how fast tokens are given up.
+type rejects struct {
+	inARow int
+	last   time.Time
+	hold   window // no token is given up within
+}
+
+// mend reports whether a request that was refused is worth another try, after
+// making sure that it goes out with another token.
+func (s *Source) mend(r *retries, t Token, c challenge, refusal *ChallengeError) bool {
+	switch {
+	case refusal.Status == http.StatusUnauthorized && t.AccessToken.IsZero():
+		s.noteChallenge(c)
+		return true
+	case refusal.Status == http.StatusUnauthorized:
+		// A token that another request has replaced meanwhile is not yet the
+		// one fetch that this request is entitled to.
+		if r.refetched || r.replays == 2 {
+			return false
+		}
+		r.replays++
+		var ok bool
+		r.refetched, ok = s.drop(t)
+		return ok
+	case c.code == "insufficient_scope" && r.steppedUp == nil:
+		r.steppedUp = refusal
+		return s.stepUp(t, c.scopes)
+	}
+	return false
+}
+
+// noteChallenge keeps what the resource said to a request without a token.
+func (s *Source) noteChallenge(c challenge) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.asks.challenged {
+		s.asks.challenged, s.asks.metadataURL, s.asks.scopes = true, c.metadataURL, c.scopes
+	}
+}
+
+// drop forgets t, which the resource answered with 401, unless it has been
+// replaced already. It reports whether it did, and whether another token is
+// worth a try: always after a token that had worked for a while, and paced when
+// one new token after the other is rejected, however many requests find out.
+func (s *Source) drop(t Token) (dropped, retry bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.token.AccessToken != t.AccessToken {
+		return false, true
+	}
+	now, r := s.now(), &s.rejects
+	if r.hold.holds(now) {
+		return false, false
+	}
+	if !(window{r.last, r.last.Add(rejectMemory)}).holds(now) {
+		r.inARow = 0
+	}
+	r.inARow++
+	r.last = now
+	if r.inARow > 1 {
+		r.hold = window{now, now.Add(backoff(r.inARow-2, nil))}
+	}
+	s.token = Token{}
+	s.leave() // a renewal that began before may bring a token of the same kind
+	return true, true
+}
+
+// stepUp has the next token asked for with the scopes that t lacks, if all of
+// them may be asked for. Each is asked for once in the life of a process.
+func (s *Source) stepUp(t Token, scopes []string) bool {
+	var lacking []string
+	for _, scope := range scopes {
+		if !slices.Contains(t.scopes, scope) {
+			lacking = append(lacking, scope)
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(lacking) == 0 || s.asks.extraFailed {
+		return false
+	}
+	for _, scope := range lacking {
+		if !slices.Contains(s.cfg.StepUpScopes, scope) {
+			return false
+		}
+	}
+	if s.token.AccessToken != t.AccessToken {
+		return true // by another request; this one is not sent a third time
+	}
+	s.asks.extra = append(slices.Clip(s.asks.extra), lacking...)
+	s.token = Token{}
+	s.leave()
+	s.cfg.Logger.Info("asking for more scopes", "resource", s.origin, "scopes", lacking)
+	return true
+}
+
+// rollBack goes back to the scopes from before a step-up that the token endpoint
+// refused, and reports whether it did. The caller holds s.mu.
+func (s *Source) rollBack(f *flight) bool {
+	var refused *RefusedError
+	if len(f.asks.extra) == 0 || !errors.As(f.err, &refused) || refused.Code != "invalid_scope" {
+		return false
+	}
+	s.asks.extra, s.asks.extraFailed = nil, true
+	s.cfg.Logger.Warn("the client does not get more scopes", "resource", s.origin, "scopes", f.asks.extra)
+	return true
+}

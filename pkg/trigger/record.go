@@ -1,0 +1,235 @@
+package trigger
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// record is a message or event that nobody waits for: its result is published,
+// and its source is told whether to deliver it again.
+type record struct {
+	id     string // unique at its origin
+	origin origin
+	queue  string // records of the same one are worked on in order; empty: in any
+	body   []byte // the request
+	prompt string // asked instead of reading the body, unless it is empty
+}
+
+// result is what came of a record.
+type result struct {
+	answer  *Answer
+	err     *Error
+	ignored bool // it was ours; nothing came of it
+	left    bool // its source is to deliver it again
+
+	key       string // claimed in the ledger, or with an outcome there; empty: none
+	published bool
+}
+
+// outcome is what the ledger keeps of a result.
+type outcome struct {
+	Answer    *Answer `json:"answer,omitempty"`
+	Error     *Error  `json:"error,omitempty"`
+	Published bool    `json:"published"`
+}
+
+// minimum is how much time a record needs at least to be worth a start.
+const minimum = time.Second
+
+// work works on records, publishes what came of them and returns a result for
+// each. Of an ordered queue nothing is done after a record that is left. It
+// returns before ctx ends.
+func (h *Handler) work(ctx context.Context, from source, records []record) []result {
+	results := make([]result, len(records))
+	asking, cancel := keepBack(ctx, publishReserve)
+	defer cancel()
+
+	var queues [][]int // indexes of records that go one after the other
+	byName := map[string]int{}
+	for i, r := range records {
+		n, ok := byName[r.queue]
+		if r.queue == "" || !ok {
+			n = len(queues)
+			byName[r.queue] = n
+			queues = append(queues, nil)
+		}
+		queues[n] = append(queues[n], i)
+	}
+	limit := h.Parallel
+	if limit <= 0 {
+		limit = 5
+	}
+	slots := make(chan struct{}, limit)
+	var wg sync.WaitGroup
+	for _, queue := range queues {
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			for n, i := range queue {
+				if n > 0 && results[queue[n-1]].left {
+					results[i] = heldBack()
+					continue
+				}
+				results[i] = h.workOn(asking, records[i])
+			}
+		})
+	}
+	wg.Wait()
+
+	h.publishAll(ctx, records, results)
+	for _, queue := range queues { // a record whose result is not out holds its queue too
+		for n, i := range queue[1:] {
+			if results[queue[n]].left && !results[i].left {
+				results[i].left, results[i].err = true, heldBack().err
+			}
+		}
+	}
+	for i := range results {
+		h.endRecord(ctx, from, records[i], &results[i])
+	}
+	return results
+}
+
+// heldBack is the result of a record behind one that is left.
+func heldBack() result {
+	return result{left: true, err: refuse(DeadlineExceeded, "held back: an earlier record of its group is not done")}
+}
+
+// workOn works on one record. It does not panic.
+func (h *Handler) workOn(ctx context.Context, r record) (res result) {
+	defer func() {
+		if p := recover(); p != nil {
+			res = result{key: res.key, left: true, err: panicked(p)}
+		}
+	}()
+	fields := decodeObject(r.body)
+	if isOwn(fields) {
+		return result{ignored: true}
+	}
+	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < minimum {
+		return result{left: true, err: refuse(DeadlineExceeded, "no time was left to begin")}
+	}
+	if h.Ledger != nil {
+		key := r.origin.Source + " " + r.origin.ARN + " " + r.id
+		kept, err := h.Ledger.Begin(ctx, key, sha256.Sum256(append([]byte(r.prompt), r.body...)), claimUntil(ctx))
+		switch {
+		case errors.Is(err, ErrAltered):
+			return h.settle(result{err: refuse(InvalidRequest, "a record of the same id was answered before, and it said something else")})
+		case errors.Is(err, ErrRunning):
+			return result{left: true, err: refuse(DeadlineExceeded, "the same record is being worked on")}
+		case err != nil:
+			return result{left: true, err: internal(fmt.Errorf("asking the ledger: %w", err))}
+		}
+		res.key = key
+		if kept != nil {
+			var o outcome
+			if err := json.Unmarshal(kept, &o); err != nil {
+				return result{left: true, err: internal(fmt.Errorf("reading the ledger: %w", err))}
+			}
+			return h.settle(result{key: key, answer: o.Answer, err: o.Error, published: o.Published})
+		}
+	}
+	req, refusal := r.request(fields)
+	if refusal != nil {
+		res.err = refusal
+		return h.settle(res)
+	}
+	answer, failure := h.ask(ctx, req)
+	if failure != nil {
+		res.err = failure
+	} else {
+		res.answer = &answer
+	}
+	return h.settle(res)
+}
+
+func (r record) request(fields object) (Request, *Error) {
+	if r.prompt != "" {
+		return decodeRequest(object{"prompt": mustJSON(r.prompt)})
+	}
+	if fields == nil {
+		return decodeBody(r.body)
+	}
+	return decodeRequest(fields)
+}
+
+func mustJSON(s string) json.RawMessage {
+	raw, _ := json.Marshal(s) // a string always has a JSON form
+	return raw
+}
+
+// settle decides whether a record is done. A failure for good is done once it
+// is published; where it cannot be, the source's dead-letter queue is all there
+// is to keep it.
+func (h *Handler) settle(res result) result {
+	if res.err != nil && (!res.err.Code.permanent() || h.Results == nil) {
+		res.left = true
+	}
+	return res
+}
+
+// claimUntil is when a claim may be taken over: when this invocation must be over.
+func claimUntil(ctx context.Context) time.Time {
+	if deadline, ok := ctx.Deadline(); ok {
+		return deadline.Add(publishReserve)
+	}
+	return time.Now().Add(15 * time.Minute)
+}
+
+// publishAll publishes the results that are not yet out. One that cannot be
+// published leaves its record to its source.
+func (h *Handler) publishAll(ctx context.Context, records []record, results []result) {
+	if h.Results == nil {
+		return
+	}
+	ctx, cancel := keepBack(ctx, answerReserve)
+	defer cancel()
+	var details []detail
+	var indexes []int
+	for i, res := range results {
+		if res.left || res.ignored || res.published {
+			continue
+		}
+		details = append(details, detail{CorrelationID: records[i].id, Origin: records[i].origin, Answer: res.answer, Error: res.err})
+		indexes = append(indexes, i)
+	}
+	if len(details) == 0 {
+		return
+	}
+	for n, err := range h.Results.publish(ctx, details) {
+		res := &results[indexes[n]]
+		res.published = err == nil
+		if err != nil {
+			res.left, res.err = true, &Error{Code: InternalError, Message: "the result could not be published", Err: err}
+		}
+	}
+}
+
+// endRecord tells the ledger and the log what came of a record. What the ledger
+// does not take in is at worst answered twice.
+func (h *Handler) endRecord(ctx context.Context, from source, r record, res *result) {
+	if res.err != nil && (!res.left || from == fromSQS) { // else it becomes the invocation's error, which is logged
+		h.logFailure(ctx, from, res.err, "record", r.id, "origin", r.origin.ARN, "left", res.left)
+	}
+	if res.key == "" {
+		return
+	}
+	var kept []byte
+	// An answer is kept also when it could not be published: the next delivery
+	// publishes it, and the model is not asked again.
+	if res.answer != nil || !res.left {
+		o := outcome{Answer: res.answer, Published: res.published}
+		if res.answer == nil {
+			o.Error = res.err
+		}
+		kept, _ = json.Marshal(o) // strings and numbers
+	}
+	if err := h.Ledger.End(context.WithoutCancel(ctx), res.key, kept); err != nil {
+		h.Logger.Warn("the ledger took no result", "record", r.id, "error", err)
+	}
+}
