@@ -211,6 +211,22 @@ func TestCallBudget(t *testing.T) {
 	})
 }
 
+// A time limit of the HTTP transport is not the caller's deadline either.
+func TestCallBudget_transport(t *testing.T) {
+	f := &fake{on: map[string]func(*exchange) bool{"tools/call": func(x *exchange) bool { <-x.r.Context().Done(); return true }}}
+	for _, client := range []*http.Client{
+		{Transport: &http.Transport{ResponseHeaderTimeout: 500 * time.Millisecond}},
+		{Timeout: 500 * time.Millisecond},
+	} {
+		b := open(t, toolbox.Options{}, at("calc", f.serve(t), client))
+		mustTools(t, b)
+		_, err := b.Call(t.Context(), "add", nil)
+		if !errors.As(err, new(*toolbox.UnknownOutcomeError)) || errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got %v", err)
+		}
+	}
+}
+
 // case 55
 func TestEra(t *testing.T) {
 	answers := func(result string) func(*exchange) bool {

@@ -34,7 +34,7 @@ type Server struct {
 
 	// Allow and Deny name tools that may and may not be used, by the server's
 	// own names; a trailing * stands for any rest. An empty Allow is all, and
-	// Deny wins.
+	// Deny wins. What they forbid is neither listed nor called.
 	Allow, Deny []string
 
 	// Era is the protocol era to speak, [Era2025] (the default) or [Era2026]. A
@@ -204,13 +204,9 @@ func (b *Toolbox) Call(ctx context.Context, name string, input json.RawMessage) 
 		return Result{}, fmt.Errorf("input of tool %s: want a JSON object", t.Name)
 	}
 	for _, s := range b.sessions {
-		if s.server.Name != t.Server {
-			continue
+		if s.server.Name == t.Server {
+			return s.call(ctx, t, input)
 		}
-		if !s.server.permits(t.Tool) {
-			break
-		}
-		return s.call(ctx, t, input)
 	}
 	return Result{}, fmt.Errorf("%w %.80q", ErrUnknownTool, name)
 }
