@@ -20,6 +20,14 @@ func refuseRedirect(req *http.Request, _ []*http.Request) error {
 	return fmt.Errorf("refusing a redirect to %s", req.URL.Host)
 }
 
+// CloseIdleConnections closes those to the resource, as http.Client's method of
+// this name expects of a transport.
+func (s *Source) CloseIdleConnections() {
+	if t, ok := s.cfg.Base.(interface{ CloseIdleConnections() }); ok {
+		t.CloseIdleConnections()
+	}
+}
+
 // RoundTrip sends req to the resource with a bearer. A request to any other
 // origin is refused unsent. When the resource answers 401 the token is dropped
 // and the request replayed once with a new one, if its body can be had again
@@ -72,9 +80,13 @@ func (s *Source) bearer(ctx context.Context) (Token, error) {
 	return s.Token(ctx)
 }
 
-// withBearer copies req, because a RoundTripper must not change it.
+// withBearer copies req, because a RoundTripper must not change it, as far as it
+// is changed.
 func withBearer(req *http.Request, t Token) *http.Request {
-	req = req.Clone(req.Context())
+	req = req.WithContext(req.Context())
+	if req.Header = req.Header.Clone(); req.Header == nil {
+		req.Header = http.Header{}
+	}
 	req.Header.Del("Authorization")
 	if !t.AccessToken.IsZero() {
 		req.Header.Set("Authorization", "Bearer "+t.AccessToken.Reveal())

@@ -13,10 +13,13 @@ import (
 	"testing"
 	"time"
 
+	"agentcore-mcp-auth/pkg/credstore"
+	"agentcore-mcp-auth/pkg/tokensource"
 	"agentcore-mcp-auth/pkg/toolbox"
 )
 
-// BenchmarkCall measures a tools/call through a toolbox against the floor: a
+// BenchmarkCall measures a tools/call through a toolbox and a token source
+// against the floor: a
 // plain POST of the same bytes over the same kind of kept-alive connection, the
 // answer read to its end. Both are measured alternately in one run, and what
 // counts is the ratio of their medians.
@@ -31,8 +34,15 @@ func BenchmarkCall(b *testing.B) {
 func benchmarkCall(b *testing.B, form string, callers int) {
 	url := benchServer(b, form == "sse")
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}
+	source, err := tokensource.New(tokensource.Config{
+		Credentials: tokensource.Static{ClientID: "id", ClientSecret: credstore.NewSecret("secret"), DiscoveryURL: issuer + "/.well-known/openid-configuration"},
+		Resource:    url, Base: client.Transport, Transport: issuerTransport{},
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
 	box := toolbox.New([]toolbox.Server{{Name: "calc", Resolve: func(context.Context) (toolbox.Endpoint, error) {
-		return toolbox.Endpoint{URL: url, Client: client}, nil
+		return toolbox.Endpoint{URL: url, Client: source.Client()}, nil
 	}}}, toolbox.Options{})
 	defer box.Close(context.Background())
 	if _, _, err := box.Tools(b.Context()); err != nil {
@@ -50,6 +60,7 @@ func benchmarkCall(b *testing.B, form string, callers int) {
 		req, _ := http.NewRequest("POST", url, strings.NewReader(body))
 		req.Header.Set("Content-Type", "application/json")
 		req.Header.Set("Accept", "application/json, text/event-stream")
+		req.Header.Set("Authorization", "Bearer "+accessToken)
 		resp, err := client.Do(req)
 		if err != nil {
 			b.Error(err)
@@ -83,6 +94,21 @@ func benchmarkCall(b *testing.B, form string, callers int) {
 	b.ReportMetric(float64(floor[len(floor)/2].Nanoseconds())/1e3, "post-µs")
 	b.ReportMetric(float64(own[len(own)/2])/float64(floor[len(floor)/2]), "p50-ratio")
 	b.ReportMetric(float64(own[len(own)*99/100])/float64(floor[len(floor)*99/100]), "p99-ratio")
+}
+
+const issuer = "http://127.0.0.1:1/pool"
+
+var accessToken = strings.Repeat("a", 900) // a machine token of Cognito is about so long
+
+// issuerTransport answers for an issuer, in memory.
+type issuerTransport struct{}
+
+func (issuerTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	body := `{"access_token":"` + accessToken + `","token_type":"Bearer","expires_in":3600}`
+	if r.Method == http.MethodGet {
+		body = `{"issuer":"` + issuer + `","token_endpoint":"http://127.0.0.1:1/oauth2/token"}`
+	}
+	return &http.Response{StatusCode: 200, Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(strings.NewReader(body)), Request: r}, nil
 }
 
 // benchServer answers as an MCP server with one tool, doing as little as it can.
