@@ -50,7 +50,32 @@ bench: ## measure: what a request costs beyond the floor, sizes and memory
 invoke-%: build ## send events/NAME.json to its function on this machine, as in make invoke-ask
 	@bin/mcpauth local invoke $(if $(filter cfn-% setup-%,$*),cognito-setup,agent) -e events/$*.json
 
+# What `sam build` calls for each function of template.yaml.
+build-CognitoSetupFunction:
+	GOOS=linux GOARCH=arm64 $(GOBUILD) -tags lambda.norpc $(STRIPPED) -o $(ARTIFACTS_DIR)/bootstrap ./functions/cognito-setup
+
+build-AgentFunction:
+	GOOS=linux GOARCH=arm64 $(GOBUILD) -tags lambda.norpc $(STRIPPED) -o $(ARTIFACTS_DIR)/bootstrap ./functions/agent
+
+# The stack in AWS. CONFIG=dev or prod picks another set of samconfig.toml.
+CONFIG ?= default
+
+deploy: ## build and deploy the stack with sam; GUIDED=1 asks for the parameters
+	sam build --config-env $(CONFIG)
+	sam deploy --config-env $(CONFIG) $(if $(GUIDED),--guided)
+
+invoke: ## ask the deployed agent: make invoke PROMPT="What is 2+2?"
+	@$(if $(PROMPT),,$(error say what to ask: make invoke PROMPT="What is 2+2?"))
+	@event=$$(printf %s "$$PROMPT" | sed 's/[\\"]/\\&/g; s/.*/{"prompt":"&"}/') && set -x && \
+	sam remote invoke AgentFunction --config-env $(CONFIG) --event "$$event"
+
+logs: ## follow the logs of the deployed functions
+	sam logs --config-env $(CONFIG) --tail
+
+delete: ## remove the stack and all that it made
+	sam delete --config-env $(CONFIG)
+
 clean: ## remove what the targets made
 	rm -rf bin .aws-sam out .conf
 
-.PHONY: help build build-arm64 demo test check lint conformance bench clean
+.PHONY: help build build-arm64 demo test check lint conformance bench deploy invoke logs delete clean
