@@ -34,8 +34,8 @@ check: ## gofmt, vet, staticcheck, tests under -race, govulncheck where its data
 	@tools/govulncheck.sh
 
 lint: ## check template.yaml with cfn-lint or sam
-	@if command -v cfn-lint >/dev/null; then cfn-lint template.yaml && echo "cfn-lint: nothing found"; \
-	elif command -v sam >/dev/null; then sam validate --lint; \
+	@if command -v cfn-lint >/dev/null; then cfn-lint template.yaml docs/more-servers/template.yaml && echo "cfn-lint: nothing found"; \
+	elif command -v sam >/dev/null; then sam validate --lint && sam validate --lint -t docs/more-servers/template.yaml; \
 	else echo "neither cfn-lint nor sam is installed: template.yaml was not checked"; fi
 
 conformance: ## run the official MCP conformance suite against the server and the client (npm, once)
