@@ -59,6 +59,8 @@ type world struct {
 	arn    string
 	mcp    string      // URL of the MCP server behind it
 	log    *syncBuffer // of the agent
+
+	requests string // file of what bench/byhand sends
 }
 
 func newWorld(t testing.TB) *world {
