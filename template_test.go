@@ -422,6 +422,59 @@ func TestTemplateParameters(t *testing.T) {
 	}
 }
 
+// The deployer's policy has the services of all resources.
+func TestDeployerPolicy(t *testing.T) {
+	text, err := os.ReadFile("docs/deployer-policy.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var policy any
+	if err := json.Unmarshal(text, &policy); err != nil {
+		t.Fatal(err)
+	}
+	creates := map[string]string{ // resource types, and what making one takes
+		"AWS::BedrockAgentCore::Runtime": "bedrock-agentcore:CreateAgentRuntime",
+		"AWS::CloudWatch::Alarm":         "cloudwatch:PutMetricAlarm",
+		"AWS::CloudWatch::Dashboard":     "cloudwatch:PutDashboard",
+		"AWS::Cognito::UserPool":         "cognito-idp:CreateUserPool",
+		"AWS::Cognito::UserPoolDomain":   "cognito-idp:CreateUserPoolDomain",
+		"AWS::DynamoDB::Table":           "dynamodb:CreateTable",
+		"AWS::ECR::Repository":           "ecr:CreateRepository",
+		"AWS::Events::EventBus":          "events:CreateEventBus",
+		"AWS::Events::Rule":              "events:PutRule",
+		"AWS::IAM::Policy":               "iam:PutRolePolicy",
+		"AWS::IAM::Role":                 "iam:CreateRole",
+		"AWS::Lambda::Permission":        "lambda:AddPermission",
+		"AWS::Logs::LogGroup":            "logs:CreateLogGroup",
+		"AWS::Logs::MetricFilter":        "logs:PutMetricFilter",
+		"AWS::SNS::Subscription":         "sns:Subscribe",
+		"AWS::SNS::Topic":                "sns:CreateTopic",
+		"AWS::SQS::Queue":                "sqs:CreateQueue",
+		"AWS::SQS::QueuePolicy":          "sqs:SetQueueAttributes",
+		"AWS::SSM::Parameter":            "ssm:PutParameter",
+		"AWS::Serverless::Function":      "lambda:CreateFunction",
+		"Custom::MCPClient":              "lambda:InvokeFunction",
+		"Custom::MCPImage":               "lambda:InvokeFunction",
+	}
+	var allowed []string
+	walk(policy, func(m map[string]any) {
+		if m["Effect"] == "Allow" {
+			allowed = append(allowed, list(m["Action"])...)
+		}
+	})
+	for id, r := range readTemplate(t).Resources {
+		typ, _ := at(r, "Type").(string)
+		if action := creates[typ]; action == "" || !slices.Contains(allowed, action) {
+			t.Errorf("%s: nobody with docs/deployer-policy.json can make a %s (%q)", id, typ, action)
+		}
+	}
+	for _, a := range allowed {
+		if strings.Contains(a, "*") {
+			t.Errorf("docs/deployer-policy.json allows %s", a)
+		}
+	}
+}
+
 // samconfig.toml and events/env.json name nothing that the template does not
 // have.
 func TestTemplateSettings(t *testing.T) {
