@@ -160,11 +160,14 @@ func (p *parameterStore) put(in *putParameterInput) (any, *apiError) {
 	}}
 	if old != nil {
 		param.Type, param.Version, param.Tags = old.Type, old.Version+1, old.Tags
-		param.KeyID, param.Description = old.KeyID, old.Description
+		param.Description = old.Description
 	}
 	for _, t := range in.Tags {
 		param.Tags[t.Key] = *t.Value
 	}
+	// Without a KeyId the account's aws/ssm key is used, in place of another that
+	// encrypted the version before too.
+	// https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_PutParameter.html
 	if in.KeyId != nil {
 		param.KeyID = *in.KeyId
 	}
