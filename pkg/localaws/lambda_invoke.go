@@ -104,14 +104,14 @@ func (p *functions) checkInvoke(r *http.Request, body []byte) (*Function, string
 }
 
 // find returns the function that a request names by name or by ARN, with
-// $LATEST as its only version.
+// $LATEST as its only version, unless the caller may not invoke it.
 func (p *functions) find(r *http.Request) (*Function, *apiError) {
 	escaped := strings.TrimSuffix(strings.TrimPrefix(r.URL.EscapedPath(), "/2015-03-31/functions/"), "/invocations")
 	asked, err := url.PathUnescape(escaped)
 	if err != nil || strings.Contains(escaped, "/") {
 		return nil, errorf("ValidationException", "FunctionName %.80q is neither a name nor an ARN", escaped)
 	}
-	name := strings.TrimPrefix(asked, "arn:aws:lambda:"+p.s.cfg.Region+":"+Account+":function:")
+	name := strings.TrimPrefix(asked, p.arn(""))
 	name = strings.TrimPrefix(name, Account+":function:")
 	name, version, qualified := strings.Cut(name, ":")
 	if q := r.URL.Query().Get("Qualifier"); q != "" {
@@ -120,14 +120,18 @@ func (p *functions) find(r *http.Request) (*Function, *apiError) {
 		}
 		version, qualified = q, true
 	}
+	arn := p.arn(name)
+	if qualified {
+		arn += ":" + version
+	}
+	// https://docs.aws.amazon.com/service-authorization/latest/reference/list_awslambda.html
+	if err := p.s.authorize(r, access{action: "lambda:InvokeFunction", resources: []string{arn}}); err != nil {
+		return nil, err
+	}
 	p.mu.Lock()
 	f := p.byName[name]
 	p.mu.Unlock()
 	if f == nil || qualified && version != "$LATEST" {
-		arn := "arn:aws:lambda:" + p.s.cfg.Region + ":" + Account + ":function:" + name
-		if qualified {
-			arn += ":" + version
-		}
 		return nil, &apiError{http.StatusNotFound, "ResourceNotFoundException", "Function not found: " + arn}
 	}
 	return f, nil
