@@ -139,6 +139,7 @@ func TestTidyTellsTheAge(t *testing.T) {
 	if res, err := f.Invoke(t.Context(), event); err != nil || res.FunctionError != "" {
 		t.Fatalf("tidy: %v %s", err, res.Payload)
 	}
+	f.Close() // until then its log may be on the way
 	if !strings.Contains(log.String(), `"secret_age_days":10`) {
 		t.Errorf("no age of 10 days in the log:\n%s", log)
 	}
