@@ -26,6 +26,7 @@ var arrows = map[string][]string{
 	"converse":       {},
 	"credstore":      {},
 	"customresource": {},
+	"image":          {},
 	"localaws":       {"authorizer"},
 	"mcpserver":      {},
 	"provision":      {"credstore"},

@@ -5,13 +5,15 @@ import (
 	"slices"
 )
 
-// Leftovers names everything that exists in Parameter Store and in Cognito,
-// sorted, one line each:
+// Leftovers names everything that exists in Parameter Store, in Cognito and in
+// ECR, sorted, one line each:
 //
 //	client {pool id}/{client id} {name}
 //	domain {prefix} of {pool id}
+//	image {repository}:{tag}
 //	parameter {name}
 //	pool {pool id} {name}
+//	repository {name}
 //	resource server {pool id}/{identifier}
 //	user {pool id}/{name}
 //
@@ -20,6 +22,15 @@ func (s *Server) Leftovers() []string {
 	var all []string
 	for name := range s.Parameters() {
 		all = append(all, "parameter "+name)
+	}
+	s.images.mu.Lock()
+	repositories := slices.Collect(maps.Keys(s.images.byName))
+	s.images.mu.Unlock()
+	for _, name := range repositories {
+		all = append(all, "repository "+name)
+		for _, tag := range s.Images(name) {
+			all = append(all, "image "+name+":"+tag)
+		}
 	}
 	p := s.cognito
 	p.mu.Lock()

@@ -63,6 +63,7 @@ type Server struct {
 	replies *replyBox
 	funcs   *functions
 	buses   *eventBuses
+	images  *repositories
 	iam     *roles
 	bedrock bedrockRuntime // its zero value answers with [Arithmetic]
 
@@ -96,6 +97,7 @@ func New(cfg Config) *Server {
 	s.replies = newReplyBox(s)
 	s.funcs = newFunctions(s)
 	s.buses = newEventBuses(s)
+	s.images = newRepositories(s)
 	return s
 }
 
@@ -168,12 +170,13 @@ func (s *Server) Env() []string { return s.env(accountCredentials) }
 
 // Record is one request that reached the stand-in and what it answered. Bodies
 // are kept whole, secrets and tokens included, so that tests can check the
-// wire; whoever prints a Record masks what must not be seen.
+// wire; whoever prints a Record masks what must not be seen. Only the layers of
+// images are left out, being large.
 type Record struct {
 	Seq            int
 	Time           time.Time
 	Duration       time.Duration
-	Service        string // ssm, cognito-idp, oidc, oauth, agentcore, bedrock, cloudformation, lambda, events
+	Service        string // ssm, cognito-idp, oidc, oauth, agentcore, bedrock, cloudformation, lambda, events, ecr, registry
 	Operation      string // GetParametersByPath, Converse, GET openid-configuration, …
 	Method, Path   string
 	RequestHeader  http.Header
@@ -234,6 +237,8 @@ func (s *Server) route(r *http.Request) (service, operation string, h handler) {
 		return "cognito-idp", strings.TrimPrefix(target, "AWSCognitoIdentityProviderService."), s.cognito.serve
 	case strings.HasPrefix(target, "AWSEvents."):
 		return "events", strings.TrimPrefix(target, "AWSEvents."), s.buses.serve
+	case strings.HasPrefix(target, "AmazonEC2ContainerRegistry_V20150921."):
+		return "ecr", strings.TrimPrefix(target, "AmazonEC2ContainerRegistry_V20150921."), s.images.serve
 	case target != "":
 		return "unknown", target, refuse
 	case strings.HasSuffix(path, "/.well-known/openid-configuration"), strings.HasSuffix(path, "/.well-known/jwks.json"):
@@ -246,6 +251,8 @@ func (s *Server) route(r *http.Request) (service, operation string, h handler) {
 			op = "GetRuntimeProtectedResourceMetadata"
 		}
 		return "agentcore", op, s.runtime.serve
+	case strings.HasPrefix(path, "/v2/"):
+		return "registry", r.Method + " " + path, s.images.serveRegistry
 	case strings.HasPrefix(path, "/model/") && strings.HasSuffix(path, "/converse"):
 		return "bedrock", "Converse", s.serveConverse
 	case strings.HasPrefix(path, "/model/") && strings.HasSuffix(path, "/converse-stream"):
@@ -334,6 +341,9 @@ func serveWithFault(w *recorder, r *http.Request, rec *Record, h handler, fault 
 }
 
 func (s *Server) keep(rec Record) {
+	if rec.Service == "registry" && strings.Contains(rec.Path, "/blobs/") {
+		rec.RequestBody, rec.ResponseBody = nil, nil
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.seq++
