@@ -57,7 +57,7 @@ bench: ## measure: what a request costs beyond the floor, sizes and memory
 	go test -run '^$$' -bench . -benchmem ./...
 
 invoke-%: build ## send events/NAME.json to its function on this machine, as in make invoke-ask
-	@bin/mcpauth local invoke $(if $(filter cfn-% setup-%,$*),cognito-setup,agent) -e events/$*.json
+	@bin/mcpauth local invoke $(if $(filter cfn-% setup-%,$*),cognito-setup,$(if $(filter image-%,$*),image-publisher,agent)) -e events/$*.json
 
 # What `sam build` calls for each function of template.yaml.
 build-CognitoSetupFunction:

@@ -365,6 +365,7 @@ func TestTemplateTriggers(t *testing.T) {
 		"cfn-delete.json":   at(tp.Resources, "McpClient"),
 		"eventbridge.json":  at(tp.Resources, "AgentFunction", "Properties", "Events", "Bus"),
 		"function-url.json": at(tp.Resources, "AgentFunction", "Properties", "FunctionUrlConfig"),
+		"image-create.json": at(tp.Resources, "McpImage", "Properties", "ServiceToken"),
 		"schedule.json":     at(tp.Resources, "ScheduleRule", "Properties", "ScheduleExpression"),
 		"setup-rotate.json": at(tp.Resources, "RotateSchedule", "Properties", "ScheduleExpression"),
 		"setup-tidy.json":   at(tp.Resources, "TidySchedule", "Properties", "ScheduleExpression"),

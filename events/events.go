@@ -7,5 +7,5 @@ import "embed"
 // FS has the samples by file name. env.json is not one: it points
 // `sam local invoke` at this machine.
 //
-//go:embed ask.json cfn-*.json eventbridge.json function-url.json http-api.json rest-api.json s*.json
+//go:embed ask.json cfn-*.json eventbridge.json function-url.json http-api.json image-*.json rest-api.json s*.json
 var FS embed.FS
