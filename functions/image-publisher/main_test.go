@@ -168,6 +168,15 @@ func TestLifeOfAnImage(t *testing.T) {
 	if c.User != "65532:65532" || c.Architecture != runtime.GOARCH || strings.Join(c.Env, " ") != "MCP_ALLOWED_HOSTS=*" || len(c.Args) != 0 {
 		t.Errorf("got %+v", c)
 	}
+	dockerfile, err := os.ReadFile("../mcp-server/Dockerfile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range []string{"USER " + c.User, "ENV " + c.Env[0], `ENTRYPOINT ["/` + filepath.Base(c.Program) + `"]`} {
+		if !strings.Contains(string(dockerfile), "\n"+line+"\n") {
+			t.Errorf("the Dockerfile has no line %s", line)
+		}
+	}
 	if deleted := w.send(t, cfn.RequestDelete, created.PhysicalResourceID, nil); deleted.Status != cfn.StatusSuccess {
 		t.Errorf("got %+v", deleted)
 	}
