@@ -47,7 +47,7 @@ func (p *functions) serveInvoke(w http.ResponseWriter, r *http.Request, rec *Rec
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("X-Amz-Executed-Version", "$LATEST")
+	w.Header().Set("X-Amz-Executed-Version", f.version)
 	if res.FunctionError != "" {
 		w.Header().Set("X-Amz-Function-Error", res.FunctionError)
 	}
@@ -103,8 +103,8 @@ func (p *functions) checkInvoke(r *http.Request, body []byte) (*Function, string
 	return f, kind, nil
 }
 
-// find returns the function that a request names by name or by ARN, with
-// $LATEST as its only version.
+// find returns the function that a request names by name or by ARN, and by
+// version or alias.
 func (p *functions) find(r *http.Request) (*Function, *apiError) {
 	escaped := strings.TrimSuffix(strings.TrimPrefix(r.URL.EscapedPath(), "/2015-03-31/functions/"), "/invocations")
 	asked, err := url.PathUnescape(escaped)
@@ -120,10 +120,11 @@ func (p *functions) find(r *http.Request) (*Function, *apiError) {
 		}
 		version, qualified = q, true
 	}
-	p.mu.Lock()
-	f := p.byName[name]
-	p.mu.Unlock()
-	if f == nil || qualified && version != "$LATEST" {
+	if !qualified {
+		version = latest
+	}
+	f := p.get(name, version)
+	if f == nil {
 		arn := "arn:aws:lambda:" + p.s.cfg.Region + ":" + Account + ":function:" + name
 		if qualified {
 			arn += ":" + version
