@@ -68,14 +68,19 @@ type operation func(r *http.Request, body []byte) (any, *apiError)
 // op makes an operation of f, whose input type names every member that the
 // stand-in implements. f runs with mu held.
 func op[In any](mu sync.Locker, f func(*In) (any, *apiError)) operation {
-	return func(_ *http.Request, body []byte) (any, *apiError) {
+	return opFrom(mu, func(_ *http.Request, in *In) (any, *apiError) { return f(in) })
+}
+
+// opFrom is op for an f that asks further about who signed the request.
+func opFrom[In any](mu sync.Locker, f func(*http.Request, *In) (any, *apiError)) operation {
+	return func(r *http.Request, body []byte) (any, *apiError) {
 		in := new(In)
 		if err := decode(body, in); err != nil {
 			return nil, err
 		}
 		mu.Lock()
 		defer mu.Unlock()
-		return f(in)
+		return f(r, in)
 	}
 }
 

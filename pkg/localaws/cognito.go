@@ -2,6 +2,7 @@ package localaws
 
 import (
 	"crypto/rand"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"math/big"
@@ -85,13 +86,35 @@ func newUserPools(s *Server) *userPools {
 var unsigned = map[string]bool{"InitiateAuth": true}
 
 func (p *userPools) serve(w http.ResponseWriter, r *http.Request, rec *Record) {
-	if !unsigned[rec.Operation] {
-		if err := p.s.checkSignature(r, rec.RequestBody, "cognito-idp"); err != nil {
-			writeError(w, err.Status, err.Type, err.Message)
-			return
-		}
+	if unsigned[rec.Operation] {
+		serveJSON(w, r, rec, p.ops)
+		return
 	}
-	serveJSON(w, r, rec, p.ops)
+	p.s.serveSigned(w, r, rec, "cognito-idp", p.ops, p.needs)
+}
+
+// needs is what the operations ask for: each its own action, on the pool that
+// the request names. CreateUserPool, ListUserPools and DescribeUserPoolDomain
+// name none and have no resource. Tags of a new pool need the permission to tag,
+// as the create handler of CloudFormation's AWS::Cognito::UserPool has it.
+// https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazoncognitouserpools.html
+func (p *userPools) needs(rec *Record) []access {
+	var in struct {
+		UserPoolId, ResourceArn string
+		UserPoolTags            map[string]json.RawMessage
+	}
+	json.Unmarshal(rec.RequestBody, &in) // the operation says what is wrong with it
+	a := access{action: "cognito-idp:" + rec.Operation}
+	switch {
+	case in.ResourceArn != "":
+		a.resources = []string{in.ResourceArn}
+	case in.UserPoolId != "":
+		a.resources = []string{p.arn(in.UserPoolId)}
+	}
+	if rec.Operation == "CreateUserPool" && len(in.UserPoolTags) > 0 {
+		return []access{a, {action: "cognito-idp:TagResource", resources: []string{p.arn("*")}}}
+	}
+	return []access{a}
 }
 
 // Exception types of the API model that occur in more than one place.
@@ -184,8 +207,8 @@ func (p *userPools) next() int {
 	return p.made
 }
 
-func (p *userPools) arn(pool *userPool) string {
-	return "arn:aws:cognito-idp:" + p.s.cfg.Region + ":" + Account + ":userpool/" + pool.id
+func (p *userPools) arn(id string) string {
+	return "arn:aws:cognito-idp:" + p.s.cfg.Region + ":" + Account + ":userpool/" + id
 }
 
 // poolView is a pool as the API answers it.
@@ -202,7 +225,7 @@ type poolAnswer struct{ UserPool poolView }
 
 func (p *userPools) view(pool *userPool) poolAnswer {
 	return poolAnswer{poolView{
-		Id: pool.id, Name: pool.name, Arn: p.arn(pool),
+		Id: pool.id, Name: pool.name, Arn: p.arn(pool.id),
 		CreationDate: epoch(pool.created), LastModifiedDate: epoch(pool.modified),
 		Domain: pool.domain, UserPoolTags: maps.Clone(pool.tags), EstimatedNumberOfUsers: len(pool.users),
 		poolSettings: pool.poolSettings,
@@ -337,7 +360,7 @@ func checkPoolTags(tags map[string]string) *apiError {
 
 // byARN finds the pool of a tag operation.
 func (p *userPools) byARN(arn string) (*userPool, *apiError) {
-	id, ok := strings.CutPrefix(arn, "arn:aws:cognito-idp:"+p.s.cfg.Region+":"+Account+":userpool/")
+	id, ok := strings.CutPrefix(arn, p.arn(""))
 	if !ok {
 		return nil, errorf(invalidParameter, "resourceArn is not the ARN of a user pool of this account and region.")
 	}

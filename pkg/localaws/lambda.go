@@ -15,6 +15,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
 )
 
 // The largest payloads that Lambda takes and gives.
@@ -34,6 +36,7 @@ const maxInit = 10 * time.Second
 type FunctionConfig struct {
 	Name     string            // as in an ARN: letters, digits, hyphens, underscores
 	Binary   string            // path of the executable
+	Role     string            // ARN of the execution role; default: none, and the account's own credentials
 	Env      map[string]string // the function's own variables; Lambda's reserved names are refused
 	Timeout  time.Duration     // default 3 s, at most 15 minutes, as Lambda's
 	MemoryMB int               // announced, not enforced; default 128
@@ -185,9 +188,26 @@ func newFunction(s *Server, cfg FunctionConfig, version string) (*Function, erro
 	if err := checkVariables(cfg.Env); err != nil {
 		return nil, err
 	}
+	creds, err := s.executionCredentials(cfg)
+	if err != nil {
+		return nil, err
+	}
 	f := &Function{cfg: cfg, version: version, s: s, slot: make(chan struct{}, 1), closed: make(chan struct{})}
-	f.env = f.environment()
+	f.env = f.environment(creds)
 	return f, nil
+}
+
+// executionCredentials are what Lambda gets for a function by assuming its role;
+// the session has the function's name. The words are those of CreateFunction.
+// https://docs.aws.amazon.com/lambda/latest/dg/lambda-intro-execution-role.html
+func (s *Server) executionCredentials(cfg FunctionConfig) (aws.Credentials, error) {
+	if cfg.Role == "" {
+		return accountCredentials, nil
+	}
+	if !s.assumable(cfg.Role, "lambda.amazonaws.com", s.funcs.arn(cfg.Name)) {
+		return aws.Credentials{}, fmt.Errorf("role %.200q: The role defined for the function cannot be assumed by Lambda.", cfg.Role)
+	}
+	return s.assume(cfg.Role, cfg.Name)
 }
 
 func checkVariables(env map[string]string) error {
@@ -213,9 +233,9 @@ func checkVariables(env map[string]string) error {
 // AWS_EXECUTION_ENV is not set, with the addresses of the stand-in and the
 // function's own variables. Nothing comes from the environment of this process.
 // https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html
-func (f *Function) environment() []string {
+func (f *Function) environment(creds aws.Credentials) []string {
 	env := map[string]string{}
-	for _, kv := range f.s.Env() {
+	for _, kv := range f.s.env(creds) {
 		k, v, _ := strings.Cut(kv, "=")
 		env[k] = v
 	}
@@ -243,8 +263,10 @@ func (f *Function) environment() []string {
 }
 
 // ARN is the function's unqualified ARN, or a published version's ARN.
-func (f *Function) ARN() string {
-	return "arn:aws:lambda:" + f.s.cfg.Region + ":" + Account + ":function:" + f.key()
+func (f *Function) ARN() string { return f.s.funcs.arn(f.key()) }
+
+func (p *functions) arn(name string) string {
+	return "arn:aws:lambda:" + p.s.cfg.Region + ":" + Account + ":function:" + name
 }
 
 // Close ends the process, waits for it and forgets the function. An invocation

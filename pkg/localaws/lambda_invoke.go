@@ -104,14 +104,14 @@ func (p *functions) checkInvoke(r *http.Request, body []byte) (*Function, string
 }
 
 // find returns the function that a request names by name or by ARN, and by
-// version or alias.
+// version or alias, unless the caller may not invoke it.
 func (p *functions) find(r *http.Request) (*Function, *apiError) {
 	escaped := strings.TrimSuffix(strings.TrimPrefix(r.URL.EscapedPath(), "/2015-03-31/functions/"), "/invocations")
 	asked, err := url.PathUnescape(escaped)
 	if err != nil || strings.Contains(escaped, "/") {
 		return nil, errorf("ValidationException", "FunctionName %.80q is neither a name nor an ARN", escaped)
 	}
-	name := strings.TrimPrefix(asked, "arn:aws:lambda:"+p.s.cfg.Region+":"+Account+":function:")
+	name := strings.TrimPrefix(asked, p.arn(""))
 	name = strings.TrimPrefix(name, Account+":function:")
 	name, version, qualified := strings.Cut(name, ":")
 	if q := r.URL.Query().Get("Qualifier"); q != "" {
@@ -120,15 +120,18 @@ func (p *functions) find(r *http.Request) (*Function, *apiError) {
 		}
 		version, qualified = q, true
 	}
-	if !qualified {
+	arn := p.arn(name)
+	if qualified {
+		arn += ":" + version
+	} else {
 		version = latest
+	}
+	// https://docs.aws.amazon.com/service-authorization/latest/reference/list_awslambda.html
+	if err := p.s.authorize(r, access{action: "lambda:InvokeFunction", resources: []string{arn}}); err != nil {
+		return nil, err
 	}
 	f := p.get(name, version)
 	if f == nil {
-		arn := "arn:aws:lambda:" + p.s.cfg.Region + ":" + Account + ":function:" + name
-		if qualified {
-			arn += ":" + version
-		}
 		return nil, &apiError{http.StatusNotFound, "ResourceNotFoundException", "Function not found: " + arn}
 	}
 	return f, nil

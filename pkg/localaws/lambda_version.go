@@ -108,7 +108,7 @@ func (s *Server) PublishVersion(name string) (*Function, error) {
 
 // same reports whether two configurations make the same version.
 func (c FunctionConfig) same(o FunctionConfig) bool {
-	return c.Binary == o.Binary && c.Timeout == o.Timeout && c.MemoryMB == o.MemoryMB && maps.Equal(c.Env, o.Env)
+	return c.Binary == o.Binary && c.Role == o.Role && c.Timeout == o.Timeout && c.MemoryMB == o.MemoryMB && maps.Equal(c.Env, o.Env)
 }
 
 // SetAlias has an alias of a function name one of its published versions.

@@ -8,7 +8,8 @@
 // It is strict where the services are strict, and in doubt stricter: an
 // operation or a member of a request that it does not implement is refused by
 // name, so that nothing passes here only to fail in an account. Each rule names
-// the page or the SDK comment it comes from.
+// the page or the SDK comment it comes from. What is signed with a role's
+// credentials is held to the role's policies.
 //
 // One [Server] is one [http.Handler] on one loopback port; all state is in
 // memory and gone with it. It refuses every address but loopback and it refuses
@@ -62,6 +63,7 @@ type Server struct {
 	replies *replyBox
 	funcs   *functions
 	buses   *eventBuses
+	iam     *roles
 	bedrock bedrockRuntime // its zero value answers with [Arithmetic]
 
 	mu       sync.Mutex // guards what follows
@@ -88,7 +90,7 @@ func New(cfg Config) *Server {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{cfg: cfg}
+	s := &Server{cfg: cfg, iam: newRoles()}
 	s.ssm = newParameterStore(s)
 	s.cognito = newUserPools(s)
 	s.runtime = newRuntimes(s)
@@ -156,25 +158,14 @@ func (s *Server) AWSConfig() aws.Config {
 	return aws.Config{
 		Region:       s.cfg.Region,
 		BaseEndpoint: aws.String(s.URL()),
-		Credentials:  credentials.NewStaticCredentialsProvider(AccessKeyID, SecretAccessKey, ""),
+		Credentials:  credentials.StaticCredentialsProvider{Value: accountCredentials},
 	}
 }
 
 // Env is the environment that points any AWS SDK or the aws command line at
 // this stand-in, and away from the credentials and configuration files of
 // whoever runs it.
-func (s *Server) Env() []string {
-	return []string{
-		"AWS_ENDPOINT_URL=" + s.URL(),
-		"AWS_REGION=" + s.cfg.Region,
-		"AWS_DEFAULT_REGION=" + s.cfg.Region,
-		"AWS_ACCESS_KEY_ID=" + AccessKeyID,
-		"AWS_SECRET_ACCESS_KEY=" + SecretAccessKey,
-		"AWS_CONFIG_FILE=" + os.DevNull,
-		"AWS_SHARED_CREDENTIALS_FILE=" + os.DevNull,
-		"AWS_EC2_METADATA_DISABLED=true",
-	}
-}
+func (s *Server) Env() []string { return s.env(accountCredentials) }
 
 // Record is one request that reached the stand-in and what it answered. Bodies
 // are kept whole, secrets and tokens included, so that tests can check the

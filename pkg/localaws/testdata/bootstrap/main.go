@@ -18,6 +18,9 @@ import (
 	"github.com/aws/aws-lambda-go/lambda"
 	"github.com/aws/aws-lambda-go/lambda/messages"
 	"github.com/aws/aws-lambda-go/lambdacontext"
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
 )
 
 var calls int
@@ -53,6 +56,16 @@ func handle(ctx context.Context, raw json.RawMessage) (any, error) {
 		env := os.Environ()
 		slices.Sort(env)
 		return env, nil
+	case "parameter":
+		cfg, err := config.LoadDefaultConfig(ctx)
+		if err != nil {
+			return nil, err
+		}
+		out, err := ssm.NewFromConfig(cfg).GetParameter(ctx, &ssm.GetParameterInput{Name: aws.String("/app/a")})
+		if err != nil {
+			return nil, err
+		}
+		return *out.Parameter.Value, nil
 	case "error":
 		return nil, errors.New("told to fail")
 	case "typed":
