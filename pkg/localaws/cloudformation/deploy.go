@@ -198,7 +198,10 @@ func (d *deployment) run(ctx context.Context) error {
 	var outputs map[string]string
 	if d.order.run(true, func(id string) error { return d.apply(ctx, d.wanted[id]) }) {
 		var err error
-		if outputs, err = d.evaluateOutputs(); err != nil {
+		if outputs, err = d.evaluateOutputs(); err == nil {
+			err = d.checkWiring()
+		}
+		if err != nil {
 			d.fail(err)
 		}
 	}

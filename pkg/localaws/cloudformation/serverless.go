@@ -1,6 +1,7 @@
 package cloudformation
 
 import (
+	"bytes"
 	"crypto/sha1"
 	"encoding/hex"
 	"encoding/json"
@@ -23,7 +24,7 @@ type packager func(logicalID, codeURI string) (map[string]any, error)
 
 // expand returns the template's resources and outputs after the Serverless
 // transform: the same resources, under the same logical ids, that
-// aws-sam-translator 1.105 makes.
+// aws-sam-translator 1.110 makes.
 // https://docs.aws.amazon.com/serverless-application-model/latest/developerguide/sam-specification-generated-resources.html
 func (t *Template) expand(code packager) (map[string]*declaration, map[string]*output, error) {
 	x := &expansion{code: code, resources: map[string]*declaration{}, names: map[string]string{}}
@@ -204,7 +205,9 @@ func merge(global, local any) any {
 
 // part makes a resource that goes with the function.
 func (f *functionParts) part(suffix, resourceType string, properties map[string]any) *declaration {
-	return &declaration{logicalID: f.of.logicalID + suffix, resourceType: resourceType, properties: properties, condition: f.of.condition}
+	d := *f.of
+	d.logicalID, d.resourceType, d.properties, d.dependsOn = d.logicalID+suffix, resourceType, properties, nil
+	return &d
 }
 
 // mapping reads a property that has to be written out.
@@ -219,6 +222,9 @@ func (f *functionParts) mapping(name string) (map[string]any, error) {
 	}
 	return m, nil
 }
+
+// createdBy is the tag of what the transform makes.
+var createdBy = map[string]any{"Key": "lambda:createdBy", "Value": "SAM"}
 
 func (f *functionParts) makeFunction() error {
 	p := map[string]any{}
@@ -256,7 +262,7 @@ func (f *functionParts) makeFunction() error {
 	if err != nil {
 		return err
 	}
-	list := []any{map[string]any{"Key": "lambda:createdBy", "Value": "SAM"}}
+	list := []any{createdBy}
 	for _, key := range slices.Sorted(maps.Keys(tags)) {
 		list = append(list, map[string]any{"Key": key, "Value": tags[key]})
 	}
@@ -296,7 +302,9 @@ func (f *functionParts) makeRole() error {
 	if c, ok := f.lambda.properties["DeadLetterConfig"].(map[string]any); ok {
 		queue, _ := f.mapping("DeadLetterQueue")
 		action := map[any]string{"SQS": "sqs:SendMessage", "SNS": "sns:Publish"}[queue["Type"]]
-		inline = append(inline, policy("DeadLetterQueuePolicy", action, c["TargetArn"]))
+		p := policy("DeadLetterQueuePolicy", action, c["TargetArn"])
+		p["PolicyDocument"].(map[string]any)["Version"] = "2012-10-17"
+		inline = append(inline, p)
 	}
 	list, ok := policies.([]any)
 	if has && !ok {
@@ -308,7 +316,9 @@ func (f *functionParts) makeRole() error {
 			if !strings.HasPrefix(item, "arn:") {
 				return fmt.Errorf("Policies[%d]: want the ARN of a managed policy, or statements", i)
 			}
-			managed = append(managed, item)
+			if !slices.Contains(managed, any(item)) {
+				managed = append(managed, item)
+			}
 		case map[string]any:
 			if item["Statement"] == nil {
 				return fmt.Errorf("Policies[%d]: policy templates are not implemented; write the statements", i)
@@ -322,6 +332,7 @@ func (f *functionParts) makeRole() error {
 	if inline != nil {
 		p["Policies"] = inline
 	}
+	p["Tags"] = []any{createdBy}
 	f.role = f.part("Role", iamRole, p)
 	f.lambda.properties["Role"] = attribute(f.role, "Arn")
 	return nil
@@ -329,7 +340,6 @@ func (f *functionParts) makeRole() error {
 
 func policy(name, action string, resource any) map[string]any {
 	return map[string]any{"PolicyName": name, "PolicyDocument": map[string]any{
-		"Version":   "2012-10-17",
 		"Statement": []any{map[string]any{"Effect": "Allow", "Action": action, "Resource": resource}},
 	}}
 }
@@ -372,17 +382,21 @@ func (f *functionParts) makeVersion() error {
 			from["MemorySize"] = memory
 		}
 	}
-	doc, err := json.Marshal(from)
-	if err != nil {
+	var doc bytes.Buffer
+	enc := json.NewEncoder(&doc)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(from); err != nil {
 		return err
 	}
-	sum := sha1.Sum(doc)
+	sum := sha1.Sum(bytes.TrimSpace(doc.Bytes()))
 	version := f.part("Version"+hex.EncodeToString(sum[:])[:10], lambdaVersion, map[string]any{"FunctionName": ref(f.lambda)})
 	if v, ok := f.properties["VersionDescription"]; ok {
 		version.properties["Description"] = v
 	}
 	// The version stays when another takes its place, and goes with the function.
-	version.deletion = "Retain"
+	if version.deletion == "" {
+		version.deletion = retain
+	}
 	f.alias = f.part("Alias"+strings.NewReplacer("-", "D", "_", "U").Replace(alias), lambdaAlias, map[string]any{
 		"Name": alias, "FunctionName": ref(f.lambda), "FunctionVersion": attribute(version, "Version"),
 	})

@@ -79,7 +79,7 @@ func (p *agentRuntimeProperties) check() error {
 // runtime is the front door's part of it.
 func (p *agentRuntimeProperties) runtime(target string) localaws.Runtime {
 	rt := localaws.Runtime{
-		Name: p.AgentRuntimeName, Protocol: p.ProtocolConfiguration, Target: target,
+		Name: p.AgentRuntimeName, Protocol: p.ProtocolConfiguration, Target: target, Role: p.RoleArn,
 		HeaderAllowlist: p.RequestHeaderConfiguration.RequestHeaderAllowlist,
 	}
 	if rt.Protocol == "" {
@@ -107,7 +107,10 @@ func (p *agentRuntimeProperties) start(ctx context.Context, r *request) (*proces
 	if err != nil {
 		return nil, err
 	}
-	env := r.aws.Env()
+	env, err := r.aws.RoleEnv(p.RoleArn, "AgentCore")
+	if err != nil {
+		return nil, err
+	}
 	for _, name := range slices.Sorted(maps.Keys(p.EnvironmentVariables)) {
 		env = append(env, name+"="+p.EnvironmentVariables[name])
 	}

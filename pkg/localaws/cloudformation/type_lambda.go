@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"agentcore-mcp-auth/pkg/localaws"
@@ -55,13 +56,20 @@ func (p *functionProperties) config(r *request, name string) (localaws.FunctionC
 		if err := r.destination(p.DeadLetterConfig.TargetArn); err != nil {
 			return localaws.FunctionConfig{}, fmt.Errorf("DeadLetterConfig: %w", err)
 		}
+		action, words := "sqs:SendMessage", "SendMessage on SQS"
+		if strings.Contains(p.DeadLetterConfig.TargetArn, ":sns:") {
+			action, words = "sns:Publish", "Publish on SNS"
+		}
+		if !r.aws.Allowed(p.Role, action, p.DeadLetterConfig.TargetArn, nil) {
+			return localaws.FunctionConfig{}, fmt.Errorf("The provided execution role does not have permissions to call %s", words)
+		}
 	}
 	dir, err := r.stack.code.dir(p.Code.S3Bucket, p.Code.S3Key)
 	if err != nil {
 		return localaws.FunctionConfig{}, err
 	}
 	return localaws.FunctionConfig{
-		Name: name, Binary: filepath.Join(dir, bootstrap), Env: p.Environment.Variables,
+		Name: name, Binary: filepath.Join(dir, bootstrap), Role: p.Role, Env: p.Environment.Variables,
 		Timeout: time.Duration(p.Timeout) * time.Second, MemoryMB: p.MemorySize, Stderr: r.stack.log,
 	}, nil
 }

@@ -1,6 +1,7 @@
 package cloudformation
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -102,8 +103,17 @@ var eventSourceType = kept([]string{"Id", "EventSourceMappingArn"}, func(r *requ
 	if q.VisibilityTimeout != nil {
 		visible = *q.VisibilityTimeout
 	}
-	if timeout := r.stack.timeout(f.Name()); visible < timeout {
+	function, err := r.stack.function(f.Name())
+	if err != nil {
+		return made{}, err
+	}
+	if timeout := cmp.Or(function.Timeout, 3); visible < timeout {
 		return made{}, fmt.Errorf("Queue visibility timeout: %d seconds is less than Function timeout: %d seconds", visible, timeout)
+	}
+	for _, action := range []string{"ReceiveMessage", "DeleteMessage", "GetQueueAttributes"} {
+		if !r.aws.Allowed(function.Role, "sqs:"+action, p.EventSourceArn, nil) {
+			return made{}, fmt.Errorf("The provided execution role does not have permissions to call %s on SQS", action)
+		}
 	}
 	if p.ScalingConfig != nil && (p.ScalingConfig.MaximumConcurrency < 2 || p.ScalingConfig.MaximumConcurrency > 1000) {
 		return made{}, errors.New("ScalingConfig: MaximumConcurrency: want 2 to 1000")
@@ -115,15 +125,11 @@ var eventSourceType = kept([]string{"Id", "EventSourceMappingArn"}, func(r *requ
 	return made{id: id, attributes: map[string]any{"Id": id, "EventSourceMappingArn": r.arn("lambda", "event-source-mapping:"+id)}}, nil
 })
 
-// timeout is the timeout of a function of the stack, in seconds.
-func (s *Stack) timeout(name string) int {
+// function is what the template says of a function of the stack.
+func (s *Stack) function(name string) (p functionProperties, err error) {
 	f := s.find(lambdaFunction, "", name)
 	if f == nil {
-		return 0
+		return p, fmt.Errorf("function %s is not of the same template, which is not implemented", name)
 	}
-	var p functionProperties
-	if err := decode(f.properties, &p, "function"); err != nil || p.Timeout == 0 {
-		return 3
-	}
-	return p.Timeout
+	return p, decode(f.properties, &p, "function")
 }
