@@ -98,10 +98,10 @@ func (s *Stack) plan(t *Template, given map[string]string) (*deployment, error) 
 	for _, id := range slices.Sorted(maps.Keys(d.wanted)) {
 		r := d.wanted[id]
 		d.order[id] = d.dependencies(r)
-		references(r.properties, "Resources/"+id, d.conditions, func(u reference) { errs = append(errs, d.left(u, resources)) })
+		references(r.properties, "Resources/"+id+"/Properties", d.conditions, func(u reference) { errs = append(errs, d.left(u, resources)) })
 	}
 	for _, id := range slices.Sorted(maps.Keys(d.outputs)) {
-		references(d.outputs[id].value, "Outputs/"+id, d.conditions, func(u reference) { errs = append(errs, d.left(u, resources)) })
+		references(d.outputs[id].value, "Outputs/"+id+"/Value", d.conditions, func(u reference) { errs = append(errs, d.left(u, resources)) })
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
@@ -361,9 +361,11 @@ func (d *deployment) update(ctx context.Context, now, was *resource) error {
 	m, err := now.kind.update(ctx, r)
 	if err != nil {
 		now.made = was.made
-		d.mu.Lock()
-		d.steps = append(d.steps, &step{was: was, now: now})
-		d.mu.Unlock()
+		if !errors.As(err, new(untouched)) {
+			d.mu.Lock()
+			d.steps = append(d.steps, &step{was: was, now: now})
+			d.mu.Unlock()
+		}
 		return d.refused(now, was, err)
 	}
 	now.made = m

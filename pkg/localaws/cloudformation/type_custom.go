@@ -43,7 +43,7 @@ func (c custom) create(ctx context.Context, r *request) (made, error) {
 
 func (c custom) update(ctx context.Context, r *request) (made, error) {
 	if !same(r.old["ServiceToken"], r.properties["ServiceToken"]) {
-		return made{}, errors.New("Modifying service token is not allowed.")
+		return made{}, untouched{errors.New("Modifying service token is not allowed.")}
 	}
 	return c.send(ctx, r, cfn.RequestUpdate)
 }
