@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -43,6 +44,10 @@ func TestMain(m *testing.M) {
 	os.RemoveAll(dir)
 	os.Exit(code)
 }
+
+// containers are the programs of images, by repository. The last one ends at
+// once outside Lambda.
+var containers = map[string]string{"mcp-server": "mcp-server", "agent": "agent/bootstrap", "ends": "custom/bootstrap"}
 
 // account is a stand-in and one stack in it.
 type account struct {
@@ -81,8 +86,9 @@ func newStack(t *testing.T, aws *localaws.Server, name string) *account {
 	}
 	a.Stack, err = cloudformation.New(aws, cloudformation.Options{
 		Name: name, Programs: a.programs, Log: a.log,
-		Container: func(context.Context, string, string, string) (cloudformation.Container, error) {
-			return cloudformation.Container{Entrypoint: []string{filepath.Join(binaries, "mcp-server")}}, nil
+		Container: func(_ context.Context, image, _, _ string) (cloudformation.Container, error) {
+			program, _, _ := strings.Cut(path.Base(image), ":")
+			return cloudformation.Container{Entrypoint: []string{filepath.Join(binaries, containers[program])}}, nil
 		},
 		OnEvent: func(e cloudformation.Event) {
 			a.mu.Lock()
