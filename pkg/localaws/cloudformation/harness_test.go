@@ -49,6 +49,11 @@ func TestMain(m *testing.M) {
 // once outside Lambda.
 var containers = map[string]string{"mcp-server": "mcp-server", "agent": "agent/bootstrap", "ends": "custom/bootstrap"}
 
+func container(_ context.Context, image, _, _ string) (cloudformation.Container, error) {
+	program, _, _ := strings.Cut(path.Base(image), ":")
+	return cloudformation.Container{Entrypoint: []string{filepath.Join(binaries, containers[program])}}, nil
+}
+
 // account is a stand-in and one stack in it.
 type account struct {
 	*cloudformation.Stack
@@ -86,10 +91,7 @@ func newStack(t *testing.T, aws *localaws.Server, name string) *account {
 	}
 	a.Stack, err = cloudformation.New(aws, cloudformation.Options{
 		Name: name, Programs: a.programs, Log: a.log,
-		Container: func(_ context.Context, image, _, _ string) (cloudformation.Container, error) {
-			program, _, _ := strings.Cut(path.Base(image), ":")
-			return cloudformation.Container{Entrypoint: []string{filepath.Join(binaries, containers[program])}}, nil
-		},
+		Container: container,
 		OnEvent: func(e cloudformation.Event) {
 			a.mu.Lock()
 			defer a.mu.Unlock()
