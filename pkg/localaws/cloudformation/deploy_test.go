@@ -300,3 +300,20 @@ func TestNew_refused(t *testing.T) {
 type failing struct{}
 
 func (*failing) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
+
+// A stack that is closed leaves no process behind, whether or not it was deleted.
+func TestClose(t *testing.T) {
+	a := newAccount(t)
+	s := newStack(t, a.aws, "second")
+	s.mustDeploy(agentOnAgentCore)
+	arn := s.Outputs()["Arn"]
+	if status, _ := s.invoke(arn, `{"prompt":"greet Alice"}`); status != 200 {
+		t.Errorf("got %d", status)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if status, body := s.invoke(arn, `{"prompt":"greet Alice"}`); status != 424 {
+		t.Errorf("got %d %s", status, body)
+	}
+}
