@@ -80,30 +80,29 @@ func (s *Server) UpdateFunction(ctx context.Context, cfg FunctionConfig) (*Funct
 }
 
 // PublishVersion keeps a function as it is now under the next number, with a
-// process of its own, until [Server.RemoveFunction]. As Lambda, it makes no new
-// version of a function that has not changed since the last one, but returns
+// process of its own, until [Server.RemoveFunction]. As Lambda, it publishes no
+// new version of a function that has not changed since the last one, but returns
 // that.
 // https://docs.aws.amazon.com/lambda/latest/dg/API_PublishVersion.html
-func (s *Server) PublishVersion(name string) (*Function, error) {
+func (s *Server) PublishVersion(name string) (version *Function, published bool, err error) {
 	p := s.funcs
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	f := p.byName[name]
 	if f == nil {
-		return nil, fmt.Errorf("publishing a version of function %.80q: there is none", name)
+		return nil, false, fmt.Errorf("publishing a version of function %.80q: there is none", name)
 	}
 	n := p.versions[name]
 	if last := p.byName[functionKey(name, strconv.Itoa(n))]; last != nil && last.cfg.same(f.cfg) {
-		return last, nil
+		return last, false, nil
 	}
-	version, err := newFunction(s, f.cfg, strconv.Itoa(n+1))
-	if err != nil {
-		return nil, fmt.Errorf("publishing a version of function %q: %w", name, err)
+	if version, err = newFunction(s, f.cfg, strconv.Itoa(n+1)); err != nil {
+		return nil, false, fmt.Errorf("publishing a version of function %q: %w", name, err)
 	}
 	version.stop = func() bool { return true }
 	p.versions[name] = n + 1
 	p.byName[version.key()] = version
-	return version, nil
+	return version, true, nil
 }
 
 // same reports whether two configurations make the same version.

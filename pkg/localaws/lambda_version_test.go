@@ -31,19 +31,19 @@ func TestFunction_versions(t *testing.T) {
 	s := startServer(t)
 	cfg := localaws.FunctionConfig{Name: "agent", Binary: bin, Env: map[string]string{"SETTING": "a"}}
 	startFunction(t, s, cfg)
-	publish := func(want string) *localaws.Function {
+	publish := func(want string, fresh bool) *localaws.Function {
 		t.Helper()
-		f, err := s.PublishVersion("agent")
+		f, published, err := s.PublishVersion("agent")
 		if err != nil {
 			t.Fatal(err)
 		}
-		if f.Version() != want || f.ARN() != "arn:aws:lambda:eu-central-1:000000000000:function:agent:"+want || f.Name() != "agent" {
+		if published != fresh || f.Version() != want || f.ARN() != "arn:aws:lambda:eu-central-1:000000000000:function:agent:"+want || f.Name() != "agent" {
 			t.Errorf("got version %s, %s, want %s", f.Version(), f.ARN(), want)
 		}
 		return f
 	}
-	first := publish("1")
-	publish("1") // nothing has changed
+	first := publish("1", true)
+	publish("1", false)
 
 	cfg.Env = map[string]string{"SETTING": "b"}
 	latest, err := s.UpdateFunction(t.Context(), cfg)
@@ -59,7 +59,7 @@ func TestFunction_versions(t *testing.T) {
 	if got := settings(t, first, "AWS_LAMBDA_FUNCTION_VERSION"); !slices.Equal(got, []string{"AWS_LAMBDA_FUNCTION_VERSION=1"}) {
 		t.Errorf("version 1: got %v", got)
 	}
-	publish("2")
+	publish("2", true)
 
 	client := lambda.NewFromConfig(s.AWSConfig())
 	invoked := func(name, qualifier string) string {
@@ -101,13 +101,14 @@ func TestFunction_versions(t *testing.T) {
 		}
 	}
 	startFunction(t, s, cfg)
-	publish("1") // it is another function
+	publish("1", true) // it is another function
 }
 
 func TestFunction_versionsRefused(t *testing.T) {
 	bin := buildBootstrap(t)
 	s := startServer(t)
 	startFunction(t, s, localaws.FunctionConfig{Name: "agent", Binary: bin})
+	_, _, unpublished := s.PublishVersion("other")
 	for want, err := range map[string]error{
 		"has no version \"1\"":           s.SetAlias("agent", "live", "1"),
 		"an alias of $LATEST":            s.SetAlias("agent", "live", "$LATEST"),
@@ -115,7 +116,7 @@ func TestFunction_versionsRefused(t *testing.T) {
 		"alias \"a b\"":                  s.SetAlias("agent", "a b", "1"),
 		"updating function \"other\"":    second(s.UpdateFunction(t.Context(), localaws.FunctionConfig{Name: "other", Binary: bin})),
 		"run make build first":           second(s.UpdateFunction(t.Context(), localaws.FunctionConfig{Name: "agent", Binary: bin + "x"})),
-		"publishing a version of functi": second(s.PublishVersion("other")),
+		"publishing a version of functi": unpublished,
 	} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %q", err, want)

@@ -317,3 +317,43 @@ func TestClose(t *testing.T) {
 		t.Errorf("got %d %s", status, body)
 	}
 }
+
+// What the services refuse in the properties of types that do nothing here.
+func TestTypes_refused(t *testing.T) {
+	for _, test := range []struct{ resource, want string }{
+		{`{Type: AWS::SQS::Queue, Properties: {QueueName: q.fifo}}`, "ends in .fifo"},
+		{`{Type: AWS::SQS::Queue, Properties: {VisibilityTimeout: 43201}}`, "VisibilityTimeout: want 0 to 43200"},
+		{`{Type: AWS::SQS::Queue, Properties: {RedrivePolicy: {deadLetterTargetArn: none}}}`, "RedrivePolicy: there is no queue or topic"},
+		{`{Type: AWS::SQS::QueuePolicy, Properties: {Queues: [none], PolicyDocument: {}}}`, "there is no queue none"},
+		{`{Type: AWS::SNS::TopicPolicy, Properties: {Topics: [none], PolicyDocument: {}}}`, "there is no topic none"},
+		{`{Type: AWS::Logs::LogGroup, Properties: {RetentionInDays: 2}}`, "RetentionInDays 2: want one of"},
+		{`{Type: AWS::CloudWatch::Alarm, Properties: {ComparisonOperator: x, EvaluationPeriods: 1}}`, "want a MetricName or Metrics"},
+		{`{Type: AWS::CloudWatch::Alarm, Properties: {ComparisonOperator: x, EvaluationPeriods: 1, MetricName: m, AlarmActions: [none]}}`, "there is no topic none"},
+		{`{Type: AWS::CloudWatch::Dashboard, Properties: {DashboardBody: "{"}}`, "want a JSON document"},
+		{`{Type: AWS::DynamoDB::Table, Properties: {KeySchema: []}}`, "only PAY_PER_REQUEST is implemented"},
+		{`{Type: AWS::Events::EventBus, Properties: {Name: default}}`, "the default event bus exists already"},
+		{`{Type: AWS::Events::Rule, Properties: {}}`, "want an EventPattern or a ScheduleExpression"},
+		{`{Type: AWS::Events::Rule, Properties: {ScheduleExpression: rate(1 day), EventBusName: b}}`, "only on the default event bus"},
+		{`{Type: AWS::Events::Rule, Properties: {ScheduleExpression: rate(1 day), State: SOMETIMES}}`, "want ENABLED or DISABLED"},
+		{`{Type: AWS::Events::Rule, Properties: {ScheduleExpression: rate(1 day), Targets: [{Id: a, Arn: "arn:aws:lambda:eu-central-1:000000000000:function:none"}]}}`, "Function not found"},
+		{`{Type: AWS::Scheduler::Schedule, Properties: {ScheduleExpression: rate(1 day), FlexibleTimeWindow: {Mode: "OFF"}, Target: {Arn: "arn:aws:lambda:eu-central-1:000000000000:function:none", RoleArn: r}}}`, "Function not found"},
+		{`{Type: AWS::Lambda::Function, Properties: {Code: {S3Bucket: b, S3Key: k}, Role: r, Handler: bootstrap, Runtime: provided.al2023}}`, "there is no s3://b/k; write an AWS::Serverless::Function with a CodeUri"},
+		{`{Type: AWS::Lambda::Permission, Properties: {FunctionName: none, Action: "lambda:InvokeFunction", Principal: events.amazonaws.com}}`, "Function not found: none"},
+		{`{Type: AWS::Lambda::Version, Properties: {FunctionName: none}}`, "Function not found: none"},
+		{`{Type: AWS::Lambda::Alias, Properties: {FunctionName: none, Name: live, FunctionVersion: 1}}`, "Function not found: none"},
+		{`{Type: AWS::IAM::Role, Properties: {AssumeRolePolicyDocument: {}}}`, "Statement: want at least one"},
+		{`{Type: AWS::IAM::Role, Properties: {AssumeRolePolicyDocument: {}, ManagedPolicyArns: ["arn:aws:iam::aws:policy/AdministratorAccess"]}}`, "AdministratorAccess is not implemented; write the statements"},
+		{`{Type: AWS::SSM::Parameter, Properties: {Type: SecureString, Value: x}}`, "want String or StringList"},
+		{`{Type: AWS::SSM::Parameter, Properties: {Name: /aws/x, Type: String, Value: x}}`, "/aws"},
+		{`{Type: AWS::Cognito::UserPool, Properties: {MfaConfiguration: "ON"}}`, "MfaConfiguration"},
+		{`{Type: AWS::Cognito::UserPoolDomain, Properties: {UserPoolId: eu-central-1_none, Domain: d}}`, "does not exist"},
+		{`{Type: "Custom::X", Properties: {ServiceToken: none}}`, "Function not found: none"},
+	} {
+		a := newAccount(t)
+		err := a.deploy("Resources:\n  R: " + test.resource)
+		if err == nil || !strings.Contains(err.Error(), test.want) || a.Status() != RollbackComplete {
+			t.Errorf("%s: got %v, %s, want %q", test.resource, err, a.Status(), test.want)
+		}
+		a.wantNothing()
+	}
+}

@@ -71,7 +71,6 @@ type evaluationError struct {
 }
 
 func (e *evaluationError) Error() string { return e.path + ": " + e.fn + ": " + e.err.Error() }
-func (e *evaluationError) Unwrap() error { return e.err }
 
 // apply calls a function that is not a condition.
 func (s *scope) apply(c *call, path string) (any, error) {

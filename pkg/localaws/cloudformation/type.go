@@ -50,8 +50,6 @@ type made struct {
 // to take back.
 type untouched struct{ error }
 
-func (e untouched) Unwrap() error { return e.error }
-
 // name is the name that CloudFormation makes up for a resource that has none in
 // the template: of at most n characters, and never the same twice.
 func (r *request) name(given string, n int) string {

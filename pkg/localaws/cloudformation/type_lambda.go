@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -108,14 +107,7 @@ var functionType = native[functionProperties]{
 		return p.is(f), nil
 	},
 	removed: func(_ context.Context, r *request, _ functionProperties) error {
-		for n := 1; ; n++ { // its versions go with it
-			v := r.aws.Function(r.id + ":" + strconv.Itoa(n))
-			if v == nil {
-				break
-			}
-			r.aws.Forget(lambdaVersion, v.ARN())
-		}
-		r.aws.RemoveFunction(r.id)
+		r.aws.RemoveFunction(r.id) // and its versions with it
 		r.aws.Forget(lambdaFunction, r.id)
 		return nil
 	},
@@ -142,11 +134,11 @@ var versionType = native[versionProperties]{
 		if err != nil {
 			return made{}, err
 		}
-		v, err := r.aws.PublishVersion(f.Name())
+		v, published, err := r.aws.PublishVersion(f.Name())
 		if err != nil {
 			return made{}, err
 		}
-		if r.aws.Keep(lambdaVersion, v.ARN()) != nil {
+		if !published {
 			return made{}, fmt.Errorf("A version for this Lambda function exists ( %s ). Modify the function to create a new version.", v.Version())
 		}
 		return made{id: v.ARN(), attributes: map[string]any{"Version": v.Version(), "FunctionArn": v.ARN()}}, nil
@@ -155,7 +147,6 @@ var versionType = native[versionProperties]{
 		if f := r.aws.Function(r.id); f != nil {
 			f.Close()
 		}
-		r.aws.Forget(lambdaVersion, r.id)
 		return nil
 	},
 }
