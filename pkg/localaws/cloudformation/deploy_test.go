@@ -344,7 +344,7 @@ func TestTypes_refused(t *testing.T) {
 		{`{Type: AWS::IAM::Role, Properties: {AssumeRolePolicyDocument: {}}}`, "Statement: want at least one"},
 		{`{Type: AWS::IAM::Role, Properties: {AssumeRolePolicyDocument: {}, ManagedPolicyArns: ["arn:aws:iam::aws:policy/AdministratorAccess"]}}`, "AdministratorAccess is not implemented; write the statements"},
 		{`{Type: AWS::SSM::Parameter, Properties: {Type: SecureString, Value: x}}`, "want String or StringList"},
-		{`{Type: AWS::SSM::Parameter, Properties: {Name: /aws/x, Type: String, Value: x}}`, "/aws"},
+		{`{Type: AWS::SSM::Parameter, Properties: {Name: /aws/x, Type: String, Value: x}}`, "be prefixed with"},
 		{`{Type: AWS::Cognito::UserPool, Properties: {MfaConfiguration: "ON"}}`, "MfaConfiguration"},
 		{`{Type: AWS::Cognito::UserPoolDomain, Properties: {UserPoolId: eu-central-1_none, Domain: d}}`, "does not exist"},
 		{`{Type: "Custom::X", Properties: {ServiceToken: none}}`, "Function not found: none"},
