@@ -34,7 +34,8 @@ var arrows = map[string][]string{
 	"toolbox":        {"agentcore"},
 	"trigger":        {},
 
-	"calculator/calcserver": {"calculator"},
+	"calculator/calcserver":   {"calculator"},
+	"localaws/cloudformation": {"localaws", "authorizer"},
 }
 
 // goPackage is what `go list -json` tells of a package.

@@ -42,6 +42,15 @@ func (s *Server) AddEventBus(name string) string {
 	return b.arn(name)
 }
 
+// RemoveEventBus removes an event bus. Events that were put on it stay in
+// [Server.Events].
+func (s *Server) RemoveEventBus(name string) {
+	b := s.buses
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.names = slices.DeleteFunc(b.names, func(n string) bool { return n == name && n != DefaultBus })
+}
+
 // Events returns every event that was put on a bus, in order.
 func (s *Server) Events() []BusEvent {
 	b := s.buses

@@ -48,9 +48,10 @@ type FunctionConfig struct {
 // invocation and again after it ended or was ended. Its methods are safe for
 // concurrent use.
 type Function struct {
-	cfg FunctionConfig
-	s   *Server
-	env []string // all of the process's environment but AWS_LAMBDA_RUNTIME_API
+	cfg     FunctionConfig
+	version string // a number, or $LATEST
+	s       *Server
+	env     []string // all of the process's environment but AWS_LAMBDA_RUNTIME_API
 
 	slot   chan struct{} // held from an invocation's start until the process asks for the next one
 	closed chan struct{}
@@ -114,11 +115,15 @@ const maxEnvironment = 4096
 type functions struct {
 	s *Server
 
-	mu     sync.Mutex // guards what follows
-	byName map[string]*Function
+	mu       sync.Mutex           // guards what follows
+	byName   map[string]*Function // a published version as name:version
+	versions map[string]int       // the number last published, by name
+	aliases  map[string]string    // name:alias to version
 }
 
-func newFunctions(s *Server) *functions { return &functions{s: s, byName: map[string]*Function{}} }
+func newFunctions(s *Server) *functions {
+	return &functions{s: s, byName: map[string]*Function{}, versions: map[string]int{}, aliases: map[string]string{}}
+}
 
 // close ends every function and waits.
 func (p *functions) close() {
@@ -139,7 +144,7 @@ func (s *Server) StartFunction(ctx context.Context, cfg FunctionConfig) (*Functi
 	if s.URL() == "" {
 		return nil, errors.New("starting a function: the stand-in is not started; call Start first")
 	}
-	f, err := newFunction(s, cfg)
+	f, err := newFunction(s, cfg, latest)
 	if err != nil {
 		return nil, fmt.Errorf("starting function %.80q: %w", cfg.Name, err)
 	}
@@ -153,7 +158,7 @@ func (s *Server) StartFunction(ctx context.Context, cfg FunctionConfig) (*Functi
 	return f, nil
 }
 
-func newFunction(s *Server, cfg FunctionConfig) (*Function, error) {
+func newFunction(s *Server, cfg FunctionConfig, version string) (*Function, error) {
 	if !validFunctionName.MatchString(cfg.Name) {
 		return nil, errors.New("want a name of 1 to 64 letters, digits, hyphens or underscores")
 	}
@@ -187,7 +192,7 @@ func newFunction(s *Server, cfg FunctionConfig) (*Function, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &Function{cfg: cfg, s: s, slot: make(chan struct{}, 1), closed: make(chan struct{})}
+	f := &Function{cfg: cfg, version: version, s: s, slot: make(chan struct{}, 1), closed: make(chan struct{})}
 	f.env = f.environment(creds)
 	return f, nil
 }
@@ -237,11 +242,11 @@ func (f *Function) environment(creds aws.Credentials) []string {
 	maps.Copy(env, map[string]string{
 		"_HANDLER":                        "bootstrap",
 		"AWS_LAMBDA_FUNCTION_NAME":        f.cfg.Name,
-		"AWS_LAMBDA_FUNCTION_VERSION":     "$LATEST",
+		"AWS_LAMBDA_FUNCTION_VERSION":     f.version,
 		"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": strconv.Itoa(f.cfg.MemoryMB),
 		"AWS_LAMBDA_INITIALIZATION_TYPE":  "on-demand",
 		"AWS_LAMBDA_LOG_GROUP_NAME":       "/aws/lambda/" + f.cfg.Name,
-		"AWS_LAMBDA_LOG_STREAM_NAME":      f.s.cfg.Now().UTC().Format("2006/01/02") + "/[$LATEST]local",
+		"AWS_LAMBDA_LOG_STREAM_NAME":      f.s.cfg.Now().UTC().Format("2006/01/02") + "/[" + f.version + "]local",
 		"LAMBDA_TASK_ROOT":                filepath.Dir(f.cfg.Binary),
 		"LAMBDA_RUNTIME_DIR":              "/var/runtime",
 		"LANG":                            "en_US.UTF-8",
@@ -257,8 +262,8 @@ func (f *Function) environment(creds aws.Credentials) []string {
 	return list
 }
 
-// ARN is the function's unqualified ARN.
-func (f *Function) ARN() string { return f.s.funcs.arn(f.cfg.Name) }
+// ARN is the function's unqualified ARN, or a published version's ARN.
+func (f *Function) ARN() string { return f.s.funcs.arn(f.key()) }
 
 func (p *functions) arn(name string) string {
 	return "arn:aws:lambda:" + p.s.cfg.Region + ":" + Account + ":function:" + name
@@ -271,7 +276,9 @@ func (f *Function) Close() {
 	f.once.Do(func() {
 		close(f.closed)
 		f.s.funcs.mu.Lock()
-		delete(f.s.funcs.byName, f.cfg.Name)
+		if f.s.funcs.byName[f.key()] == f { // it is not when an update has put another in its place
+			delete(f.s.funcs.byName, f.key())
+		}
 		stop := f.stop
 		f.s.funcs.mu.Unlock()
 		stop()

@@ -47,7 +47,7 @@ func (p *functions) serveInvoke(w http.ResponseWriter, r *http.Request, rec *Rec
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("X-Amz-Executed-Version", "$LATEST")
+	w.Header().Set("X-Amz-Executed-Version", f.version)
 	if res.FunctionError != "" {
 		w.Header().Set("X-Amz-Function-Error", res.FunctionError)
 	}
@@ -103,8 +103,8 @@ func (p *functions) checkInvoke(r *http.Request, body []byte) (*Function, string
 	return f, kind, nil
 }
 
-// find returns the function that a request names by name or by ARN, with
-// $LATEST as its only version, unless the caller may not invoke it.
+// find returns the function that a request names by name or by ARN, and by
+// version or alias, unless the caller may not invoke it.
 func (p *functions) find(r *http.Request) (*Function, *apiError) {
 	escaped := strings.TrimSuffix(strings.TrimPrefix(r.URL.EscapedPath(), "/2015-03-31/functions/"), "/invocations")
 	asked, err := url.PathUnescape(escaped)
@@ -123,15 +123,15 @@ func (p *functions) find(r *http.Request) (*Function, *apiError) {
 	arn := p.arn(name)
 	if qualified {
 		arn += ":" + version
+	} else {
+		version = latest
 	}
 	// https://docs.aws.amazon.com/service-authorization/latest/reference/list_awslambda.html
 	if err := p.s.authorize(r, access{action: "lambda:InvokeFunction", resources: []string{arn}}); err != nil {
 		return nil, err
 	}
-	p.mu.Lock()
-	f := p.byName[name]
-	p.mu.Unlock()
-	if f == nil || qualified && version != "$LATEST" {
+	f := p.get(name, version)
+	if f == nil {
 		return nil, &apiError{http.StatusNotFound, "ResourceNotFoundException", "Function not found: " + arn}
 	}
 	return f, nil

@@ -93,6 +93,46 @@ var runtimeName = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9_]{0,47}$`)
 // AddRuntime puts a container behind the front door and returns the ARN under
 // which it is called. The container need not be listening yet.
 func (s *Server) AddRuntime(rt Runtime) (arn string, err error) {
+	added, err := s.newRuntime(rt, fmt.Sprintf("arn:aws:bedrock-agentcore:%s:%s:runtime/%s-%s", s.cfg.Region, Account, rt.Name, rand.Text()[:10]))
+	if err != nil {
+		return "", fmt.Errorf("adding runtime: %w", err)
+	}
+
+	p := s.runtime
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, other := range p.byARN {
+		if other.Name == rt.Name {
+			return "", fmt.Errorf("adding runtime: Name %q is taken by %s", rt.Name, other.arn)
+		}
+	}
+	p.byARN[added.arn] = added
+	return added.arn, nil
+}
+
+// UpdateRuntime puts a new version of a runtime behind the ARN of the present
+// one, which goes on with the requests that it has. The name must be the same.
+func (s *Server) UpdateRuntime(arn string, rt Runtime) error {
+	added, err := s.newRuntime(rt, arn)
+	if err != nil {
+		return fmt.Errorf("updating runtime: %w", err)
+	}
+
+	p := s.runtime
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch old := p.byARN[arn]; {
+	case old == nil:
+		return fmt.Errorf("updating runtime: there is no %s", arn)
+	case old.Name != rt.Name:
+		return fmt.Errorf("updating runtime: the name of %s cannot be changed to %q", arn, rt.Name)
+	}
+	p.byARN[arn] = added
+	return nil
+}
+
+// newRuntime checks a Runtime and fills in its defaults.
+func (s *Server) newRuntime(rt Runtime, arn string) (*runtime, error) {
 	if rt.Protocol == "" {
 		rt.Protocol = ProtocolMCP
 	}
@@ -100,7 +140,7 @@ func (s *Server) AddRuntime(rt Runtime) (arn string, err error) {
 		rt.StartTimeout = 30 * time.Second
 	}
 	rt.HeaderAllowlist = slices.Clone(rt.HeaderAllowlist)
-	added := &runtime{Runtime: rt}
+	added := &runtime{Runtime: rt, arn: arn}
 	var errs []error
 	if !runtimeName.MatchString(rt.Name) {
 		errs = append(errs, fmt.Errorf("Name %.80q: want a letter and up to 47 letters, digits or underscores", rt.Name))
@@ -109,6 +149,7 @@ func (s *Server) AddRuntime(rt Runtime) (arn string, err error) {
 	if path == "" {
 		errs = append(errs, fmt.Errorf("Protocol %.80q: localaws has %s and %s", rt.Protocol, ProtocolMCP, ProtocolHTTP))
 	}
+	var err error
 	if added.target, err = parseTarget(rt.Target); err != nil {
 		errs = append(errs, fmt.Errorf("Target: %w", err))
 	} else {
@@ -117,10 +158,9 @@ func (s *Server) AddRuntime(rt Runtime) (arn string, err error) {
 	if err := checkAllowlist(rt.HeaderAllowlist, rt.Authorizer != nil); err != nil {
 		errs = append(errs, fmt.Errorf("HeaderAllowlist: %w", err))
 	}
-	added.arn = fmt.Sprintf("arn:aws:bedrock-agentcore:%s:%s:runtime/%s-%s", s.cfg.Region, Account, rt.Name, rand.Text()[:10])
 	// The words are those of CreateAgentRuntime.
 	// https://docs.aws.amazon.com/bedrock-agentcore/latest/devguide/runtime-permissions.html
-	if rt.Role != "" && !s.assumable(rt.Role, "bedrock-agentcore.amazonaws.com", added.arn) {
+	if rt.Role != "" && !s.assumable(rt.Role, "bedrock-agentcore.amazonaws.com", arn) {
 		errs = append(errs, fmt.Errorf("Role validation failed for '%.200s'. Please verify that the role exists and its trust policy allows assumption by this service", rt.Role))
 	}
 	if rt.StartTimeout < 0 {
@@ -141,19 +181,7 @@ func (s *Server) AddRuntime(rt Runtime) (arn string, err error) {
 			errs = append(errs, err)
 		}
 	}
-	if len(errs) > 0 {
-		return "", fmt.Errorf("adding runtime: %w", errors.Join(errs...))
-	}
-	p := s.runtime
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, other := range p.byARN {
-		if other.Name == rt.Name {
-			return "", fmt.Errorf("adding runtime: Name %q is taken by %s", rt.Name, other.arn)
-		}
-	}
-	p.byARN[added.arn] = added
-	return added.arn, nil
+	return added, errors.Join(errs...)
 }
 
 // FrontDoorAgent is the User-Agent with which the front door reads an issuer's

@@ -74,6 +74,7 @@ type Server struct {
 	watchers []func(Record)
 	fault    func(Record) *Fault
 	seq      int
+	kept     map[keptResource]bool
 }
 
 // New makes a stand-in that is not yet listening.
