@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"mime"
 	"net/http"
 	"net/url"
@@ -23,6 +24,7 @@ type Stack struct {
 	Name        string // a letter, then letters, digits or hyphens
 	Status      string // default CREATE_COMPLETE
 	Description string
+	Parameters  map[string]string
 	Outputs     []StackOutput
 }
 
@@ -73,7 +75,7 @@ func (s *Server) AddStack(st Stack) (id string, err error) {
 	if err := st.check(); err != nil {
 		return "", fmt.Errorf("adding stack: %w", err)
 	}
-	st.Outputs = slices.Clone(st.Outputs)
+	st.Outputs, st.Parameters = slices.Clone(st.Outputs), maps.Clone(st.Parameters)
 	p := s.stacks
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -171,9 +173,11 @@ func (p *stacks) serve(w http.ResponseWriter, r *http.Request, rec *Record) {
 		OutputKey, OutputValue  string
 		Description, ExportName string `xml:",omitempty"`
 	}
+	type parameter struct{ ParameterKey, ParameterValue string }
 	type member struct {
 		StackId, StackName string
-		Description        string `xml:",omitempty"`
+		Description        string      `xml:",omitempty"`
+		Parameters         []parameter `xml:"Parameters>member"`
 		CreationTime       string
 		LastUpdatedTime    string `xml:",omitempty"`
 		StackStatus        string
@@ -189,6 +193,9 @@ func (p *stacks) serve(w http.ResponseWriter, r *http.Request, rec *Record) {
 		m := member{StackId: st.id, StackName: st.Name, Description: st.Description, CreationTime: xmlTime(st.created), StackStatus: st.Status}
 		if !st.updated.IsZero() {
 			m.LastUpdatedTime = xmlTime(st.updated)
+		}
+		for _, key := range slices.Sorted(maps.Keys(st.Parameters)) {
+			m.Parameters = append(m.Parameters, parameter{key, st.Parameters[key]})
 		}
 		for _, o := range st.Outputs {
 			m.Outputs = append(m.Outputs, output{o.Key, o.Value, o.Description, o.ExportName})

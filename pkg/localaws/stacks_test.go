@@ -24,7 +24,10 @@ func TestDescribeStacks(t *testing.T) {
 		if err == nil {
 			for _, st := range out.Stacks {
 				line := *st.StackName + " " + string(st.StackStatus)
-				for _, o := range st.Outputs {
+				for _, p := range st.Parameters {
+				line += " " + *p.ParameterKey + "=" + *p.ParameterValue
+			}
+			for _, o := range st.Outputs {
 					line += " " + *o.OutputKey + "=" + *o.OutputValue + " " + aws.ToString(o.ExportName)
 				}
 				if st.LastUpdatedTime != nil {
@@ -47,11 +50,11 @@ func TestDescribeStacks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.AddStack(localaws.Stack{Name: "agent-a", Status: "ROLLBACK_COMPLETE"}); err != nil {
+	if _, err := s.AddStack(localaws.Stack{Name: "agent-a", Status: "ROLLBACK_COMPLETE", Parameters: map[string]string{"B": "2", "A": "1"}}); err != nil {
 		t.Fatal(err)
 	}
 	got, err = describe(nil)
-	check("all", got, err, "agent-a ROLLBACK_COMPLETE", "agent-b CREATE_COMPLETE Url=https://x/?a=1&b=<2> b-url")
+	check("all", got, err, "agent-a ROLLBACK_COMPLETE A=1 B=2", "agent-b CREATE_COMPLETE Url=https://x/?a=1&b=<2> b-url")
 	got, err = describe(&id)
 	check("by id", got, err, "agent-b CREATE_COMPLETE Url=https://x/?a=1&b=<2> b-url")
 	again, err := s.AddStack(localaws.Stack{Name: "agent-b", Status: "UPDATE_COMPLETE"})
