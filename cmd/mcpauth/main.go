@@ -55,7 +55,7 @@ the reader of its output left.`,
 	root.PersistentFlags().Bool("json", false, "print one JSON object instead of text")
 	root.PersistentFlags().BoolP("verbose", "v", false, "show the logs of everything that runs, on stderr")
 	root.AddCommand(demoCommand(), localCommand(), setupCommand(), statusCommand(), rotateCommand(), teardownCommand(),
-		tokenCommand(), toolsCommand(), callCommand(), versionCommand())
+		tokenCommand(), toolsCommand(), callCommand(), invokeDeployedCommand(), versionCommand())
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)

@@ -35,9 +35,15 @@ func (t *target) flags(cmd *cobra.Command) {
 	t.completeNames(cmd)
 }
 
-func (t *target) awsFlags(cmd *cobra.Command) {
+// accountFlags are for commands that need no parameters.
+func (t *target) accountFlags(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&t.region, "region", "", "AWS region; default: the profile's, or AWS_REGION")
 	cmd.Flags().StringVar(&t.profile, "profile", "", "AWS profile; default: AWS_PROFILE")
+	t.prefix = credstore.DefaultPrefix
+}
+
+func (t *target) awsFlags(cmd *cobra.Command) {
+	t.accountFlags(cmd)
 	cmd.Flags().StringVar(&t.prefix, "parameter-prefix", credstore.DefaultPrefix, "path in Parameter Store under which servers live")
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -14,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -95,6 +95,7 @@ func runVerbs(t *testing.T, dir string, scan bool) {
 			}
 			e.Values["aws"] = srv
 			e.Setenv("PATH", binaries+string(os.PathListSeparator)+e.Getenv("PATH"))
+			e.Setenv("SILENT", silentServer(cleanup{e}, nil))
 			e.Setenv("CLOSED", "127.0.0.1:1") // nothing listens there
 			e.Vars = append(e.Vars, srv.Env()...)
 			return nil
@@ -107,8 +108,11 @@ func runVerbs(t *testing.T, dir string, scan bool) {
 			"put": func(ts *testscript.TestScript, neg bool, args []string) {
 				putParameter(ts, args[0], args[1], args[2:]...)
 			},
-			"asked":  func(ts *testscript.TestScript, neg bool, args []string) { countRequests(ts, neg, args) },
-			"silent": func(ts *testscript.TestScript, neg bool, args []string) { listenSilently(ts, args[0]) },
+			"asked": func(ts *testscript.TestScript, neg bool, args []string) { countRequests(ts, neg, args) },
+			"stack": func(ts *testscript.TestScript, neg bool, args []string) {
+				_, err := standIn(ts).AddStack(localaws.Stack{Name: args[0]})
+				ts.Check(err)
+			},
 			"tokenenv": func(ts *testscript.TestScript, neg bool, args []string) {
 				ts.Setenv("TOKEN", strings.TrimSpace(ts.ReadFile(args[0])))
 			},
@@ -121,6 +125,11 @@ func runVerbs(t *testing.T, dir string, scan bool) {
 	}
 	testscript.Run(t, p)
 }
+
+// cleanup ends with a script.
+type cleanup struct{ *testscript.Env }
+
+func (c cleanup) Cleanup(f func()) { c.Defer(f) }
 
 func standIn(ts *testscript.TestScript) *localaws.Server { return ts.Value("aws").(*localaws.Server) }
 
@@ -226,7 +235,7 @@ func startAgent(ts *testscript.TestScript, args []string) {
 	url, err := f.AddURL(localaws.FunctionURL{AuthType: "AWS_IAM", InvokeMode: args[1]})
 	ts.Check(err)
 	ts.Setenv("AGENT_URL", url)
-	_, err = standIn(ts).AddStack(localaws.Stack{Name: args[0], Outputs: []localaws.StackOutput{
+	_, err = standIn(ts).AddStack(localaws.Stack{Name: args[0], Parameters: map[string]string{"McpName": "calculator"}, Outputs: []localaws.StackOutput{
 		{Key: "AgentFunction", Value: args[0]}, {Key: "AgentUrl", Value: url},
 	}})
 	ts.Check(err)
@@ -262,19 +271,20 @@ func countRequests(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// listenSilently sets a variable to the URL of a server that takes connections
-// and never answers.
-func listenSilently(ts *testscript.TestScript, variable string) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	ts.Check(err)
+// silentServer takes connections and never answers. asked, which may be nil, is
+// called by the first request.
+func silentServer(t interface{ Cleanup(func()) }, asked func()) string {
 	done := make(chan struct{})
-	srv := &http.Server{Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+	var once sync.Once
+	srv := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if asked != nil {
+			once.Do(asked)
+		}
 		select {
 		case <-r.Context().Done():
 		case <-done:
 		}
-	})}
-	go srv.Serve(l)
-	ts.Defer(func() { close(done); srv.Close() })
-	ts.Setenv(variable, "http://"+l.Addr().String())
+	}))
+	t.Cleanup(func() { close(done); srv.Close() })
+	return srv.URL
 }
