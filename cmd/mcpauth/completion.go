@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -59,6 +60,10 @@ func (t *target) names(ctx context.Context) ([]string, error) {
 	return names, nil
 }
 
+// plainName is a name that means nothing else to a shell, on whose command line
+// it ends up.
+var plainName = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9_./-]*$`)
+
 // completeTools offers the tools of the server.
 func (s *server) completeTools(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 	if len(args) > 0 || s.name == "" && s.url == "" {
@@ -68,7 +73,9 @@ func (s *server) completeTools(cmd *cobra.Command, args []string, _ string) ([]s
 	var names []string
 	s.ask(cmd, func(_ context.Context, _ *toolbox.Toolbox, tools []toolbox.Tool) error {
 		for _, t := range tools {
-			names = append(names, t.Tool+"\t"+oneRow(t.Description))
+			if plainName.MatchString(t.Tool) {
+				names = append(names, t.Tool+"\t"+oneRow(t.Description))
+			}
 		}
 		return nil
 	})

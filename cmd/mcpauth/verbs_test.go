@@ -197,6 +197,9 @@ func addOddTools(s *mcpserver.MCPServer) {
 		func(context.Context, mcp.CallToolRequest) (*mcp.CallToolResult, error) {
 			return mcp.NewToolResultText("\x1b]0;owned\x07done"), nil
 		})
+	s.AddTool(mcp.NewTool("$(touch owned)"), func(context.Context, mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+		return mcp.NewToolResultText("called"), nil
+	})
 	s.AddTool(mcp.NewTool("fail", mcp.WithDescription("Fails")),
 		func(context.Context, mcp.CallToolRequest) (*mcp.CallToolResult, error) {
 			return mcp.NewToolResultError("the disk is full\n\x1b[2Jreally"), nil

@@ -25,9 +25,9 @@ func TestDescribeStacks(t *testing.T) {
 			for _, st := range out.Stacks {
 				line := *st.StackName + " " + string(st.StackStatus)
 				for _, p := range st.Parameters {
-				line += " " + *p.ParameterKey + "=" + *p.ParameterValue
-			}
-			for _, o := range st.Outputs {
+					line += " " + *p.ParameterKey + "=" + *p.ParameterValue
+				}
+				for _, o := range st.Outputs {
 					line += " " + *o.OutputKey + "=" + *o.OutputValue + " " + aws.ToString(o.ExportName)
 				}
 				if st.LastUpdatedTime != nil {
