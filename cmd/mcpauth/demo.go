@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -20,7 +21,8 @@ import (
 )
 
 func demoCommand() *cobra.Command {
-	return &cobra.Command{
+	var mermaid string
+	cmd := &cobra.Command{
 		Use:   "demo [PROMPT]",
 		Short: "Show the whole path on this machine, with no AWS account",
 		Long: `Demo runs the real functions and the real MCP server against a stand-in for AWS
@@ -29,7 +31,7 @@ server comes up behind the AgentCore front door, a call without a token is
 refused, and the agent answers PROMPT with the server's tools. What it prints
 is what went over the wire. It uses no AWS credentials and no AWS configuration
 of yours.`,
-		Example: "  mcpauth demo\n  mcpauth demo \"What is 12 * 7?\"\n  mcpauth demo --json \"greet Alice\"",
+		Example: "  mcpauth demo\n  mcpauth demo \"What is 12 * 7?\"\n  mcpauth demo --json \"greet Alice\"\n  mcpauth demo --mermaid demo.mmd",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			prompt, err := samplePrompt()
@@ -53,6 +55,11 @@ of yours.`,
 				logs.dump(cmd.ErrOrStderr())
 				return err
 			}
+			if mermaid != "" {
+				if err := os.WriteFile(mermaid, []byte(d.report.mermaid()), 0o644); err != nil {
+					return fmt.Errorf("writing the diagram: %w", err)
+				}
+			}
 			if asJSON(cmd) {
 				return printJSON(cmd, d.report)
 			}
@@ -60,6 +67,8 @@ of yours.`,
 			return err
 		},
 	}
+	cmd.Flags().StringVar(&mermaid, "mermaid", "", "file to write the run to as a Mermaid sequence diagram")
+	return cmd
 }
 
 // samplePrompt is the prompt of the sample event.

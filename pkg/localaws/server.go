@@ -2,8 +2,8 @@
 // path, so that unmodified AWS SDKs, the compiled Lambda bootstraps and the MCP
 // container run on one machine with no AWS account: SSM Parameter Store,
 // Cognito user pools and their token endpoint, the AgentCore Runtime front
-// door, Bedrock Converse, the CloudFormation reply URL, EventBridge's PutEvents
-// and the Lambda runtime API.
+// door, Bedrock Converse, CloudFormation's reply URL and DescribeStacks,
+// EventBridge's PutEvents, Lambda's invocations, Function URLs and runtime API.
 //
 // It is strict where the services are strict, and in doubt stricter: an
 // operation or a member of a request that it does not implement is refused by
@@ -65,6 +65,7 @@ type Server struct {
 	buses   *eventBuses
 	images  *repositories
 	iam     *roles
+	stacks  *stacks
 	bedrock bedrockRuntime // its zero value answers with [Arithmetic]
 
 	mu       sync.Mutex // guards what follows
@@ -99,6 +100,7 @@ func New(cfg Config) *Server {
 	s.funcs = newFunctions(s)
 	s.buses = newEventBuses(s)
 	s.images = newRepositories(s)
+	s.stacks = &stacks{s: s, byName: map[string]*stack{}}
 	return s
 }
 
@@ -262,9 +264,15 @@ func (s *Server) route(r *http.Request) (service, operation string, h handler) {
 		return "cloudformation", r.Method + " reply", s.replies.serve
 	case strings.HasPrefix(path, "/2015-03-31/functions/") && strings.HasSuffix(path, "/invocations"):
 		return "lambda", "Invoke", s.funcs.serveInvoke
-	default:
-		return "unknown", r.Method + " " + path, refuse
+	case strings.HasPrefix(path, "/2021-11-15/functions/") && strings.HasSuffix(path, "/response-streaming-invocations"):
+		return "lambda", "InvokeWithResponseStream", s.funcs.serveInvokeStream
+	case strings.HasPrefix(path, urlPath):
+		return "lambda", "InvokeFunctionUrl", s.funcs.serveURL
 	}
+	if action, version := queryAction(r); version == cloudFormationVersion {
+		return "cloudformation", action, s.stacks.serve
+	}
+	return "unknown", r.Method + " " + path, refuse
 }
 
 // refuse says loudly what the stand-in does not implement.
@@ -337,6 +345,10 @@ func serveWithFault(w *recorder, r *http.Request, rec *Record, h handler, fault 
 	}
 	for k, v := range fault.Header {
 		w.Header()[k] = v
+	}
+	if _, version := queryAction(r); version != "" {
+		writeQueryError(w, &apiError{fault.Status, fault.Type, fault.Message})
+		return
 	}
 	writeError(w, fault.Status, fault.Type, fault.Message)
 }
