@@ -18,7 +18,7 @@ const signIn = "sign in with aws sso login or aws login, or choose a profile wit
 // instancePatience is how long an EC2 instance may take to give its
 // credentials. It answers within milliseconds; where there is none, the SDK
 // would keep on asking for many seconds.
-const instancePatience = time.Second
+const instancePatience = 2 * time.Second
 
 // checkCredentials gets the credentials once, so that a command that has none
 // ends here, soon and in one line, rather than in the middle of its work.

@@ -44,6 +44,9 @@ func TestAWSCommandLine(t *testing.T) {
 	if out, err := exec.Command("aws", "--version").CombinedOutput(); err != nil {
 		t.Skipf("no aws command line: %v %s", err, out)
 	}
+	if testing.Short() {
+		t.Skip("each of its calls takes half a second")
+	}
 	runVerbs(t, "testdata/aws", false)
 }
 
@@ -96,6 +99,7 @@ func runVerbs(t *testing.T, dir string, scan bool) {
 			e.Values["aws"] = srv
 			e.Setenv("PATH", binaries+string(os.PathListSeparator)+e.Getenv("PATH"))
 			e.Setenv("SILENT", silentServer(cleanup{e}, nil))
+			e.Setenv("AWS_PAGER", "")
 			e.Setenv("CLOSED", "127.0.0.1:1") // nothing listens there
 			e.Vars = append(e.Vars, srv.Env()...)
 			return nil
@@ -113,8 +117,8 @@ func runVerbs(t *testing.T, dir string, scan bool) {
 				_, err := standIn(ts).AddStack(localaws.Stack{Name: args[0]})
 				ts.Check(err)
 			},
-			"tokenenv": func(ts *testscript.TestScript, neg bool, args []string) {
-				ts.Setenv("TOKEN", strings.TrimSpace(ts.ReadFile(args[0])))
+			"keep": func(ts *testscript.TestScript, neg bool, args []string) {
+				ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile("stdout")))
 			},
 			"within": func(ts *testscript.TestScript, neg bool, args []string) { within(ts, neg, args) },
 		},
