@@ -2,8 +2,8 @@
 // path, so that unmodified AWS SDKs, the compiled Lambda bootstraps and the MCP
 // container run on one machine with no AWS account: SSM Parameter Store,
 // Cognito user pools and their token endpoint, the AgentCore Runtime front
-// door, Bedrock Converse, the CloudFormation reply URL, EventBridge's PutEvents
-// and the Lambda runtime API.
+// door, Bedrock Converse, the CloudFormation reply URL, EventBridge's PutEvents,
+// the conditional writes of DynamoDB and the Lambda runtime API.
 //
 // It is strict where the services are strict, and in doubt stricter: an
 // operation or a member of a request that it does not implement is refused by
@@ -63,6 +63,7 @@ type Server struct {
 	replies *replyBox
 	funcs   *functions
 	buses   *eventBuses
+	dynamo  *dynamo
 	iam     *roles
 	bedrock bedrockRuntime // its zero value answers with [Arithmetic]
 
@@ -96,6 +97,7 @@ func New(cfg Config) *Server {
 	s.replies = newReplyBox(s)
 	s.funcs = newFunctions(s)
 	s.buses = newEventBuses(s)
+	s.dynamo = newDynamo(s)
 	return s
 }
 
@@ -173,7 +175,7 @@ type Record struct {
 	Seq            int
 	Time           time.Time
 	Duration       time.Duration
-	Service        string // ssm, cognito-idp, oidc, oauth, agentcore, bedrock, cloudformation, lambda, events
+	Service        string // ssm, cognito-idp, oidc, oauth, agentcore, bedrock, cloudformation, lambda, events, dynamodb
 	Operation      string // GetParametersByPath, Converse, GET openid-configuration, …
 	Method, Path   string
 	RequestHeader  http.Header
@@ -234,6 +236,8 @@ func (s *Server) route(r *http.Request) (service, operation string, h handler) {
 		return "cognito-idp", strings.TrimPrefix(target, "AWSCognitoIdentityProviderService."), s.cognito.serve
 	case strings.HasPrefix(target, "AWSEvents."):
 		return "events", strings.TrimPrefix(target, "AWSEvents."), s.buses.serve
+	case strings.HasPrefix(target, "DynamoDB_20120810."):
+		return "dynamodb", strings.TrimPrefix(target, "DynamoDB_20120810."), s.dynamo.serve
 	case target != "":
 		return "unknown", target, refuse
 	case strings.HasSuffix(path, "/.well-known/openid-configuration"), strings.HasSuffix(path, "/.well-known/jwks.json"):
