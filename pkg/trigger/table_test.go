@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -50,7 +51,12 @@ func started(t testing.TB) *localaws.Server {
 // inProcess serves requests without a connection.
 type inProcess struct{ http.Handler }
 
-func (p inProcess) Do(req *http.Request) (*http.Response, error) {
+func (p inProcess) Do(req *http.Request) (resp *http.Response, err error) {
+	defer func() {
+		if recover() != nil { // the connection would be cut
+			err = io.ErrUnexpectedEOF
+		}
+	}()
 	in := req.Clone(req.Context())
 	in.Host = req.URL.Host
 	w := httptest.NewRecorder()
@@ -173,26 +179,28 @@ func TestTable_time(t *testing.T) {
 
 // case 97: an answer that was lost on the way does not lock out who it was for.
 func TestTable_written(t *testing.T) {
-	s := started(t)
-	table := newTable(t, s)
-	lost := map[string]bool{}
-	s.SetFault(func(r localaws.Record) *localaws.Fault {
-		if lost[r.Operation] {
-			return nil
+	synctest.Test(t, func(t *testing.T) {
+		s := localaws.New(localaws.Config{})
+		table := newTable(t, s)
+		lost := map[string]bool{}
+		s.SetFault(func(r localaws.Record) *localaws.Fault {
+			if lost[r.Operation] {
+				return nil
+			}
+			lost[r.Operation] = true
+			return &localaws.Fault{Reset: true, After: true}
+		})
+		claim, got, err := table.Begin(t.Context(), "k", [32]byte{}, time.Now().Add(time.Minute))
+		if err != nil || got != nil {
+			t.Fatalf("got %q, %v", got, err)
 		}
-		lost[r.Operation] = true
-		return &localaws.Fault{Reset: true, After: true}
+		if err := table.End(t.Context(), "k", claim, []byte("out")); err != nil {
+			t.Error(err)
+		}
+		if got, want := operations(s), "PutItem PutItem UpdateItem UpdateItem"; got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
 	})
-	claim, got, err := table.Begin(t.Context(), "k", [32]byte{}, time.Now().Add(time.Minute))
-	if err != nil || got != nil {
-		t.Fatalf("got %q, %v", got, err)
-	}
-	if err := table.End(t.Context(), "k", claim, []byte("out")); err != nil {
-		t.Error(err)
-	}
-	if got, want := operations(s), "PutItem PutItem UpdateItem UpdateItem"; got != want {
-		t.Errorf("got %s, want %s", got, want)
-	}
 }
 
 // case 97: of an answer that no item holds, that it was given is kept.
@@ -230,23 +238,26 @@ func TestTable_unreachable(t *testing.T) {
 		"refused":   {Status: http.StatusBadRequest, Type: "AccessDeniedException"},
 		"broken":    {Status: http.StatusInternalServerError, Type: "InternalServerError"},
 		"cut off":   {Reset: true},
+		"silent":    {Delay: time.Hour},
 		"no table":  {},
 	} {
-		s := started(t)
-		agent := &recording{}
-		h, log := newHandler(agent)
-		h.Ledger = newTable(t, s)
-		if name == "no table" {
-			s.RemoveTable(ledgerTable)
-		}
-		s.SetFault(func(localaws.Record) *localaws.Fault { return &fault })
-		out, err := invoke(t, h, batch("one", "two"))
-		if err != nil || fmt.Sprint(failures(t, out)) != "[m0 m1]" || len(agent.prompts()) > 0 {
-			t.Errorf("%s: got %s, %v; asked %q", name, out, err, agent.prompts())
-		}
-		if !strings.Contains(log.String(), "claiming a record in the DynamoDB table arn:") {
-			t.Errorf("%s: the log does not say why: %s", name, log)
-		}
+		synctest.Test(t, func(t *testing.T) {
+			s := localaws.New(localaws.Config{})
+			agent := &recording{}
+			h, log := newHandler(agent)
+			h.Ledger = newTable(t, s)
+			if name == "no table" {
+				s.RemoveTable(ledgerTable)
+			}
+			s.SetFault(func(localaws.Record) *localaws.Fault { return &fault })
+			out, err := invoke(t, h, batch("one", "two"))
+			if err != nil || fmt.Sprint(failures(t, out)) != "[m0 m1]" || len(agent.prompts()) > 0 {
+				t.Errorf("%s: got %s, %v; asked %q", name, out, err, agent.prompts())
+			}
+			if !strings.Contains(log.String(), "claiming a record in the DynamoDB table arn:") {
+				t.Errorf("%s: the log does not say why: %s", name, log)
+			}
+		})
 	}
 }
 
