@@ -3,7 +3,8 @@
 // container run on one machine with no AWS account: SSM Parameter Store,
 // Cognito user pools and their token endpoint, the AgentCore Runtime front
 // door, Bedrock Converse, CloudFormation's reply URL and DescribeStacks,
-// EventBridge's PutEvents, Lambda's invocations, Function URLs and runtime API.
+// EventBridge's PutEvents, ECR's registry, the conditional writes of DynamoDB,
+// Lambda's invocations, Function URLs and runtime API.
 //
 // It is strict where the services are strict, and in doubt stricter: an
 // operation or a member of a request that it does not implement is refused by
@@ -64,6 +65,7 @@ type Server struct {
 	funcs   *functions
 	buses   *eventBuses
 	images  *repositories
+	dynamo  *dynamo
 	iam     *roles
 	stacks  *stacks
 	bedrock bedrockRuntime // its zero value answers with [Arithmetic]
@@ -101,6 +103,7 @@ func New(cfg Config) *Server {
 	s.buses = newEventBuses(s)
 	s.images = newRepositories(s)
 	s.stacks = &stacks{s: s, byName: map[string]*stack{}}
+	s.dynamo = newDynamo(s)
 	return s
 }
 
@@ -179,7 +182,7 @@ type Record struct {
 	Seq            int
 	Time           time.Time
 	Duration       time.Duration
-	Service        string // ssm, cognito-idp, oidc, oauth, agentcore, bedrock, cloudformation, lambda, events, ecr, registry
+	Service        string // ssm, cognito-idp, oidc, oauth, agentcore, bedrock, cloudformation, lambda, events, ecr, registry, dynamodb
 	Operation      string // GetParametersByPath, Converse, GET openid-configuration, …
 	Method, Path   string
 	RequestHeader  http.Header
@@ -242,6 +245,8 @@ func (s *Server) route(r *http.Request) (service, operation string, h handler) {
 		return "events", strings.TrimPrefix(target, "AWSEvents."), s.buses.serve
 	case strings.HasPrefix(target, "AmazonEC2ContainerRegistry_V20150921."):
 		return "ecr", strings.TrimPrefix(target, "AmazonEC2ContainerRegistry_V20150921."), s.images.serve
+	case strings.HasPrefix(target, "DynamoDB_20120810."):
+		return "dynamodb", strings.TrimPrefix(target, "DynamoDB_20120810."), s.dynamo.serve
 	case target != "":
 		return "unknown", target, refuse
 	case strings.HasSuffix(path, "/.well-known/openid-configuration"), strings.HasSuffix(path, "/.well-known/jwks.json"):
