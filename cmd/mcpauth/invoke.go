@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/url"
@@ -13,9 +12,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
-	"github.com/aws/smithy-go"
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
@@ -131,31 +128,17 @@ func (d *deployed) request(prompt string) []byte {
 // find looks where the outputs of the stack say that its agent is; a function
 // becomes d.function.
 func (d *deployed) find(ctx context.Context, cfg aws.Config) (endpoint, error) {
-	out, err := cloudformation.NewFromConfig(cfg).DescribeStacks(ctx, &cloudformation.DescribeStacksInput{StackName: aws.String(d.stack)})
-	var api smithy.APIError
-	if errors.As(err, &api) && api.ErrorCode() == "ValidationError" {
-		return endpoint{}, fmt.Errorf("there is no stack %.128q in %s: choose another --region, or deploy it with: make deploy", d.stack, cfg.Region)
-	}
+	st, err := describeStack(ctx, cfg, d.stack)
 	if err != nil {
 		return endpoint{}, err
 	}
-	outputs, status := map[string]string{}, ""
-	for _, st := range out.Stacks {
-		status = string(st.StackStatus)
-		for _, o := range st.Outputs {
-			outputs[aws.ToString(o.OutputKey)] = aws.ToString(o.OutputValue)
-		}
-		for _, p := range st.Parameters {
-			if aws.ToString(p.ParameterKey) == "McpName" {
-				d.mcpName = aws.ToString(p.ParameterValue)
-			}
-		}
-	}
+	outputs := st.outputs
+	d.mcpName = st.parameters["McpName"]
 	if where := cmp.Or(outputs["AgentUrl"], outputs["AgentRuntimeArn"]); where != "" {
 		return d.endpoint(where)
 	}
 	if d.function = outputs["AgentFunction"]; d.function == "" {
-		return endpoint{}, fmt.Errorf("stack %s (%s) has no output AgentUrl, AgentRuntimeArn or AgentFunction: name the agent with --function or --url", d.stack, status)
+		return endpoint{}, fmt.Errorf("stack %s (%s) has no output AgentUrl, AgentRuntimeArn or AgentFunction: name the agent with --function or --url", d.stack, st.status)
 	}
 	return endpoint{}, nil
 }

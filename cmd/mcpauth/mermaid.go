@@ -14,16 +14,20 @@ func (r demoReport) mermaid() string {
 	d := diagram{}
 	d.line("sequenceDiagram")
 	for _, p := range [][2]string{
-		{"C", "CloudFormation"}, {"S", "cognito-setup"}, {"U", "you"}, {"A", "agent"}, {"I", "Cognito"},
+		{"C", "CloudFormation"}, {"S", "cognito-setup"}, {"N", "image-publisher"}, {"R", "ECR"}, {"U", "you"}, {"A", "agent"}, {"I", "Cognito"},
 		{"P", "Parameter Store"}, {"B", "Bedrock"}, {"D", "AgentCore"}, {"M", "MCP server"},
 	} {
 		d.line("participant %s as %s", p[0], p[1])
 	}
-	d.line("Note over C,M: set up")
+	d.line("Note over C,M: deploy")
 	d.message("C", "->>", "S", "Create Custom::MCPClient")
 	d.setup(r.Setup.Steps)
 	d.message("S", "-->>", "C", "SUCCESS, scope "+r.Setup.Scope)
-	d.line("Note over D: admits this client with this scope, nobody else")
+	d.message("C", "->>", "N", "Create Custom::MCPImage")
+	d.message("N", "->>", "R", "GetAuthorizationToken, push")
+	d.message("N", "-->>", "C", "SUCCESS, image by digest")
+	d.message("C", "->>", "D", "Create runtime with that image, for this client and this scope alone")
+	d.message("D", "->>", "R", "pull")
 
 	d.line("Note over C,M: refuse")
 	d.message("U", "->>", "D", "tools/call without a token")

@@ -160,7 +160,7 @@ func (s *server) open(ctx context.Context, logger *slog.Logger) (*toolbox.Toolbo
 	e.Client.Transport = &s.witness
 	name := cmp.Or(s.name, "at "+s.url)
 	return toolbox.New([]toolbox.Server{{
-		Name: name, Resolve: func(context.Context) (toolbox.Endpoint, error) { return e, nil },
+		Name: name, Allow: []string{"*"}, Resolve: func(context.Context) (toolbox.Endpoint, error) { return e, nil },
 	}}, toolbox.Options{Logger: logger}), nil
 }
 

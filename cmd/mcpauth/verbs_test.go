@@ -226,6 +226,10 @@ func putParameter(ts *testscript.TestScript, name, value string, kind ...string)
 	ts.Check(err)
 }
 
+// localModel is a model id of the right form. The stand-in's model answers to
+// any.
+const localModel = "eu.anthropic.claude-sonnet-4-5-20250929-v1:0"
+
 // startAgent starts the compiled agent as the function NAME with a URL in
 // $AGENT_URL, in a stack of the same name. What follows are its variables:
 // agent NAME MODE [VARIABLE=value...]
