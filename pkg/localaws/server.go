@@ -78,6 +78,7 @@ type Server struct {
 	fault    func(Record) *Fault
 	seq      int
 	kept     map[keptResource]bool
+	exports  exports
 }
 
 // New makes a stand-in that is not yet listening.

@@ -16,10 +16,32 @@ import (
 
 // agentOnAgentCore is the agent as a container, without MCP servers.
 const agentOnAgentCore = `
+Transform: AWS::Serverless-2016-10-31
 Parameters:
-  Image: {Type: String, Default: agent}
   Turns: {Type: String, Default: 3}
 Resources:
+  Repository: {Type: AWS::ECR::Repository, Properties: {EmptyOnDelete: true, ImageTagMutability: IMMUTABLE}}
+  Publisher:
+    Type: AWS::Serverless::Function
+    Properties:
+      CodeUri: functions/image-publisher/
+      Handler: bootstrap
+      Runtime: provided.al2023
+      Timeout: 60
+      AutoPublishAlias: live
+      Policies:
+        - Statement:
+            - {Effect: Allow, Action: "ecr:GetAuthorizationToken", Resource: "*"}
+            - Effect: Allow
+              Action: ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:CompleteLayerUpload", "ecr:InitiateLayerUpload", "ecr:PutImage", "ecr:UploadLayerPart"]
+              Resource: !GetAtt Repository.Arn
+  Image:
+    Type: Custom::MCPImage
+    Properties:
+      ServiceToken: !Ref Publisher.Alias
+      RepositoryUri: !GetAtt Repository.RepositoryUri
+      Binary: agent
+      Version: !Ref Publisher.Version
   Role:
     Type: AWS::IAM::Role
     Properties:
@@ -27,11 +49,21 @@ Resources:
       Policies:
         - PolicyName: model
           PolicyDocument: {Statement: {Effect: Allow, Action: bedrock:InvokeModel, Resource: "*"}}
+  Pull:
+    Type: AWS::IAM::Policy
+    Properties:
+      PolicyName: pull
+      Roles: [!Ref Role]
+      PolicyDocument:
+        Statement:
+          - {Effect: Allow, Action: "ecr:GetAuthorizationToken", Resource: "*"}
+          - {Effect: Allow, Action: ["ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"], Resource: !GetAtt Repository.Arn}
   Agent:
     Type: AWS::BedrockAgentCore::Runtime
+    DependsOn: Pull
     Properties:
       AgentRuntimeName: agent
-      AgentRuntimeArtifact: {ContainerConfiguration: {ContainerUri: !Sub "${AWS::AccountId}.dkr.ecr.${AWS::Region}.${AWS::URLSuffix}/${Image}:1"}}
+      AgentRuntimeArtifact: {ContainerConfiguration: {ContainerUri: !GetAtt Image.ImageUri}}
       NetworkConfiguration: {NetworkMode: PUBLIC}
       ProtocolConfiguration: HTTP
       RoleArn: !GetAtt Role.Arn
@@ -97,12 +129,24 @@ func TestAgentRuntime(t *testing.T) {
 	}
 
 	// A new container that does not come up leaves the old one.
-	err := a.deploy(agentOnAgentCore, "Image=ends")
+	a.breakImages()
+	err := a.deploy(agentOnAgentCore)
 	if err == nil || !strings.Contains(err.Error(), "the container ended before it listened") || a.Status() != cloudformation.UpdateRollbackComplete {
 		t.Errorf("got %v, %s", err, a.Status())
 	}
 	if status, body := a.invoke(first["Arn"], `{"prompt":"greet Alice"}`); status != 200 {
 		t.Errorf("got %d %s", status, body)
+	}
+	// An image that the role must not pull, or that is not there.
+	for change, want := range map[[2]string]string{
+		{`, "ecr:GetDownloadUrlForLayer"`, ""}:                                "is not authorized to perform: ecr:GetDownloadUrlForLayer",
+		{"!GetAtt Image.ImageUri", "!Sub '${Repository.RepositoryUri}:none'"}: "pulling image",
+	} {
+		a.rebuild("image-publisher", "")
+		err := a.deploy(strings.NewReplacer(change[0], change[1], "MAX_TURNS: !Ref Turns", "MAX_TURNS: 2").Replace(agentOnAgentCore))
+		if err == nil || !strings.Contains(err.Error(), want) || a.Status() != cloudformation.UpdateRollbackComplete {
+			t.Errorf("got %v, %s, want %q", err, a.Status(), want)
+		}
 	}
 	if err := a.Delete(t.Context()); err != nil {
 		t.Fatal(err)
@@ -113,20 +157,27 @@ func TestAgentRuntime(t *testing.T) {
 	a.wantNothing()
 }
 
+// What is wrong with a runtime is refused before its image is pulled.
 func TestAgentRuntime_refused(t *testing.T) {
+	_, publisher, _ := strings.Cut(agentOnAgentCore, "  Repository:")
+	publisher, _, _ = strings.Cut("  Repository:"+publisher, "  Role:")
+	_, pull, _ := strings.Cut(agentOnAgentCore, "  Pull:")
+	pull, _, _ = strings.Cut("  Pull:"+pull, "  Agent:")
+	template := strings.NewReplacer(publisher, "", pull, "", "    DependsOn: Pull\n", "", "!GetAtt Image.ImageUri", "000000000000.dkr.ecr.eu-central-1.amazonaws.com/images:none").Replace(agentOnAgentCore)
 	for _, test := range []struct{ from, to, want string }{
+		{"", "", "pulling image"},
 		{"Service: bedrock-agentcore.amazonaws.com", "Service: lambda.amazonaws.com", "Role validation failed"},
-		{"${Image}:1", "${Image}", "want an image in ECR"},
+		{"/images:none", "/images", "want an image in ECR"},
 		{"NetworkMode: PUBLIC", "NetworkMode: VPC", "only NetworkMode PUBLIC is implemented"},
 		{"AgentRuntimeName: agent", "AgentRuntimeName: an-agent", "want a letter and up to 47"},
 		{"DIRECT_TOOLS:", "direct-tools:", `EnvironmentVariables: "direct-tools"`},
-		{"Default: agent", "Default: ends", "the container ended before it listened"},
 		{"ProtocolConfiguration: HTTP", "ProtocolConfiguration: A2A", "localaws has MCP and HTTP"},
 		{"ProtocolConfiguration: HTTP", "AuthorizerConfiguration: {CustomJWTAuthorizer: {DiscoveryUrl: \"http://example.com/.well-known/openid-configuration\", AllowedClients: [a]}}", "authorizer configuration"},
 		{"ProtocolConfiguration: HTTP", "LifecycleConfiguration: {MaxLifetime: 59}", "want 60 to 28800 seconds"},
+		{"Resources:\n", "Resources:\n" + strings.NewReplacer("[!Ref Role]", "[somebody]", "!GetAtt Repository.Arn", "a").Replace(pull), `Roles: "somebody" is not of this stack`},
 	} {
 		a := newAccount(t)
-		err := a.deploy(strings.Replace(agentOnAgentCore, test.from, test.to, 1))
+		err := a.deploy(strings.Replace(template, test.from, test.to, 1))
 		if err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("got %v, want %q", err, test.want)
 		}

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"unicode"
 )
 
 // bootstrap is the program of a function.
@@ -28,13 +29,12 @@ type artefacts struct {
 // bucket is where the copies are said to be.
 const bucket = "local"
 
-// pack copies the built folder of a function, which is called like the folder
-// of its source, and returns the function's Code.
-func (a artefacts) pack(_, codeURI string) (map[string]any, error) {
-	name := path.Base(path.Clean(codeURI))
-	if name == "." || name == "/" || strings.Contains(codeURI, "://") {
+// pack copies the built folder of a function and returns the function's Code.
+func (a artefacts) pack(logicalID, codeURI string) (map[string]any, error) {
+	if path.IsAbs(codeURI) || strings.Contains(codeURI, "://") {
 		return nil, fmt.Errorf("CodeUri %.200q: want the folder of a function's source", codeURI)
 	}
+	name := folder(logicalID, codeURI)
 	from := filepath.Join(a.built, name)
 	switch info, err := os.Stat(filepath.Join(from, bootstrap)); {
 	case err != nil:
@@ -60,6 +60,23 @@ func (a artefacts) pack(_, codeURI string) (map[string]any, error) {
 		return nil, fmt.Errorf("CodeUri %s: %w", codeURI, err)
 	}
 	return map[string]any{"S3Bucket": bucket, "S3Key": key}, nil
+}
+
+// folder is the name of a function's built folder: that of its source, or where
+// the makefile builder has the whole repository as its source, that of its
+// logical id: CognitoSetupFunction is cognito-setup.
+func folder(logicalID, codeURI string) string {
+	if name := path.Base(path.Clean(codeURI)); name != "." {
+		return name
+	}
+	var name strings.Builder
+	for i, c := range strings.TrimSuffix(logicalID, "Function") {
+		if unicode.IsUpper(c) && i > 0 {
+			name.WriteByte('-')
+		}
+		name.WriteRune(unicode.ToLower(c))
+	}
+	return name.String()
 }
 
 // contents lists the files below a folder and hashes them: names, contents and
@@ -117,6 +134,16 @@ func copyFile(from, to string) error {
 	}
 	_, err = io.Copy(out, in)
 	return errors.Join(err, out.Close())
+}
+
+// program is where make build puts a program for this machine, as it is or as a
+// function.
+func (a artefacts) program(name string) string {
+	alone := filepath.Join(a.built, name)
+	if info, err := os.Stat(alone); err == nil && info.IsDir() {
+		return filepath.Join(alone, bootstrap)
+	}
+	return alone
 }
 
 // dir is where the code of a function is.

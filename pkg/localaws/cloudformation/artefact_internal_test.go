@@ -49,6 +49,11 @@ func TestPack(t *testing.T) {
 			}
 		}
 	}
+	for id, want := range map[string]string{"AgentFunction": "agent", "CognitoSetupFunction": "cognito-setup", "Odd": "odd"} {
+		if got := folder(id, "."); got != want {
+			t.Errorf("%s: got %s, want %s", id, got, want)
+		}
+	}
 	dir, err := a.dir(bucket, keys[0])
 	if err != nil {
 		t.Fatal(err)
@@ -72,7 +77,7 @@ func TestPack(t *testing.T) {
 		"functions/none/":   "no bootstrap in " + filepath.Join(built, "none") + "; run: make build",
 		"functions/flat/":   "is not a program",
 		"functions/odd":     "is not a file",
-		".":                 "want the folder of a function's source",
+		"/functions/agent":  "want the folder of a function's source",
 		"s3://bucket/agent": "want the folder of a function's source",
 	} {
 		if _, err := a.pack("Agent", uri); err == nil || !strings.Contains(err.Error(), want) {

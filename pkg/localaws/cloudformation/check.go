@@ -10,7 +10,7 @@ import (
 // Where the functions may be used.
 var (
 	inConditions = []string{fnRef, fnCondition, fnEquals, fnNot, fnAnd, fnOr, fnSub, fnJoin, fnSelect, fnSplit}
-	inValues     = []string{fnRef, fnGetAtt, fnSub, fnJoin, fnSelect, fnSplit, fnIf}
+	inValues     = []string{fnRef, fnGetAtt, fnSub, fnJoin, fnSelect, fnSplit, fnIf, fnImport}
 )
 
 // check refuses what can be seen to be wrong before there are parameters.
@@ -57,6 +57,7 @@ func (t *Template) check() error {
 	for _, name := range slices.Sorted(maps.Keys(outputs)) {
 		c.condition(outputs[name].condition, "Outputs/"+name)
 		c.value(outputs[name].value, "Outputs/"+name+"/Value")
+		c.value(outputs[name].export, "Outputs/"+name+"/Export/Name")
 	}
 	return errors.Join(c.errs...)
 }
@@ -117,6 +118,12 @@ func (c *checker) functions(v any, path string, allowed []string) {
 		switch v.fn {
 		case fnCondition:
 			c.condition(v.arg.(string), path)
+		case fnImport: // is looked up before there are resources
+			references(v.arg, path, nil, func(r reference) {
+				if c.resources[r.name] != nil {
+					c.refuse(path, "%s: the name must not depend on the resource %s", v.fn, r.name)
+				}
+			})
 		case fnIf:
 			c.condition(list[0].(string), path)
 		case fnNot, fnAnd, fnOr:

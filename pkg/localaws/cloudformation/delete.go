@@ -19,6 +19,9 @@ func (s *Stack) Delete(ctx context.Context) error {
 	if status := s.Status(); status == "" || status == DeleteComplete {
 		return nil
 	}
+	if err := s.aws.Export(s.name, nil); err != nil {
+		return fmt.Errorf("deleting stack %s: Delete canceled. %w", s.name, err)
+	}
 	s.enter(DeleteInProgress, "User Initiated")
 	s.mu.Lock()
 	old := s.discarded
@@ -32,6 +35,8 @@ func (s *Stack) Delete(ctx context.Context) error {
 		s.enter(DeleteFailed, strings.ReplaceAll(err.Error(), "\n", "; "))
 		return fmt.Errorf("deleting stack %s: %w", s.name, err)
 	}
+	s.imports = nil
+	s.aws.Import(s.name, nil)
 	s.mu.Lock()
 	clear(s.outputs)
 	s.parameters = nil

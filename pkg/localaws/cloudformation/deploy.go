@@ -48,6 +48,7 @@ type deployment struct {
 	conditions map[string]bool
 	wanted     map[string]*declaration
 	outputs    map[string]*output
+	imports    []string // names of exports
 	order      order
 	first      bool                 // the stack is being made
 	before     map[string]*resource // what the stack had
@@ -106,7 +107,41 @@ func (s *Stack) plan(t *Template, given map[string]string) (*deployment, error) 
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	return d, d.order.check()
+	if err := d.order.check(); err != nil {
+		return nil, err
+	}
+	return d, d.findImports()
+}
+
+// findImports looks up the exports of other stacks that the template uses.
+func (d *deployment) findImports() error {
+	var errs []error
+	find := func(arg any, path string) {
+		name, err := d.scope().text(arg, path)
+		if err == nil {
+			_, err = d.imported(name)
+		}
+		if err != nil {
+			errs = append(errs, at(path+": "+fnImport, err))
+			return
+		}
+		d.imports = append(d.imports, name)
+	}
+	for _, id := range slices.Sorted(maps.Keys(d.wanted)) {
+		imports(d.wanted[id].properties, "Resources/"+id+"/Properties", d.conditions, find)
+	}
+	for _, id := range slices.Sorted(maps.Keys(d.outputs)) {
+		imports(d.outputs[id].value, "Outputs/"+id+"/Value", d.conditions, find)
+	}
+	return errors.Join(errs...)
+}
+
+func (d *deployment) imported(name string) (string, error) {
+	value, ok := d.aws.Exported(name)
+	if !ok {
+		return "", fmt.Errorf("No export named %s found", name)
+	}
+	return value, nil
 }
 
 // left refuses the use of a resource that a condition leaves out.
@@ -182,7 +217,7 @@ func (d *deployment) attribute(id, name string) (any, error) {
 }
 
 func (d *deployment) scope() *scope {
-	return &scope{ref: d.ref, attribute: d.attribute, conditions: d.conditions}
+	return &scope{ref: d.ref, attribute: d.attribute, imported: d.imported, conditions: d.conditions}
 }
 
 // run does what was planned.
@@ -195,11 +230,16 @@ func (d *deployment) run(ctx context.Context) error {
 	d.mu.Lock()
 	d.before = maps.Clone(d.resources)
 	d.mu.Unlock()
+	d.aws.Import(d.name, slices.Concat(d.Stack.imports, d.imports)) // the old ones until it cannot go back
 	var outputs map[string]string
 	if d.order.run(true, func(id string) error { return d.apply(ctx, d.wanted[id]) }) {
 		var err error
-		if outputs, err = d.evaluateOutputs(); err == nil {
+		var exported map[string]string
+		if outputs, exported, err = d.evaluateOutputs(); err == nil {
 			err = d.checkWiring()
+		}
+		if err == nil {
+			err = d.aws.Export(d.name, exported)
 		}
 		if err != nil {
 			d.fail(err)
@@ -209,8 +249,11 @@ func (d *deployment) run(ctx context.Context) error {
 	failed := errors.Join(d.failed...)
 	d.mu.Unlock()
 	if failed != nil {
+		defer d.aws.Import(d.name, d.Stack.imports)
 		return d.goBack(ctx, failed)
 	}
+	d.aws.Import(d.name, d.imports)
+	d.Stack.imports = d.imports
 	d.mu.Lock()
 	d.Stack.parameters, d.Stack.outputs = d.values, outputs
 	gone := d.leftBehind()
@@ -229,20 +272,29 @@ func (d *deployment) fail(err error) {
 	d.failed = append(d.failed, err)
 }
 
-func (d *deployment) evaluateOutputs() (map[string]string, error) {
-	all := map[string]string{}
+// evaluateOutputs returns the outputs by their own names and by those that they
+// are exported under.
+func (d *deployment) evaluateOutputs() (all, exported map[string]string, err error) {
+	all, exported = map[string]string{}, map[string]string{}
 	for _, name := range slices.Sorted(maps.Keys(d.outputs)) {
-		v, err := d.scope().evaluate(d.outputs[name].value, "Outputs/"+name+"/Value")
+		o := d.outputs[name]
+		path := "Outputs/" + name
+		if all[name], err = d.scope().text(o.value, path+"/Value"); err != nil {
+			return nil, nil, at(path+"/Value", err)
+		}
+		if o.export == nil {
+			continue
+		}
+		export, err := d.scope().text(o.export, path+"/Export/Name")
 		if err != nil {
-			return nil, err
+			return nil, nil, at(path+"/Export/Name", err)
 		}
-		s, ok := text(v)
-		if !ok {
-			return nil, fmt.Errorf("Outputs/%s/Value: want a text", name)
+		if _, twice := exported[export]; twice {
+			return nil, nil, fmt.Errorf("%s/Export/Name: the name %s occurs twice", path, export)
 		}
-		all[name] = s
+		exported[export] = all[name]
 	}
-	return all, nil
+	return all, exported, nil
 }
 
 // leftBehind takes from the stack what the template no longer has, and what

@@ -16,6 +16,7 @@ type noValue struct{}
 type scope struct {
 	ref        func(name string) (any, error)
 	attribute  func(id, name string) (any, error)
+	imported   func(name string) (string, error)
 	conditions map[string]bool
 }
 
@@ -70,6 +71,14 @@ type evaluationError struct {
 	err      error
 }
 
+// at says where an error is that does not say so itself.
+func at(path string, err error) error {
+	if errors.As(err, new(*evaluationError)) {
+		return err
+	}
+	return fmt.Errorf("%s: %w", path, err)
+}
+
 func (e *evaluationError) Error() string { return e.path + ": " + e.fn + ": " + e.err.Error() }
 
 // apply calls a function that is not a condition.
@@ -101,6 +110,12 @@ func (s *scope) apply(c *call, path string) (any, error) {
 			}
 		}
 		return strings.Join(parts, list[0].(string)), nil
+	case fnImport:
+		name, err := s.text(c.arg, path)
+		if err != nil {
+			return nil, err
+		}
+		return s.imported(name)
 	case fnSplit:
 		whole, err := s.text(list[1], path)
 		if err != nil {
@@ -242,6 +257,33 @@ type reference struct {
 	name      string
 	attribute string // empty: Ref
 	path      string
+}
+
+// imports calls f with the argument of each Fn::ImportValue in v, of the chosen
+// branches of Fn::If.
+func imports(v any, path string, conditions map[string]bool, f func(arg any, path string)) {
+	switch v := v.(type) {
+	case []any:
+		for i, item := range v {
+			imports(item, fmt.Sprintf("%s[%d]", path, i), conditions, f)
+		}
+	case map[string]any:
+		for _, key := range slices.Sorted(maps.Keys(v)) {
+			imports(v[key], path+"/"+key, conditions, f)
+		}
+	case *call:
+		list, _ := v.arg.([]any)
+		switch {
+		case v.fn == fnImport:
+			f(v.arg, path)
+		case v.fn == fnIf && conditions[list[0].(string)]:
+			imports(list[1], path, conditions, f)
+		case v.fn == fnIf:
+			imports(list[2], path, conditions, f)
+		default:
+			imports(v.arg, path, conditions, f)
+		}
+	}
 }
 
 // references calls f with each use of a name in v. With conditions, only the

@@ -2,12 +2,10 @@ package cloudformation_test
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
-	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -27,31 +25,39 @@ func TestMain(m *testing.M) {
 		panic(err)
 	}
 	binaries = dir
-	for out, pkg := range map[string]string{
-		"cognito-setup/bootstrap": "./functions/cognito-setup",
-		"agent/bootstrap":         "./functions/agent",
-		"custom/bootstrap":        "./pkg/localaws/cloudformation/testdata/custom",
-		"mcp-server":              "./functions/mcp-server",
-	} {
-		build := exec.Command("go", "build", "-trimpath", "-tags", "lambda.norpc", "-ldflags", "-s -w", "-o", filepath.Join(dir, out), pkg)
-		build.Dir = "../../.."
-		build.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if out, err := build.CombinedOutput(); err != nil {
-			panic(fmt.Sprintf("go build: %v\n%s", err, out))
+	command := func(env string, args ...string) {
+		cmd := exec.Command("go", args...)
+		cmd.Dir = "../../.."
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", env)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			panic(fmt.Sprintf("go %v: %v\n%s", args, err, out))
 		}
+	}
+	build := func(env, out, pkg string) {
+		command(env, "build", "-trimpath", "-tags", "lambda.norpc", "-ldflags", "-s -w", "-o", filepath.Join(dir, out), pkg)
+	}
+	const custom = "./pkg/localaws/cloudformation/testdata/custom"
+	for out, pkg := range map[string]string{
+		"cognito-setup/bootstrap":   "./functions/cognito-setup",
+		"image-publisher/bootstrap": "./functions/image-publisher",
+		"agent/bootstrap":           "./functions/agent",
+		"custom/bootstrap":          custom,
+		"mcp-server":                "./functions/mcp-server",
+	} {
+		build("", out, pkg)
+	}
+	for out, pkg := range map[string]string{
+		"images/mcp-server": "./functions/mcp-server", "images/agent": "./functions/agent",
+		"ends/mcp-server": custom, "ends/agent": custom, // outside Lambda it ends at once
+	} {
+		build("GOOS=linux", out, pkg)
+	}
+	for archive, folder := range map[string]string{"image-publisher/images.tar.zst": "images", "ends.tar.zst": "ends"} {
+		command("", "run", "./functions/image-publisher/pack", filepath.Join(dir, archive), filepath.Join(dir, folder, "mcp-server"), filepath.Join(dir, folder, "agent"))
 	}
 	code := m.Run()
 	os.RemoveAll(dir)
 	os.Exit(code)
-}
-
-// containers are the programs of images, by repository. The last one ends at
-// once outside Lambda.
-var containers = map[string]string{"mcp-server": "mcp-server", "agent": "agent/bootstrap", "ends": "custom/bootstrap"}
-
-func container(_ context.Context, image, _, _ string) (cloudformation.Container, error) {
-	program, _, _ := strings.Cut(path.Base(image), ":")
-	return cloudformation.Container{Entrypoint: []string{filepath.Join(binaries, containers[program])}}, nil
 }
 
 // account is a stand-in and one stack in it.
@@ -91,7 +97,6 @@ func newStack(t *testing.T, aws *localaws.Server, name string) *account {
 	}
 	a.Stack, err = cloudformation.New(aws, cloudformation.Options{
 		Name: name, Programs: a.programs, Log: a.log,
-		Container: container,
 		OnEvent: func(e cloudformation.Event) {
 			a.mu.Lock()
 			defer a.mu.Unlock()
@@ -120,6 +125,20 @@ func (a *account) rebuild(function, content string) {
 		a.t.Fatal(err)
 	}
 	if err := os.WriteFile(filepath.Join(dir, "build"), []byte(content), 0o600); err != nil {
+		a.t.Fatal(err)
+	}
+}
+
+// breakImages gives the image publisher programs that end at once; rebuild gives
+// it the right ones again.
+func (a *account) breakImages() {
+	a.t.Helper()
+	a.rebuild("image-publisher", "broken")
+	archive, err := os.ReadFile(filepath.Join(binaries, "ends.tar.zst"))
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(a.programs, "image-publisher", "images.tar.zst"), archive, 0o600); err != nil {
 		a.t.Fatal(err)
 	}
 }

@@ -54,6 +54,7 @@ type declaration struct {
 
 type output struct {
 	value     any
+	export    any // nil: none
 	condition string
 }
 
@@ -273,6 +274,11 @@ func (t *Template) readOutput(name string, n *yaml.Node) error {
 			o.condition, ok = members[key].(string)
 		case "Value":
 			o.value = members[key]
+		case "Export":
+			export, _ := members[key].(map[string]any)
+			if o.export = export["Name"]; o.export == nil || len(export) > 1 {
+				return fmt.Errorf("%s/Export: want a Name", path)
+			}
 		default:
 			return fmt.Errorf("%s: %s is not implemented", path, key)
 		}

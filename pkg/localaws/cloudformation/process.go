@@ -9,6 +9,8 @@ import (
 	"os"
 	"os/exec"
 	"time"
+
+	"agentcore-mcp-auth/pkg/localaws"
 )
 
 // How long a container may take to listen, as on AgentCore, and to end.
@@ -19,23 +21,18 @@ const (
 
 // process is a container: its program as a process on a loopback port.
 type process struct {
-	cmd    *exec.Cmd
-	target string
-	ended  chan struct{}
+	cmd   *exec.Cmd
+	ended chan struct{}
 }
 
-// startProcess runs a container with HOST and PORT set for this machine and
-// waits until it listens.
-func startProcess(ctx context.Context, c Container, env []string, dir string, log io.Writer) (*process, error) {
-	if len(c.Entrypoint) == 0 {
-		return nil, errors.New("the image has no entry point")
-	}
-	addr, err := freeAddress()
+// startProcess runs a container with HOST and PORT set to addr and waits until
+// it listens there.
+func startProcess(ctx context.Context, addr string, c localaws.Container, env []string, dir string, log io.Writer) (*process, error) {
+	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
 		return nil, err
 	}
-	host, port, _ := net.SplitHostPort(addr)
-	p := &process{cmd: exec.Command(c.Entrypoint[0], c.Entrypoint[1:]...), target: "http://" + addr, ended: make(chan struct{})}
+	p := &process{cmd: exec.Command(c.Program, c.Args...), ended: make(chan struct{})}
 	p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr = dir, log, log
 	p.cmd.Env = append(append(append([]string{}, c.Env...), env...), "HOST="+host, "PORT="+port) // the last one counts
 	if err := p.cmd.Start(); err != nil {

@@ -254,7 +254,7 @@ func BenchmarkProject(b *testing.B) {
 		if err := aws.Start(); err != nil {
 			b.Fatal(err)
 		}
-		s, err := New(aws, Options{Name: "bench", Programs: binaries, Container: container})
+		s, err := New(aws, Options{Name: "bench", Programs: binaries})
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -22,6 +22,7 @@ package cloudformation
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -75,12 +76,6 @@ type Event struct {
 // stackType is the Type of a stack's own events.
 const stackType = "AWS::CloudFormation::Stack"
 
-// Container is how to run an image on this machine.
-type Container struct {
-	Entrypoint []string
-	Env        []string
-}
-
 // Options say where a stack's programs come from and who hears of what happens.
 type Options struct {
 	// Name is the stack's name: a letter, then up to 127 letters, digits or
@@ -88,14 +83,10 @@ type Options struct {
 	Name string
 
 	// Programs is the folder of the compiled functions, as make build makes it:
-	// the function of CodeUri functions/agent/ is the folder agent in it, with
-	// the program bootstrap and whatever else goes with it. They are copied when
-	// they are deployed.
+	// the function of CodeUri functions/agent/, or AgentFunction of CodeUri ".",
+	// is the folder agent in it, with the program bootstrap and whatever else
+	// goes with it. They are copied when they are deployed.
 	Programs string
-
-	// Container finds the program of a runtime's image. dir is an empty folder
-	// for what has to be unpacked, which stays while the container runs.
-	Container func(ctx context.Context, imageURI, roleARN, dir string) (Container, error)
 
 	// Log gets what functions and containers write, for as long as they run. It
 	// must be safe for concurrent use. Default: discarded.
@@ -109,18 +100,18 @@ type Options struct {
 // Stack is a stack in a stand-in. One operation runs at a time; its other
 // methods are safe for concurrent use.
 type Stack struct {
-	name, id  string
-	aws       *localaws.Server
-	container func(ctx context.Context, imageURI, roleARN, dir string) (Container, error)
-	log       io.Writer
-	onEvent   func(Event)
+	name, id string
+	aws      *localaws.Server
+	log      io.Writer
+	onEvent  func(Event)
 
 	dir  string // for code and images
 	code artefacts
 	life context.Context // of the functions
 	end  context.CancelFunc
 
-	operation sync.Mutex // held by Deploy, Delete and Close
+	operation sync.Mutex // held by Deploy, Delete and Close, and guards imports
+	imports   []string   // of other stacks' exports, by the last deployment
 
 	mu         sync.Mutex // guards what follows
 	status     Status     // empty: never deployed
@@ -129,6 +120,7 @@ type Stack struct {
 	discarded  []leaving            // what should have been deleted and was not
 	outputs    map[string]string
 	processes  map[string]*process // of runtimes, by physical id
+	policies   policies
 }
 
 // resource is what exists under a logical id. It is never changed.
@@ -159,15 +151,11 @@ func New(server *localaws.Server, o Options) (*Stack, error) {
 		return nil, fmt.Errorf("making a folder for the stack's programs: %w", err)
 	}
 	s := &Stack{
-		name: o.Name, aws: server, container: o.Container, log: o.Log, onEvent: o.OnEvent,
+		name: o.Name, aws: server, log: o.Log, onEvent: o.OnEvent,
 		id:  "arn:aws:cloudformation:" + server.AWSConfig().Region + ":" + localaws.Account + ":stack/" + o.Name + "/" + uuid.NewString(),
 		dir: dir, code: artefacts{built: o.Programs, root: dir},
 		resources: map[string]*resource{}, outputs: map[string]string{}, processes: map[string]*process{},
-	}
-	if s.container == nil {
-		s.container = func(_ context.Context, imageURI, _, _ string) (Container, error) {
-			return Container{}, fmt.Errorf("no program is known for the image %s", imageURI)
-		}
+		policies: policies{own: map[string]localaws.Role{}, attached: map[string]map[string]json.RawMessage{}},
 	}
 	if s.log == nil {
 		s.log = io.Discard

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -77,9 +79,9 @@ func (p *agentRuntimeProperties) check() error {
 }
 
 // runtime is the front door's part of it.
-func (p *agentRuntimeProperties) runtime(target string) localaws.Runtime {
+func (p *agentRuntimeProperties) runtime(addr string) localaws.Runtime {
 	rt := localaws.Runtime{
-		Name: p.AgentRuntimeName, Protocol: p.ProtocolConfiguration, Target: target, Role: p.RoleArn,
+		Name: p.AgentRuntimeName, Protocol: p.ProtocolConfiguration, Target: "http://" + addr, Role: p.RoleArn,
 		HeaderAllowlist: p.RequestHeaderConfiguration.RequestHeaderAllowlist,
 	}
 	if rt.Protocol == "" {
@@ -94,18 +96,18 @@ func (p *agentRuntimeProperties) runtime(target string) localaws.Runtime {
 	return rt
 }
 
-// start runs the container of a runtime.
-func (p *agentRuntimeProperties) start(ctx context.Context, r *request) (*process, error) {
-	if err := p.check(); err != nil {
-		return nil, err
-	}
+// start runs the container of a runtime at an address.
+func (p *agentRuntimeProperties) start(ctx context.Context, r *request, addr string) (*process, error) {
 	dir, err := os.MkdirTemp(r.stack.dir, "image-")
 	if err != nil {
 		return nil, fmt.Errorf("making a folder for the image: %w", err)
 	}
-	c, err := r.stack.container(ctx, p.AgentRuntimeArtifact.ContainerConfiguration.ContainerUri, p.RoleArn, dir)
+	c, err := r.aws.UnpackImage(ctx, p.AgentRuntimeArtifact.ContainerConfiguration.ContainerUri, p.RoleArn, dir)
 	if err != nil {
 		return nil, err
+	}
+	if runtime.GOOS != "linux" { // where the image's program does not run
+		c.Program = r.stack.code.program(filepath.Base(c.Program))
 	}
 	env, err := r.aws.RoleEnv(p.RoleArn, "AgentCore")
 	if err != nil {
@@ -114,7 +116,7 @@ func (p *agentRuntimeProperties) start(ctx context.Context, r *request) (*proces
 	for _, name := range slices.Sorted(maps.Keys(p.EnvironmentVariables)) {
 		env = append(env, name+"="+p.EnvironmentVariables[name])
 	}
-	return startProcess(ctx, c, env, dir, r.stack.log)
+	return startProcess(ctx, addr, c, env, dir, r.stack.log)
 }
 
 func (p *agentRuntimeProperties) is(arn string, version int) made {
@@ -140,13 +142,20 @@ func (s *Stack) run(id string, p *process) *process {
 var agentRuntimeType = native[agentRuntimeProperties]{
 	attributes: []string{"AgentRuntimeArn", "AgentRuntimeId", "AgentRuntimeVersion", "LastUpdatedAt", "Status"},
 	made: func(ctx context.Context, r *request, p agentRuntimeProperties) (made, error) {
-		process, err := p.start(ctx, r)
+		addr, err := freeAddress()
+		if err == nil {
+			err = p.check()
+		}
 		if err != nil {
 			return made{}, err
 		}
-		arn, err := r.aws.AddRuntime(p.runtime(process.target))
+		arn, err := r.aws.AddRuntime(p.runtime(addr))
 		if err != nil {
-			process.stop()
+			return made{}, err
+		}
+		process, err := p.start(ctx, r, addr)
+		if err != nil {
+			r.aws.RemoveRuntime(arn)
 			return made{}, err
 		}
 		m := p.is(arn, 1)
@@ -154,12 +163,19 @@ var agentRuntimeType = native[agentRuntimeProperties]{
 		return m, r.aws.Keep(agentRuntime, m.id)
 	},
 	changed: func(ctx context.Context, r *request, p, _ agentRuntimeProperties) (made, error) {
-		process, err := p.start(ctx, r)
+		addr, err := freeAddress()
+		if err == nil {
+			err = p.check()
+		}
+		if err != nil {
+			return made{}, err
+		}
+		process, err := p.start(ctx, r, addr)
 		if err != nil {
 			return made{}, err
 		}
 		arn, _ := r.attributes["AgentRuntimeArn"].(string)
-		if err := r.aws.UpdateRuntime(arn, p.runtime(process.target)); err != nil {
+		if err := r.aws.UpdateRuntime(arn, p.runtime(addr)); err != nil {
 			process.stop()
 			return made{}, err
 		}

@@ -85,6 +85,7 @@ var roleType = native[roleProperties]{
 		if err != nil {
 			return made{}, err
 		}
+		r.stack.ownRole(name, &role)
 		sum := sha256.Sum256([]byte(r.stack.id + name))
 		m := made{id: name, attributes: map[string]any{"Arn": arn, "RoleId": "AROA" + base32.StdEncoding.EncodeToString(sum[:])[:17]}}
 		return m, r.aws.Keep(iamRole, name)
@@ -94,9 +95,11 @@ var roleType = native[roleProperties]{
 		if err != nil {
 			return made{}, err
 		}
-		return made{id: r.id, attributes: r.attributes}, r.aws.UpdateRole(role)
+		r.stack.ownRole(r.id, &role)
+		return made{id: r.id, attributes: r.attributes}, r.stack.applyRole(r.id)
 	},
 	removed: func(_ context.Context, r *request, _ roleProperties) error {
+		r.stack.ownRole(r.id, nil)
 		r.aws.RemoveRole(r.id)
 		r.aws.Forget(iamRole, r.id)
 		return nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -63,12 +64,21 @@ func (p *functionProperties) config(r *request, name string) (localaws.FunctionC
 			return localaws.FunctionConfig{}, fmt.Errorf("The provided execution role does not have permissions to call %s", words)
 		}
 	}
+	if p.TracingConfig != nil && p.TracingConfig.Mode == "Active" && !r.aws.Allowed(p.Role, "xray:PutTraceSegments", "", nil) {
+		return localaws.FunctionConfig{}, errors.New("The provided execution role does not have permissions to call PutTraceSegments on XRAY")
+	}
+	// A template declares an empty AWS_ENDPOINT_URL so that it can be set where
+	// the function runs on a developer's machine, as here.
+	env := maps.Clone(p.Environment.Variables)
+	if env["AWS_ENDPOINT_URL"] == "" {
+		delete(env, "AWS_ENDPOINT_URL")
+	}
 	dir, err := r.stack.code.dir(p.Code.S3Bucket, p.Code.S3Key)
 	if err != nil {
 		return localaws.FunctionConfig{}, err
 	}
 	return localaws.FunctionConfig{
-		Name: name, Binary: filepath.Join(dir, bootstrap), Role: p.Role, Env: p.Environment.Variables,
+		Name: name, Binary: filepath.Join(dir, bootstrap), Role: p.Role, Env: env,
 		Timeout: time.Duration(p.Timeout) * time.Second, MemoryMB: p.MemorySize, Stderr: r.stack.log,
 	}, nil
 }

@@ -1,6 +1,8 @@
 package cloudformation
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -48,10 +50,32 @@ type repositoryProperties struct {
 	Tags                       []tag
 }
 
-var repositoryType = kept([]string{"Arn", "RepositoryUri"}, func(r *request, p repositoryProperties) (made, error) {
-	name := strings.ToLower(r.generated(p.RepositoryName, 256))
-	return made{id: name, attributes: map[string]any{
-		"Arn":           r.arn("ecr", "repository/"+name),
-		"RepositoryUri": localaws.Account + ".dkr.ecr." + r.aws.AWSConfig().Region + ".amazonaws.com/" + name,
-	}}, nil
-})
+var repositoryType = native[repositoryProperties]{
+	attributes: []string{"Arn", "RepositoryUri"},
+	made: func(_ context.Context, r *request, p repositoryProperties) (made, error) {
+		mutable := map[string]bool{"": true, "MUTABLE": true, "IMMUTABLE": false}
+		if _, ok := mutable[p.ImageTagMutability]; !ok {
+			return made{}, fmt.Errorf("ImageTagMutability %.40q: want MUTABLE or IMMUTABLE", p.ImageTagMutability)
+		}
+		name := strings.ToLower(r.name(p.RepositoryName, 256))
+		uri, err := r.aws.AddRepository(localaws.Repository{Name: name, ImmutableTags: !mutable[p.ImageTagMutability]})
+		if err != nil {
+			return made{}, err
+		}
+		return made{id: name, attributes: map[string]any{"Arn": r.arn("ecr", "repository/"+name), "RepositoryUri": uri}}, r.aws.Keep(r.resourceType, name)
+	},
+	changed: func(_ context.Context, r *request, p, old repositoryProperties) (made, error) {
+		if p.ImageTagMutability != old.ImageTagMutability {
+			return made{}, errors.New("a change of ImageTagMutability is not implemented")
+		}
+		return made{id: r.id, attributes: r.attributes}, nil
+	},
+	removed: func(_ context.Context, r *request, p repositoryProperties) error {
+		if n := len(r.aws.Images(r.id)); n > 0 && !p.EmptyOnDelete {
+			return fmt.Errorf("The repository with name '%s' cannot be deleted because it still contains images", r.id)
+		}
+		r.aws.RemoveRepository(r.id)
+		r.aws.Forget(r.resourceType, r.id)
+		return nil
+	},
+}

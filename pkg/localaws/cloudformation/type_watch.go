@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 )
+
+const logGroup = "AWS::Logs::LogGroup"
 
 type logGroupProperties struct {
 	LogGroupName    string `cfn:"replace"`
@@ -25,6 +28,30 @@ var logGroupType = kept([]string{"Arn"}, func(r *request, p logGroupProperties) 
 	}
 	name := r.generated(p.LogGroupName, 512)
 	return made{id: name, attributes: map[string]any{"Arn": r.arn("logs", "log-group:"+name+":*")}}, nil
+})
+
+type metricFilterProperties struct {
+	FilterName            string `cfn:"replace"`
+	LogGroupName          string `cfn:"required,replace"`
+	FilterPattern         string `cfn:"required"`
+	MetricTransformations []struct {
+		MetricName      string `cfn:"required"`
+		MetricNamespace string `cfn:"required"`
+		MetricValue     string `cfn:"required"`
+		DefaultValue    *float64
+		Unit            string
+		Dimensions      []struct{ Key, Value string }
+	} `cfn:"required"`
+}
+
+var metricFilterType = kept(nil, func(r *request, p metricFilterProperties) (made, error) {
+	if !r.aws.Kept(logGroup, p.LogGroupName) {
+		return made{}, errors.New("The specified log group does not exist.")
+	}
+	if len(p.MetricTransformations) != 1 {
+		return made{}, errors.New("MetricTransformations: want one")
+	}
+	return made{id: r.generated(p.FilterName, 512)}, nil
 })
 
 type dimension struct {
@@ -67,8 +94,8 @@ var alarmType = kept([]string{"Arn"}, func(r *request, p alarmProperties) (made,
 		return made{}, errors.New("want a MetricName or Metrics")
 	}
 	for _, action := range slices.Concat(p.AlarmActions, p.OKActions, p.InsufficientDataActions) {
-		if err := r.topic(action); err != nil {
-			return made{}, err
+		if !strings.HasPrefix(action, "arn:") {
+			return made{}, fmt.Errorf("action %.200q: want an ARN", action)
 		}
 	}
 	name := r.generated(p.AlarmName, 255)

@@ -35,9 +35,10 @@ const (
 	fnNot       = "Fn::Not"
 	fnAnd       = "Fn::And"
 	fnOr        = "Fn::Or"
+	fnImport    = "Fn::ImportValue"
 )
 
-var functions = []string{fnRef, fnCondition, fnGetAtt, fnSub, fnJoin, fnSelect, fnSplit, fnIf, fnEquals, fnNot, fnAnd, fnOr}
+var functions = []string{fnRef, fnCondition, fnGetAtt, fnSub, fnJoin, fnSelect, fnSplit, fnIf, fnEquals, fnNot, fnAnd, fnOr, fnImport}
 
 // maxDepth bounds how deep a template may be nested.
 const maxDepth = 100
@@ -248,6 +249,10 @@ func (c *call) check() error {
 	case fnIf:
 		if len(list) != 3 || !isText(list[0]) {
 			return errors.New("want the name of a condition and two values")
+		}
+	case fnImport:
+		if !isText(c.arg) && !isCall(c.arg) {
+			return errors.New("want the name of an export")
 		}
 	case fnEquals:
 		if len(list) != 2 {
