@@ -46,7 +46,7 @@ credentials and no AWS configuration of yours.`,
 			if !asJSON(cmd) {
 				d.out = cmd.ErrOrStderr()
 			}
-			s, err := newStack("", logs, nil)
+			s, err := newStack("", logs)
 			if err != nil {
 				return err
 			}

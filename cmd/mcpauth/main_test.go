@@ -132,7 +132,7 @@ func TestDemo_noSecrets(t *testing.T) {
 	if err := os.Symlink(binaries, "bin"); err != nil {
 		t.Fatal(err)
 	}
-	s, err := newStack("", logs, nil)
+	s, err := newStack("", logs)
 	if err != nil {
 		t.Fatal(err)
 	}

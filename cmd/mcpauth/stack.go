@@ -2,13 +2,10 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
-	"time"
 
 	template "agentcore-mcp-auth"
 	"agentcore-mcp-auth/pkg/localaws"
@@ -20,14 +17,10 @@ const localStack = "agentcore-mcp-auth"
 
 // The logical ids in the template that are spoken of here.
 const (
-	clientResource  = "McpClient"
-	imageResource   = "McpImage"
-	serverResource  = "McpServer"
-	agentResource   = "AgentFunction"
-	setupFunction   = "cognito-setup" // folders of the other functions
-	imageFunction   = "image-publisher"
-	agentFunction   = "agent"
-	repositoryEvent = "agentcore-mcp-auth-repository" // of events/image-create.json
+	clientResource = "McpClient"
+	imageResource  = "McpImage"
+	serverResource = "McpServer"
+	agentResource  = "AgentFunction"
 )
 
 // stack is template.yaml deployed on this machine: into the stand-in for AWS,
@@ -43,7 +36,7 @@ type stack struct {
 // newStack starts the stand-in on addr; an empty addr picks a free port. Nothing
 // is read from the AWS configuration of whoever runs it. Close the stack even
 // after an error of one of its methods.
-func newStack(addr string, logs *logs, onEvent func(cloudformation.Event)) (*stack, error) {
+func newStack(addr string, logs *logs) (*stack, error) {
 	bin, err := programs()
 	if err != nil {
 		return nil, err
@@ -52,7 +45,7 @@ func newStack(addr string, logs *logs, onEvent func(cloudformation.Event)) (*sta
 	if err := s.aws.Start(); err != nil {
 		return nil, err
 	}
-	s.deployed, err = cloudformation.New(s.aws, cloudformation.Options{Name: localStack, Programs: bin, Log: logs, OnEvent: onEvent})
+	s.deployed, err = cloudformation.New(s.aws, cloudformation.Options{Name: localStack, Programs: bin, Log: logs})
 	if err != nil {
 		s.aws.Close()
 		return nil, err
@@ -101,43 +94,17 @@ func (s *stack) attribute(logicalID, name string) string {
 	return ""
 }
 
-// bringUp deploys the stack and makes everything available that mcpauth local
-// offers.
-func (s *stack) bringUp(ctx context.Context) error {
-	if err := s.deployTemplate(ctx); err != nil {
-		return err
-	}
-	return s.addAlone(ctx)
-}
-
-// addAlone makes the functions that answer CloudFormation available by the
-// names of their folders, with the account's own credentials: their sample
-// events are about a pool and a repository that are not the stack's, and which
-// the stack's roles let nobody touch.
-func (s *stack) addAlone(ctx context.Context) error {
-	_, err := s.aws.AddRepository(localaws.Repository{Name: repositoryEvent})
-	for _, name := range []string{setupFunction, imageFunction} {
-		_, e := s.aws.StartFunction(ctx, localaws.FunctionConfig{
-			Name: name, Binary: filepath.Join(s.bin, name, "bootstrap"), Timeout: 60 * time.Second, MemoryMB: 256, Stderr: s.logs,
-		})
-		err = errors.Join(err, e)
-	}
-	return err
-}
-
 // close ends every process that the stack started.
 func (s *stack) close() {
 	s.deployed.Close()
 	s.aws.Close()
 }
 
-// functions are what mcpauth local invoke can send events to.
+// functions are what mcpauth local invoke can send events to, by their folders.
 var functions = []string{agentFunction, setupFunction, imageFunction}
 
-// knownFunction refuses a function that there is none of.
-func knownFunction(name string) error {
-	if !slices.Contains(functions, name) {
-		return fmt.Errorf("no function %q: there are %s", name, strings.Join(functions, ", "))
-	}
-	return nil
-}
+const (
+	agentFunction = "agent"
+	setupFunction = "cognito-setup"
+	imageFunction = "image-publisher"
+)

@@ -2,6 +2,7 @@ package localaws
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/xml"
 	"errors"
 	"fmt"
@@ -22,6 +23,7 @@ import (
 // Stack is a stack of CloudFormation as DescribeStacks tells of it.
 type Stack struct {
 	Name        string // a letter, then letters, digits or hyphens
+	ID          string // ARN; empty: one is made up
 	Status      string // default CREATE_COMPLETE
 	Description string
 	Parameters  map[string]string
@@ -83,7 +85,7 @@ func (s *Server) AddStack(st Stack) (id string, err error) {
 		old.Stack, old.updated = st, s.cfg.Now()
 		return old.id, nil
 	}
-	id = fmt.Sprintf("arn:aws:cloudformation:%s:%s:stack/%s/%s", s.cfg.Region, Account, st.Name, uuid.NewString())
+	id = cmp.Or(st.ID, fmt.Sprintf("arn:aws:cloudformation:%s:%s:stack/%s/%s", s.cfg.Region, Account, st.Name, uuid.NewString()))
 	p.byName[st.Name] = &stack{Stack: st, id: id, created: s.cfg.Now()}
 	return id, nil
 }

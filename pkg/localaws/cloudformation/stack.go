@@ -268,10 +268,19 @@ func (s *Stack) emit(r *resource, status Status, reason string) {
 	s.onEvent(Event{time.Now(), r.logicalID, r.id, r.resourceType, status, reason})
 }
 
-// enter changes the stack's own state.
+// enter changes the stack's own state, which DescribeStacks tells too.
 func (s *Stack) enter(status Status, reason string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.status = status
+	if status == DeleteComplete {
+		s.aws.RemoveStack(s.name)
+	} else {
+		known := localaws.Stack{Name: s.name, ID: s.id, Status: string(status), Parameters: s.parameters}
+		for _, key := range slices.Sorted(maps.Keys(s.outputs)) {
+			known.Outputs = append(known.Outputs, localaws.StackOutput{Key: key, Value: s.outputs[key]})
+		}
+		s.aws.AddStack(known) // names and states are checked, so this does not fail
+	}
 	s.onEvent(Event{time.Now(), s.name, s.id, stackType, status, reason})
 }

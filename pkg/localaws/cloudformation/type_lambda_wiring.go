@@ -2,12 +2,12 @@ package cloudformation
 
 import (
 	"cmp"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 
 	"github.com/google/uuid"
+
+	"agentcore-mcp-auth/pkg/localaws"
 )
 
 type permissionProperties struct {
@@ -40,17 +40,15 @@ var functionURLType = kept([]string{"FunctionArn", "FunctionUrl"}, func(r *reque
 	switch {
 	case err != nil:
 		return made{}, err
-	case p.AuthType != "AWS_IAM" && p.AuthType != "NONE":
-		return made{}, fmt.Errorf("AuthType %.40q: want AWS_IAM or NONE", p.AuthType)
-	case p.InvokeMode != "" && p.InvokeMode != "BUFFERED" && p.InvokeMode != "RESPONSE_STREAM":
-		return made{}, fmt.Errorf("InvokeMode %.40q: want BUFFERED or RESPONSE_STREAM", p.InvokeMode)
+	}
+	url, err := f.AddURL(localaws.FunctionURL{AuthType: p.AuthType, InvokeMode: p.InvokeMode})
+	if err != nil {
+		return made{}, err
 	}
 	arn := r.arn("lambda", "function:"+f.Name())
 	if f.Version() != "$LATEST" {
 		arn = p.TargetFunctionArn
 	}
-	sum := sha256.Sum256([]byte(r.stack.id + arn))
-	url := "https://" + hex.EncodeToString(sum[:16]) + ".lambda-url." + r.aws.AWSConfig().Region + ".on.aws/"
 	return made{id: arn, attributes: map[string]any{"FunctionArn": arn, "FunctionUrl": url}}, nil
 })
 

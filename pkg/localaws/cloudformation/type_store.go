@@ -31,13 +31,35 @@ type tableProperties struct {
 	Tags []tag
 }
 
-var tableType = kept([]string{"Arn"}, func(r *request, p tableProperties) (made, error) {
-	if p.BillingMode != "PAY_PER_REQUEST" {
-		return made{}, fmt.Errorf("BillingMode %q: only PAY_PER_REQUEST is implemented", p.BillingMode)
-	}
-	name := r.generated(p.TableName, 255)
-	return made{id: name, attributes: map[string]any{"Arn": r.arn("dynamodb", "table/"+name)}}, nil
-})
+var tableType = native[tableProperties]{
+	attributes: []string{"Arn"},
+	made: func(_ context.Context, r *request, p tableProperties) (made, error) {
+		if p.BillingMode != "PAY_PER_REQUEST" {
+			return made{}, fmt.Errorf("BillingMode %q: only PAY_PER_REQUEST is implemented", p.BillingMode)
+		}
+		if len(p.KeySchema) != 1 || p.KeySchema[0].KeyType != "HASH" {
+			return made{}, errors.New("KeySchema: only one HASH key is implemented")
+		}
+		key := p.KeySchema[0].AttributeName
+		if len(p.AttributeDefinitions) != 1 || p.AttributeDefinitions[0].AttributeName != key || p.AttributeDefinitions[0].AttributeType != "S" {
+			return made{}, fmt.Errorf("AttributeDefinitions: want %s of type S, and no other", key)
+		}
+		t := localaws.Table{Name: r.name(p.TableName, 255), HashKey: key}
+		if ttl := p.TimeToLiveSpecification; ttl != nil && ttl.Enabled {
+			t.TTLAttribute = ttl.AttributeName
+		}
+		arn, err := r.aws.AddTable(t)
+		if err != nil {
+			return made{}, err
+		}
+		return made{id: t.Name, attributes: map[string]any{"Arn": arn}}, r.aws.Keep(r.resourceType, t.Name)
+	},
+	removed: func(_ context.Context, r *request, _ tableProperties) error {
+		r.aws.RemoveTable(r.id)
+		r.aws.Forget(r.resourceType, r.id)
+		return nil
+	},
+}
 
 type repositoryProperties struct {
 	RepositoryName             string `cfn:"replace"`
