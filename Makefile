@@ -24,6 +24,9 @@ build: ## compile everything into bin/, for this machine
 	$(call pack,bin/image-publisher,$(or $(GOARCH),$(shell go env GOARCH)))
 	$(GOBUILD) -ldflags '-s -w -X main.version=$(VERSION)' -o bin/mcpauth ./cmd/mcpauth
 
+man: build ## write mcpauth's manual pages into bin/man
+	bin/mcpauth man bin/man
+
 build-arm64: ## the same for linux/arm64
 	GOOS=linux GOARCH=arm64 $(MAKE) build
 
@@ -91,4 +94,4 @@ delete: ## remove the stack and all that it made
 clean: ## remove what the targets made
 	rm -rf bin .aws-sam out .conf
 
-.PHONY: help build build-arm64 demo test check lint conformance bench deploy invoke logs delete clean
+.PHONY: help build man build-arm64 demo test check lint conformance bench deploy invoke logs delete clean

@@ -1,5 +1,5 @@
-// Package layout holds the habits of this repository that a test can keep.
-package layout
+// The habits of this repository that a test can keep.
+package stack_test
 
 import (
 	"encoding/json"

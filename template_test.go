@@ -1,4 +1,4 @@
-package layout
+package stack_test
 
 import (
 	"encoding/json"

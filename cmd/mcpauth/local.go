@@ -47,7 +47,7 @@ SDK and the aws command line at it, as export lines for another terminal.`,
 func stayUp(cmd *cobra.Command, addr string) error {
 	ctx := cmd.Context()
 	logs := &logs{out: cmd.ErrOrStderr()}
-	s, err := newStack(ctx, addr, logs)
+	s, err := newStack(addr, logs, nil)
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return fmt.Errorf("%w; is a local stack up already? Another port: --addr 127.0.0.1:0 picks a free one", err)
 	}
@@ -55,10 +55,7 @@ func stayUp(cmd *cobra.Command, addr string) error {
 		return err
 	}
 	defer s.close()
-	if _, err := s.setup(ctx); err != nil {
-		return err
-	}
-	if err := s.serve(ctx); err != nil {
+	if err := s.bringUp(ctx); err != nil {
 		return err
 	}
 	if asJSON(cmd) {
@@ -67,12 +64,12 @@ func stayUp(cmd *cobra.Command, addr string) error {
 			name, value, _ := strings.Cut(v, "=")
 			env[name] = value
 		}
-		err = printJSON(cmd, map[string]any{"env": env, "mcp_name": s.client.McpName, "runtime_arn": s.runtime})
+		err = printJSON(cmd, map[string]any{"env": env, "stack": localStack, "outputs": s.deployed.Outputs()})
 	} else {
 		for _, v := range s.aws.Env() {
 			fmt.Fprintln(cmd.OutOrStdout(), "export", v)
 		}
-		fmt.Fprintf(logs, "\nUp at %s: MCP server %s behind %s.\nAsk: mcpauth local invoke agent -e events/ask.json    Stop: Ctrl-C\n", s.aws.URL(), s.client.McpName, s.runtime)
+		fmt.Fprintf(logs, "\nUp at %s: stack %s.\nAsk: mcpauth local invoke agent -e events/ask.json    Stop: Ctrl-C\n", s.aws.URL(), localStack)
 	}
 	if err != nil {
 		return err
@@ -86,7 +83,7 @@ func invokeCommand(addr *string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "invoke FUNCTION -e EVENT.json",
 		Short: "Send one event to a function and print its answer",
-		Long: `Invoke sends an event to a function (cognito-setup or agent) of the stack that
+		Long: `Invoke sends an event to a function (agent, cognito-setup or image-publisher) of the stack that
 mcpauth local keeps up. When none is up, it brings up one for this one event.
 An event of CloudFormation gets a reply URL on this machine, and what is printed
 is the answer that arrived there.`,
@@ -99,7 +96,7 @@ is the answer that arrived there.`,
 			}
 			return localInvoke(cmd, *addr, args[0], event)
 		},
-		ValidArgs: []string{setupFunction, agentFunction},
+		ValidArgs: functions,
 	}
 	cmd.Flags().StringVarP(&eventFile, "event", "e", "", "file with the event; - reads stdin (required)")
 	cmd.MarkFlagRequired("event")
@@ -126,23 +123,20 @@ func readEvent(name string, stdin io.Reader) ([]byte, error) {
 // localInvoke sends the event to the stack at addr, or to one of its own.
 func localInvoke(cmd *cobra.Command, addr, function string, event []byte) error {
 	ctx := cmd.Context()
-	if function != setupFunction && function != agentFunction {
-		return fmt.Errorf("no function %q: there are %s and %s", function, setupFunction, agentFunction)
+	if err := knownFunction(function); err != nil {
+		return err
 	}
 	if conn, err := net.DialTimeout("tcp", addr, time.Second); err == nil {
 		conn.Close()
 		return sendTo(cmd, "http://"+addr, function, event)
 	}
 	logs := newLogs(cmd)
-	s, err := newStack(ctx, "", logs)
+	s, err := newStack("", logs, nil)
 	if err != nil {
 		return err
 	}
 	defer s.close()
-	if _, err = s.setup(ctx); err == nil {
-		err = s.serve(ctx)
-	}
-	if err == nil {
+	if err = s.bringUp(ctx); err == nil {
 		err = sendTo(cmd, s.aws.URL(), function, event)
 	}
 	if err != nil {
@@ -157,6 +151,13 @@ func sendTo(cmd *cobra.Command, endpoint, function string, event []byte) error {
 	var e cfn.Event
 	if json.Unmarshal(event, &e) == nil && e.RequestType != "" {
 		return sendCustomResource(ctx, cmd.OutOrStdout(), endpoint, function, event)
+	}
+	if function == agentFunction { // the stack's own, under its own role
+		st, err := describeStack(ctx, localConfig(endpoint), localStack)
+		if err != nil {
+			return err
+		}
+		function = st.outputs["AgentFunction"]
 	}
 	answer, err := invoke(ctx, endpoint, function, event)
 	if err != nil {
@@ -205,12 +206,7 @@ func sendCustomResource(ctx context.Context, stdout io.Writer, endpoint, functio
 
 // invoke calls Lambda's Invoke operation at the stand-in.
 func invoke(ctx context.Context, endpoint, function string, event []byte) ([]byte, error) {
-	client := lambda.New(lambda.Options{
-		Region:           "eu-central-1",
-		BaseEndpoint:     aws.String(endpoint),
-		Credentials:      credentials.NewStaticCredentialsProvider(localaws.AccessKeyID, localaws.SecretAccessKey, ""),
-		RetryMaxAttempts: 1, // an invocation is not repeated
-	})
+	client := lambda.NewFromConfig(localConfig(endpoint), func(o *lambda.Options) { o.RetryMaxAttempts = 1 }) // an invocation is not repeated
 	out, err := client.Invoke(ctx, &lambda.InvokeInput{FunctionName: aws.String(function), Payload: event})
 	if err != nil {
 		return nil, fmt.Errorf("invoking %s at %s: %w", function, endpoint, err)
@@ -221,4 +217,13 @@ func invoke(ctx context.Context, endpoint, function string, event []byte) ([]byt
 		return nil, fmt.Errorf("%s failed: %s: %s", function, e.ErrorType, e.ErrorMessage)
 	}
 	return out.Payload, nil
+}
+
+// localConfig is for a stand-in that another process keeps up.
+func localConfig(endpoint string) aws.Config {
+	return aws.Config{
+		Region:       "eu-central-1",
+		BaseEndpoint: aws.String(endpoint),
+		Credentials:  credentials.NewStaticCredentialsProvider(localaws.AccessKeyID, localaws.SecretAccessKey, ""),
+	}
 }

@@ -93,7 +93,7 @@ func serveJSON(w http.ResponseWriter, r *http.Request, rec *Record, ops map[stri
 		refuse(w, r, rec)
 		return
 	}
-	if err := checkProtocol(r); err != nil {
+	if err := checkProtocol(r, "application/x-amz-json-1.1"); err != nil {
 		writeError(w, err.Status, err.Type, err.Message)
 		return
 	}
@@ -109,10 +109,10 @@ func serveJSON(w http.ResponseWriter, r *http.Request, rec *Record, ops map[stri
 	json.NewEncoder(w).Encode(out)
 }
 
-func checkProtocol(r *http.Request) *apiError {
+func checkProtocol(r *http.Request, want string) *apiError {
 	media, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if r.Method != http.MethodPost || r.URL.Path != "/" || media != "application/x-amz-json-1.1" {
-		return errorf("SerializationException", "want a POST to / with Content-Type application/x-amz-json-1.1")
+	if r.Method != http.MethodPost || r.URL.Path != "/" || media != want {
+		return errorf("SerializationException", "want a POST to / with Content-Type %s", want)
 	}
 	return nil
 }

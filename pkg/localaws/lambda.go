@@ -56,7 +56,8 @@ type Function struct {
 	slot   chan struct{} // held from an invocation's start until the process asks for the next one
 	closed chan struct{}
 	once   sync.Once
-	stop   func() bool // forgets StartFunction's context
+	stop   func() bool  // forgets StartFunction's context
+	url    *FunctionURL // nil: none; guarded by the functions' mutex
 
 	proc   *process // guarded by slot
 	frozen bool     // guarded by slot

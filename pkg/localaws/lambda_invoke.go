@@ -106,7 +106,8 @@ func (p *functions) checkInvoke(r *http.Request, body []byte) (*Function, string
 // find returns the function that a request names by name or by ARN, and by
 // version or alias, unless the caller may not invoke it.
 func (p *functions) find(r *http.Request) (*Function, *apiError) {
-	escaped := strings.TrimSuffix(strings.TrimPrefix(r.URL.EscapedPath(), "/2015-03-31/functions/"), "/invocations")
+	_, escaped, _ := strings.Cut(r.URL.EscapedPath(), "/functions/")
+	escaped = escaped[:max(0, strings.LastIndex(escaped, "/"))]
 	asked, err := url.PathUnescape(escaped)
 	if err != nil || strings.Contains(escaped, "/") {
 		return nil, errorf("ValidationException", "FunctionName %.80q is neither a name nor an ARN", escaped)

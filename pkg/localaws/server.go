@@ -2,8 +2,9 @@
 // path, so that unmodified AWS SDKs, the compiled Lambda bootstraps and the MCP
 // container run on one machine with no AWS account: SSM Parameter Store,
 // Cognito user pools and their token endpoint, the AgentCore Runtime front
-// door, Bedrock Converse, the CloudFormation reply URL, EventBridge's PutEvents
-// and the Lambda runtime API.
+// door, Bedrock Converse, CloudFormation's reply URL and DescribeStacks,
+// EventBridge's PutEvents, ECR's registry, the conditional writes of DynamoDB,
+// Lambda's invocations, Function URLs and runtime API.
 //
 // It is strict where the services are strict, and in doubt stricter: an
 // operation or a member of a request that it does not implement is refused by
@@ -64,7 +65,9 @@ type Server struct {
 	funcs   *functions
 	buses   *eventBuses
 	images  *repositories
+	dynamo  *dynamo
 	iam     *roles
+	stacks  *stacks
 	bedrock bedrockRuntime // its zero value answers with [Arithmetic]
 
 	mu       sync.Mutex // guards what follows
@@ -100,6 +103,8 @@ func New(cfg Config) *Server {
 	s.funcs = newFunctions(s)
 	s.buses = newEventBuses(s)
 	s.images = newRepositories(s)
+	s.stacks = &stacks{s: s, byName: map[string]*stack{}}
+	s.dynamo = newDynamo(s)
 	return s
 }
 
@@ -178,7 +183,7 @@ type Record struct {
 	Seq            int
 	Time           time.Time
 	Duration       time.Duration
-	Service        string // ssm, cognito-idp, oidc, oauth, agentcore, bedrock, cloudformation, lambda, events, ecr, registry
+	Service        string // ssm, cognito-idp, oidc, oauth, agentcore, bedrock, cloudformation, lambda, events, ecr, registry, dynamodb
 	Operation      string // GetParametersByPath, Converse, GET openid-configuration, …
 	Method, Path   string
 	RequestHeader  http.Header
@@ -241,6 +246,8 @@ func (s *Server) route(r *http.Request) (service, operation string, h handler) {
 		return "events", strings.TrimPrefix(target, "AWSEvents."), s.buses.serve
 	case strings.HasPrefix(target, "AmazonEC2ContainerRegistry_V20150921."):
 		return "ecr", strings.TrimPrefix(target, "AmazonEC2ContainerRegistry_V20150921."), s.images.serve
+	case strings.HasPrefix(target, "DynamoDB_20120810."):
+		return "dynamodb", strings.TrimPrefix(target, "DynamoDB_20120810."), s.dynamo.serve
 	case target != "":
 		return "unknown", target, refuse
 	case strings.HasSuffix(path, "/.well-known/openid-configuration"), strings.HasSuffix(path, "/.well-known/jwks.json"):
@@ -263,9 +270,15 @@ func (s *Server) route(r *http.Request) (service, operation string, h handler) {
 		return "cloudformation", r.Method + " reply", s.replies.serve
 	case strings.HasPrefix(path, "/2015-03-31/functions/") && strings.HasSuffix(path, "/invocations"):
 		return "lambda", "Invoke", s.funcs.serveInvoke
-	default:
-		return "unknown", r.Method + " " + path, refuse
+	case strings.HasPrefix(path, "/2021-11-15/functions/") && strings.HasSuffix(path, "/response-streaming-invocations"):
+		return "lambda", "InvokeWithResponseStream", s.funcs.serveInvokeStream
+	case strings.HasPrefix(path, urlPath):
+		return "lambda", "InvokeFunctionUrl", s.funcs.serveURL
 	}
+	if action, version := queryAction(r); version == cloudFormationVersion {
+		return "cloudformation", action, s.stacks.serve
+	}
+	return "unknown", r.Method + " " + path, refuse
 }
 
 // refuse says loudly what the stand-in does not implement.
@@ -338,6 +351,10 @@ func serveWithFault(w *recorder, r *http.Request, rec *Record, h handler, fault 
 	}
 	for k, v := range fault.Header {
 		w.Header()[k] = v
+	}
+	if _, version := queryAction(r); version != "" {
+		writeQueryError(w, &apiError{fault.Status, fault.Type, fault.Message})
+		return
 	}
 	writeError(w, fault.Status, fault.Type, fault.Message)
 }
