@@ -83,6 +83,7 @@ func (a *account) invoke(arn, body string) (int, string) {
 		a.t.Fatal(err)
 	}
 	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Accept", "application/json, text/event-stream")
 	cfg := a.aws.AWSConfig()
 	creds, err := cfg.Credentials.Retrieve(a.t.Context())
 	if err != nil {
@@ -142,7 +143,7 @@ func TestAgentRuntime(t *testing.T) {
 		{`, "ecr:GetDownloadUrlForLayer"`, ""}:                                "is not authorized to perform: ecr:GetDownloadUrlForLayer",
 		{"!GetAtt Image.ImageUri", "!Sub '${Repository.RepositoryUri}:none'"}: "pulling image",
 	} {
-		a.rebuild("image-publisher", "")
+		a.restore("image-publisher")
 		err := a.deploy(strings.NewReplacer(change[0], change[1], "MAX_TURNS: !Ref Turns", "MAX_TURNS: 2").Replace(agentOnAgentCore))
 		if err == nil || !strings.Contains(err.Error(), want) || a.Status() != cloudformation.UpdateRollbackComplete {
 			t.Errorf("got %v, %s, want %q", err, a.Status(), want)

@@ -304,17 +304,20 @@ func (*failing) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
 // A stack that is closed leaves no process behind, whether or not it was deleted.
 func TestClose(t *testing.T) {
 	a := newAccount(t)
-	s := newStack(t, a.aws, "second")
-	s.mustDeploy(agentOnAgentCore)
-	arn := s.Outputs()["Arn"]
-	if status, _ := s.invoke(arn, `{"prompt":"greet Alice"}`); status != 200 {
-		t.Errorf("got %d", status)
+	a.mustDeploy(strings.NewReplacer("Binary: agent", "Binary: mcp-server", "ProtocolConfiguration: HTTP", "ProtocolConfiguration: MCP").Replace(agentOnAgentCore))
+	arn, ping := a.Outputs()["Arn"], `{"jsonrpc":"2.0","id":1,"method":"ping"}`
+	if status, body := a.invoke(arn, ping); status != 200 || strings.Contains(body, "error") {
+		t.Errorf("got %d %s", status, body)
 	}
-	if err := s.Close(); err != nil {
+	publisher := a.Function("Publisher")
+	if err := a.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if status, body := s.invoke(arn, `{"prompt":"greet Alice"}`); status != 424 {
-		t.Errorf("got %d %s", status, body)
+	if _, body := a.invoke(arn, ping); !strings.Contains(body, "-32010") {
+		t.Errorf("the container answers: %s", body)
+	}
+	if _, err := publisher.PID(t.Context()); err == nil {
+		t.Error("the function is still there")
 	}
 }
 

@@ -3,6 +3,7 @@ package cloudformation_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -129,8 +130,16 @@ func (a *account) rebuild(function, content string) {
 	}
 }
 
-// breakImages gives the image publisher programs that end at once; rebuild gives
-// it the right ones again.
+// restore gives a function the binary of the beginning.
+func (a *account) restore(function string) {
+	a.t.Helper()
+	dir := filepath.Join(a.programs, function)
+	if err := errors.Join(os.RemoveAll(dir), os.Symlink(filepath.Join(binaries, function), dir)); err != nil {
+		a.t.Fatal(err)
+	}
+}
+
+// breakImages gives the image publisher programs that end at once.
 func (a *account) breakImages() {
 	a.t.Helper()
 	a.rebuild("image-publisher", "broken")

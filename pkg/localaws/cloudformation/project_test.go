@@ -10,28 +10,33 @@ import (
 	. "agentcore-mcp-auth/pkg/localaws/cloudformation"
 )
 
-const (
-	server    = "/app/mcp/mcp_simple_calculator/"
-	imageName = "McpServerImageUri=000000000000.dkr.ecr.eu-central-1.amazonaws.com/mcp-server:1"
-)
+const server = "/app/mcp/mcp_simple_calculator/"
 
-// project is the project's own template.
-func project(t testing.TB) string {
+// project is a template of the project's own.
+func project(t testing.TB, name string) string {
 	t.Helper()
-	template, err := os.ReadFile("../../../template.yaml")
+	template, err := os.ReadFile("../../../" + name)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return string(template)
 }
 
-// ask asks the agent function a sum, and wants the MCP server's tool to have
+// ask asks the agent function a sum, and wants a tool of the MCP server to have
 // answered it.
 func (a *account) ask() {
 	a.t.Helper()
 	res, err := a.Function("AgentFunction").Invoke(a.t.Context(), []byte(`{"prompt":"What is 2+2?"}`))
-	if err != nil || res.FunctionError != "" || !strings.Contains(string(res.Payload), "The sum of 2 + 2 = 4.") || !strings.Contains(string(res.Payload), `"server":"mcp_simple_calculator"`) {
+	if err != nil || res.FunctionError != "" {
 		a.t.Errorf("got %s, %v\n%s", res.Payload, err, a.log)
+	}
+	a.wantSum(string(res.Payload))
+}
+
+func (a *account) wantSum(answer string) {
+	a.t.Helper()
+	if !strings.Contains(answer, "The sum of 2 + 2 = 4.") || !strings.Contains(answer, `"server":"mcp_simple_calculator"`) {
+		a.t.Errorf("got %s\n%s", answer, a.log)
 	}
 }
 
@@ -39,8 +44,8 @@ func (a *account) ask() {
 // answers, with the policies of its own roles.
 func TestProject(t *testing.T) {
 	a := newAccount(t)
-	template := project(t)
-	a.mustDeploy(template, imageName, "SecretRotationDays=30")
+	template := project(t, "template.yaml")
+	a.mustDeploy(template)
 	a.ask()
 	if got := a.parameter(server + "endpoint"); got != a.Outputs()["McpServerArn"] || got == "" {
 		t.Errorf("got endpoint %q, want %v", got, a.Outputs())
@@ -57,19 +62,19 @@ func TestProject(t *testing.T) {
 		t.Error("the secret was rotated")
 	}
 
+	// A new publisher publishes, and the runtime stays when the image is the same.
+	a.rebuild("image-publisher", "second")
+	a.mustDeploy(template)
+	a.wantStates("McpImage", UpdateInProgress, UpdateComplete)
+	a.wantStates("McpServer")
+
 	// A new SecretVersion rotates the secret of the client that there is.
 	client := a.Outputs()["ClientId"]
-	rotated := strings.Replace(template, "      Scopes: invoke\n", "      Scopes: invoke\n      SecretVersion: 2\n", 1)
-	a.mustDeploy(rotated)
+	a.mustDeploy(template, "SecretVersion=2")
 	a.wantStates("McpClient", UpdateInProgress, UpdateComplete)
 	if got := a.parameter(server + "cognito_secret"); got == secret || got == "" || a.Outputs()["ClientId"] != client {
 		t.Errorf("the secret was not rotated, or the client is another: %s", a.Outputs()["ClientId"])
 	}
-	a.ask()
-
-	// Without the rotation's schedule, in the cleanup.
-	a.mustDeploy(rotated, "SecretRotationDays=0")
-	a.inOrder("test UPDATE_COMPLETE_CLEANUP_IN_PROGRESS", "RotatePermission DELETE_COMPLETE", "RotateSchedule DELETE_COMPLETE", "test UPDATE_COMPLETE")
 	a.ask()
 
 	if err := a.Delete(t.Context()); err != nil {
@@ -78,51 +83,61 @@ func TestProject(t *testing.T) {
 	a.wantNothing()
 }
 
-// moreServers is a stack of a second server, which joins the first stack's pool.
-const moreServers = `
-Parameters:
-  UserPoolId: {Type: String}
-  SetupFunctionArn: {Type: String}
-Resources:
-  McpClient:
-    Type: Custom::MCPClient
-    Properties:
-      ServiceToken: !Ref SetupFunctionArn
-      ServiceTimeout: 90
-      McpName: second
-      UserPoolId: !Ref UserPoolId
-  Role:
-    Type: AWS::IAM::Role
-    Properties:
-      AssumeRolePolicyDocument: {Statement: {Effect: Allow, Action: sts:AssumeRole, Principal: {Service: bedrock-agentcore.amazonaws.com}}}
-  McpServer:
-    Type: AWS::BedrockAgentCore::Runtime
-    Properties:
-      AgentRuntimeName: second
-      AgentRuntimeArtifact: {ContainerConfiguration: {ContainerUri: !Sub "${AWS::AccountId}.dkr.ecr.${AWS::Region}.${AWS::URLSuffix}/mcp-server:1"}}
-      NetworkConfiguration: {NetworkMode: PUBLIC}
-      ProtocolConfiguration: MCP
-      RoleArn: !GetAtt Role.Arn
-      AuthorizerConfiguration:
-        CustomJWTAuthorizer:
-          DiscoveryUrl: !GetAtt McpClient.DiscoveryUrl
-          AllowedClients: [!GetAtt McpClient.ClientId]
-          AllowedScopes: [!GetAtt McpClient.Scope]
-Outputs:
-  Scope: {Value: !GetAtt McpClient.Scope}
-`
+// Everything that the template can have, then as little as it can.
+func TestProject_options(t *testing.T) {
+	a := newAccount(t)
+	template := project(t, "template.yaml")
+	a.mustDeploy(template, "AgentHost=both", "SecretRotationDays=30", "AskByTopic=true", "AskBySchedule=rate(1 day)", "Monitoring=true",
+		"AgentReservedConcurrency=5", "AlarmTopicArn=arn:aws:sns:eu-central-1:000000000000:alarms", "LogLevel=debug")
+	a.ask()
+	status, body := a.invoke(a.Outputs()["AgentRuntimeArn"], `{"prompt":"What is 2+2?"}`)
+	if status != 200 {
+		t.Errorf("got %d", status)
+	}
+	a.wantSum(body)
+
+	a.mustDeploy(template, "AgentHost=agentcore", "SecretRotationDays=0", "AskByTopic=false", "AskBySchedule=", "Monitoring=false")
+	a.inOrder("test UPDATE_COMPLETE_CLEANUP_IN_PROGRESS", "AgentFunctionBus DELETE_COMPLETE", "AgentFunction DELETE_COMPLETE", "AgentRole DELETE_COMPLETE", "test UPDATE_COMPLETE")
+	_, body = a.invoke(a.Outputs()["AgentRuntimeArn"], `{"prompt":"What is 2+2?"}`)
+	a.wantSum(body)
+	if err := a.Delete(t.Context()); err != nil {
+		t.Fatalf("%v\n%s", err, a.log)
+	}
+	a.wantNothing()
+}
+
+// A pool that is given is joined, and stays.
+func TestProject_givenPool(t *testing.T) {
+	a := newAccount(t)
+	pools := newStack(t, a.aws, "pools")
+	pools.mustDeploy("Resources: {Pool: {Type: AWS::Cognito::UserPool, Properties: {UserPoolName: given}}}")
+	before := a.withoutLocks()
+	a.mustDeploy(project(t, "template.yaml"), "ExistingUserPoolId="+pools.id("Pool"))
+	a.ask()
+	if err := a.Delete(t.Context()); err != nil {
+		t.Fatalf("%v\n%s", err, a.log)
+	}
+	if got := a.withoutLocks(); !slices.Equal(got, before) {
+		t.Errorf("got %q, want %q", got, before)
+	}
+}
 
 // case 11: a second stack's server comes and goes, and the first stack's stays.
-func TestProject_secondServer(t *testing.T) {
+func TestProject_moreServers(t *testing.T) {
 	a := newAccount(t)
-	a.mustDeploy(project(t), imageName)
+	a.mustDeploy(project(t, "template.yaml"))
 	before := a.aws.Leftovers()
 	b := newStack(t, a.aws, "second")
-	b.mustDeploy(moreServers, "UserPoolId="+a.id("UserPool"), "SetupFunctionArn="+a.Function("CognitoSetupFunction").ARN())
-	if got := b.Outputs()["Scope"]; got != "second/invoke" {
-		t.Errorf("got %s", got)
+	b.mustDeploy(project(t, "docs/more-servers/template.yaml"), "BaseStack=test")
+	a.mustDeploy(project(t, "template.yaml"), "MoreMcpServers=mcp_second_calculator")
+	res, err := a.Function("AgentFunction").Invoke(t.Context(), []byte(`{"prompt":"What is 2+2?"}`))
+	if err != nil || !strings.Contains(string(res.Payload), "The sum of 2 + 2 = 4.") || strings.Contains(string(res.Payload), "unavailable") {
+		t.Errorf("got %s, %v", res.Payload, err)
 	}
-	a.ask()
+	if err := a.Delete(t.Context()); err == nil || !strings.Contains(err.Error(), "Delete canceled") {
+		t.Errorf("a stack whose exports are imported: got %v", err)
+	}
+	a.mustDeploy(project(t, "template.yaml"), "MoreMcpServers=")
 	if err := b.Delete(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -136,92 +151,81 @@ func TestProject_secondServer(t *testing.T) {
 	a.wantNothing()
 }
 
+// refuse is a fault that refuses one operation whose body has a text.
+func refuse(operation, text string) func(localaws.Record) *localaws.Fault {
+	return func(r localaws.Record) *localaws.Fault {
+		if r.Operation == operation && strings.Contains(string(r.RequestBody), text) {
+			return &localaws.Fault{Status: 400, Type: "LimitExceededException", Message: "The limit is reached."}
+		}
+		return nil
+	}
+}
+
 // case 7: whatever fails, and wherever, the template leaves nothing behind.
 func TestProject_creationFails(t *testing.T) {
+	template := project(t, "template.yaml")
 	for name, test := range map[string]struct {
-		fault    func(localaws.Record) *localaws.Fault
-		template func(string) string
-		want     string
+		fault func(localaws.Record) *localaws.Fault
+		from  string // what the template does without
+		want  string
 	}{
 		"the client": {
-			fault: func(r localaws.Record) *localaws.Fault {
-				if r.Operation == "CreateUserPoolClient" {
-					return &localaws.Fault{Status: 400, Type: "LimitExceededException", Message: "The limit is reached."}
-				}
-				return nil
-			},
-			want: "McpClient (Custom::MCPClient): Received response status [FAILED] from custom resource. Message returned: ",
+			fault: refuse("CreateUserPoolClient", ""),
+			want:  "McpClient (Custom::MCPClient): Received response status [FAILED] from custom resource. Message returned: ",
 		},
 		"the last parameter": {
-			fault: func(r localaws.Record) *localaws.Fault {
-				if r.Operation == "PutParameter" && strings.Contains(string(r.RequestBody), "/scope") {
-					return &localaws.Fault{Status: 400, Type: "ParameterLimitExceeded", Message: "The limit is reached."}
-				}
-				return nil
-			},
-			want: "McpClient (Custom::MCPClient): Received response status [FAILED] from custom resource. Message returned: ",
+			fault: refuse("PutParameter", "/scope"),
+			want:  "McpClient (Custom::MCPClient): Received response status [FAILED] from custom resource. Message returned: ",
 		},
-		"a permission that the role lacks": {
-			template: func(s string) string {
-				return strings.Replace(s, "                - cognito-idp:CreateResourceServer\n", "", 1)
-			},
+		"a permission of the role": {
+			from: "                  - cognito-idp:CreateResourceServer\n",
 			want: "is not authorized to perform: cognito-idp:CreateResourceServer",
 		},
+		"a permission to push": {
+			from: "                  - ecr:PutImage\n",
+			want: "McpImage (Custom::MCPImage): Received response status [FAILED] from custom resource. Message returned: ",
+		},
+		"a permission to pull": {
+			from: "              - ecr:GetDownloadUrlForLayer\n",
+			want: "is not authorized to perform: ecr:GetDownloadUrlForLayer",
+		},
 		"the container": {
-			template: func(s string) string { return s },
-			want:     "McpServer (AWS::BedrockAgentCore::Runtime): the container ended before it listened",
+			want: "McpServer (AWS::BedrockAgentCore::Runtime): the container ended before it listened",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			if !strings.Contains(template, test.from) {
+				t.Fatalf("the template has no %q", test.from)
+			}
 			a := newAccount(t)
 			a.aws.SetFault(test.fault)
-			template, image := project(t), imageName
-			if test.template != nil {
-				template = test.template(template)
-			}
-			if name == "the container" {
-				image = strings.Replace(image, "mcp-server", "ends", 1)
-			}
-			err := a.deploy(template, image)
+			a.breakImages() // which also makes small ones
+			err := a.deploy(strings.Replace(template, test.from, "", 1))
 			if err == nil || !strings.Contains(err.Error(), test.want) || a.Status() != RollbackComplete {
 				t.Errorf("got %v, %s", err, a.Status())
 			}
 			a.wantNothing()
-			a.aws.SetFault(nil)
 			if err := a.Delete(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			a.mustDeploy(project(t), imageName)
-			a.ask()
 		})
 	}
-}
-
-// withoutLocks is what exists, except for locks: cognito-setup frees them, and
-// deletes them with the server.
-func (a *account) withoutLocks() []string {
-	return slices.DeleteFunc(a.aws.Leftovers(), func(line string) bool { return strings.Contains(line, "/.lock/") })
 }
 
 // case 15: an update that fails leaves a stack that answers as before.
 func TestProject_updateFails(t *testing.T) {
 	a := newAccount(t)
-	a.mustDeploy(project(t), imageName)
+	template := project(t, "template.yaml")
+	a.mustDeploy(template)
 	client, secret := a.Outputs()["ClientId"], a.parameter(server+"cognito_secret")
 	for name, change := range map[string]func() error{
 		"the rotation": func() error {
-			a.aws.SetFault(func(r localaws.Record) *localaws.Fault {
-				if r.Operation == "AddUserPoolClientSecret" {
-					return &localaws.Fault{Status: 400, Type: "LimitExceededException", Message: "The limit is reached."}
-				}
-				return nil
-			})
+			a.aws.SetFault(refuse("AddUserPoolClientSecret", ""))
 			defer a.aws.SetFault(nil)
-			return a.deploy(strings.Replace(project(t), "      Scopes: invoke\n", "      Scopes: invoke\n      SecretVersion: 2\n", 1))
+			return a.deploy(template, "SecretVersion=2")
 		},
-		"the container": func() error { return a.deploy(project(t), strings.Replace(imageName, "mcp-server", "ends", 1)) },
-		"another name": func() error { // a new client, and then a container that does not start
-			return a.deploy(project(t), "McpName=other", strings.Replace(imageName, "mcp-server", "ends", 1))
+		"another name": func() error { // a new client, and then a name that is not one of a runtime
+			return a.deploy(strings.Replace(template, "AgentRuntimeName: !Ref McpName", "AgentRuntimeName: not-a-name", 1), "McpName=other")
 		},
 	} {
 		before := a.withoutLocks()
@@ -236,16 +240,27 @@ func TestProject_updateFails(t *testing.T) {
 		}
 		a.ask()
 	}
+
+	a.breakImages()
+	if err := a.deploy(template); err == nil || a.Status() != UpdateRollbackComplete {
+		t.Errorf("got %v, %s", err, a.Status())
+	}
+	a.ask()
 	if err := a.Delete(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	a.wantNothing()
 }
 
-// BenchmarkProject measures a whole deployment of the project's template, and
-// the time until it is gone again.
+// withoutLocks is what exists, except for locks: cognito-setup frees them, and
+// deletes them with what they guard: a server, or a pool of its own.
+func (a *account) withoutLocks() []string {
+	return slices.DeleteFunc(a.aws.Leftovers(), func(line string) bool { return strings.Contains(line, "/.lock/") })
+}
+
+// BenchmarkProject measures a whole deployment of the project's template.
 func BenchmarkProject(b *testing.B) {
-	template, err := Parse(strings.NewReader(project(b)))
+	template, err := Parse(strings.NewReader(project(b, "template.yaml")))
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -258,7 +273,7 @@ func BenchmarkProject(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		if err := s.Deploy(b.Context(), template, values([]string{imageName})); err != nil {
+		if err := s.Deploy(b.Context(), template, nil); err != nil {
 			b.Fatal(err)
 		}
 		b.StopTimer()
