@@ -39,6 +39,8 @@ type call struct {
 	sessionID string // the sender's word; for the log only
 	body      []byte
 	msg       message
+	modern    bool   // it is of 2026-07-28 or later
+	missing   string // the capability that a handler needs of the client and has not been offered
 	outcome   string // for the log: ok, or what went wrong
 	detail    string // for the log only
 }
@@ -69,11 +71,12 @@ func (c *call) arguments() json.RawMessage {
 	return raw
 }
 
-// fail notes what went wrong and returns what the caller may know of it.
-func (c *call) fail(err error) string {
+// fail notes what went wrong and returns what the caller may know of it. ctx is
+// that of the request.
+func (c *call) fail(ctx context.Context, err error) string {
 	c.detail = err.Error()
 	text := "the handler failed"
-	panicked := (*panicError)(nil)
+	panicked, missing := (*panicError)(nil), mcp.MissingRequiredClientCapabilityError{}
 	switch {
 	case errors.Is(err, errTimeout):
 		c.outcome, text = "timeout", "no answer in time"
@@ -81,10 +84,13 @@ func (c *call) fail(err error) string {
 		c.outcome, text = "stopping", "the server is stopping; try again"
 	case errors.Is(err, errStuck):
 		c.outcome, text = "stuck", "not available now: earlier calls hang"
-	case errors.Is(err, context.Canceled):
+	case ctx.Err() != nil: // a handler may well be cancelled while its caller waits
 		c.outcome = "disconnected"
 	case errors.As(err, &panicked):
 		c.outcome = "panic"
+	case errors.As(err, &missing) && missing.Capability != "":
+		c.outcome, c.missing = "missing_capability", missing.Capability
+		return "this needs the capability " + missing.Capability + ", which the client does not declare"
 	default:
 		c.outcome = "failed"
 	}
@@ -258,16 +264,25 @@ func (h *Handler) dispatch(w *response, r *http.Request, c *call) {
 		h.refuse(w, c, status, mcp.METHOD_NOT_FOUND, "tasks are not supported: this server keeps nothing between requests")
 		return
 	}
+	if c.msg.method == "notifications/cancelled" {
+		// mcp-go would look the request up by session id and request id, both
+		// of the sender's choosing: in a stateless server, anybody's.
+		w.WriteHeader(http.StatusAccepted)
+		return
+	}
+	c.modern = mcp.IsModernProtocol(c.msg.era) || mcp.IsModernProtocol(r.Header.Get(mcp.HeaderProtocolVersion))
+	if c.modern {
+		if e := checkModern(r.Header, c.msg); e != nil {
+			c.outcome, c.detail = "refused", e.Message
+			writeError(w, http.StatusBadRequest, c.msg.id, e.Code, e.Message, e.Data)
+			return
+		}
+	}
 	r.Header.Del(mcp.HeaderSessionID)
 	switch c.msg.method {
 	case string(mcp.MethodPing), "notifications/initialized":
 		// No place is taken: a busy server is still alive.
-		h.handle(r.Context(), w, r, c, c.body)
-		return
-	case "notifications/cancelled":
-		// mcp-go would look the request up by session id and request id, both
-		// of the sender's choosing: in a stateless server, anybody's.
-		w.WriteHeader(http.StatusAccepted)
+		h.handle(r.Context(), w, r, c, &session{w: w}, c.body)
 		return
 	case string(mcp.MethodSubscriptionsListen):
 		h.listen(w, r, c)
@@ -280,24 +295,7 @@ func (h *Handler) dispatch(w *response, r *http.Request, c *call) {
 	defer func() { <-h.slots }()
 	// mcp-go decodes arguments into float64 before anyone can ask for the bytes,
 	// and fails on numbers beyond that. The middleware puts them back.
-	h.handle(r.Context(), w, r, c, c.msg.decodable(c.body))
-}
-
-// listen serves a stream of notifications until the call timeout, which is when
-// the client has to ask again, or until the endpoint drains. Only mcp-go's own
-// transport can make its server send them.
-func (h *Handler) listen(w *response, r *http.Request, c *call) {
-	if !take(h.listens) {
-		h.busy(w, c)
-		return
-	}
-	defer func() { <-h.listens }()
-	ctx, cancel := context.WithTimeout(r.Context(), h.cfg.CallTimeout)
-	defer cancel()
-	defer context.AfterFunc(h.stopped, cancel)()
-	in := r.WithContext(ctx)
-	in.Body = io.NopCloser(bytes.NewReader(c.body))
-	h.streams.ServeHTTP(w, in)
+	h.handle(r.Context(), w, r, c, &session{w: w}, c.msg.decodable(c.body))
 }
 
 // busy answers a request that comes while all places are taken.

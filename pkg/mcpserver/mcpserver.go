@@ -28,7 +28,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"sync"
 	"time"
 
@@ -95,7 +94,6 @@ func (c Config) withDefaults() Config {
 type Handler struct {
 	cfg     Config
 	mcp     *server.MCPServer
-	streams http.Handler // mcp-go's transport, for subscriptions/listen
 	hosts   hostRule
 	schemas schemas
 
@@ -153,12 +151,6 @@ func New(s *server.MCPServer, cfg Config) (*Handler, error) {
 		return nil, errors.Join(broken...)
 	}
 	h.contain(s)
-	h.streams = server.NewStreamableHTTPServer(s,
-		server.WithStateLess(true),
-		server.WithDisableStreaming(true),
-		server.WithDisableLocalhostProtection(true), // hostRule is in front
-		server.WithStreamableHTTPLogger(cfg.Logger),
-	)
 	return h, nil
 }
 
