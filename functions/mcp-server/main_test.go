@@ -54,6 +54,16 @@ type process struct {
 	url   string
 	took  time.Duration // from start to the line with the address
 	lines chan string   // its further log lines; nobody has to read them
+
+	mu  sync.Mutex // guards log
+	log bytes.Buffer
+}
+
+// logged returns what the process has logged so far.
+func (p *process) logged() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.log.String()
 }
 
 // launch starts the binary on a free loopback port, in an empty environment
@@ -88,6 +98,9 @@ func launch(t *testing.T, env ...string) *process {
 				close(p.lines)
 				return
 			}
+			p.mu.Lock()
+			p.log.WriteString(line)
+			p.mu.Unlock()
 			select {
 			case p.lines <- line:
 			default:
@@ -252,6 +265,7 @@ func TestSIGTERM(t *testing.T) {
 
 // Bad settings are refused by name, all at once.
 func TestSettings(t *testing.T) {
+	const discovery = "AUTH_DISCOVERY_URL=https://idp.example/.well-known/openid-configuration"
 	for _, tc := range []struct {
 		env  []string
 		want []string
@@ -265,6 +279,22 @@ func TestSettings(t *testing.T) {
 		{[]string{"MCP_ALLOWED_HOSTS=a,,b"}, []string{"MCP_ALLOWED_HOSTS"}},
 		{[]string{"PORT=x", "HOST=y", "LOG_LEVEL=z"}, []string{"PORT", "HOST", "LOG_LEVEL"}},
 		{[]string{"HOST=192.0.2.1", "PORT=8000"}, []string{"HOST", "PORT"}}, // not an address of this machine
+
+		// A server that was meant to check tokens does not start without.
+		{[]string{"AUTH_ALLOWED_CLIENTS=x"}, []string{"AUTH_DISCOVERY_URL is missing"}},
+		{[]string{"AUTH_ALLOWED_SCOPES=x/y"}, []string{"AUTH_DISCOVERY_URL is missing"}},
+		{[]string{"AUTH_RESOURCE=https://mcp.example/mcp"}, []string{"AUTH_DISCOVERY_URL is missing", "AUTH_ALLOWED_CLIENTS or AUTH_ALLOWED_SCOPES"}},
+		{[]string{discovery}, []string{"AUTH_ALLOWED_CLIENTS or AUTH_ALLOWED_SCOPES"}},
+		{[]string{"AUTH_DISCOVERY_URL="}, []string{"AUTH_DISCOVERY_URL is empty"}},
+		{[]string{discovery, "AUTH_ALLOWED_CLIENTS=", "AUTH_ALLOWED_SCOPES= "}, []string{"AUTH_ALLOWED_CLIENTS is empty", "AUTH_ALLOWED_SCOPES is empty"}},
+		{[]string{discovery, "AUTH_ALLOWED_CLIENTS=", "AUTH_ALLOWED_SCOPES=x/y"}, []string{"AUTH_ALLOWED_CLIENTS is empty"}},
+		{[]string{discovery, "AUTH_ALLOWED_CLIENTS=a,,b"}, []string{"AUTH_ALLOWED_CLIENTS"}},
+		{[]string{discovery, "AUTH_ALLOWED_SCOPES=x/y x/z"}, []string{"AUTH_ALLOWED_SCOPES"}},
+		{[]string{"AUTH_DISCOVERY_URL=https://idp.example/pool", "AUTH_ALLOWED_CLIENTS=x"}, []string{"AUTH_DISCOVERY_URL", "openid-configuration"}},
+		{[]string{"AUTH_DISCOVERY_URL=http://idp.example/.well-known/openid-configuration", "AUTH_ALLOWED_CLIENTS=x"}, []string{"AUTH_DISCOVERY_URL", "https"}},
+		{[]string{discovery, "AUTH_ALLOWED_CLIENTS=x", "AUTH_RESOURCE=http://mcp.example/mcp"}, []string{"AUTH_RESOURCE", "https"}},
+		{[]string{discovery, "AUTH_ALLOWED_CLIENTS=x", "AUTH_RESOURCE=https://mcp.example/mcp?x"}, []string{"AUTH_RESOURCE", "query"}},
+		{[]string{"PORT=x", "AUTH_DISCOVERY_URL=idp", "AUTH_ALLOWED_CLIENTS=x"}, []string{"PORT", "AUTH_DISCOVERY_URL"}},
 	} {
 		cmd := exec.Command(binary)
 		cmd.Env = tc.env
@@ -283,9 +313,9 @@ func TestSettings(t *testing.T) {
 
 // Unset, the server listens where AgentCore looks for it.
 func TestDefaults(t *testing.T) {
-	set, err := read(func(string) string { return "" })
-	if err != nil || set.addr != "0.0.0.0:8000" || set.hosts != nil {
-		t.Errorf("got %+v, %v, want 0.0.0.0:8000 and no hosts", set, err)
+	set, err := read(func(string) (string, bool) { return "", false })
+	if err != nil || set.addr != "0.0.0.0:8000" || set.hosts != nil || set.auth != nil {
+		t.Errorf("got %+v, %v, want 0.0.0.0:8000, no hosts and no check of tokens", set, err)
 	}
 }
 
@@ -294,7 +324,7 @@ func TestRun_stops(t *testing.T) {
 	cancel()
 	var log bytes.Buffer
 	env := map[string]string{"HOST": "127.0.0.1", "PORT": "0"}
-	if err := run(ctx, func(name string) string { return env[name] }, &log); err != nil {
+	if err := run(ctx, func(name string) (string, bool) { v, ok := env[name]; return v, ok }, &log); err != nil {
 		t.Errorf("got %v, want nil", err)
 	}
 }
@@ -395,7 +425,7 @@ func TestImage(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, final, _ := strings.Cut(string(dockerfile), "\nFROM scratch\n")
-	for _, want := range []string{"USER 65532:65532\n", "EXPOSE 8000\n", "ENV MCP_ALLOWED_HOSTS=*\n", "ENTRYPOINT [\"/mcp-server\"]\n"} {
+	for _, want := range []string{"COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/\n", "USER 65532:65532\n", "EXPOSE 8000\n", "ENV MCP_ALLOWED_HOSTS=*\n", "ENTRYPOINT [\"/mcp-server\"]\n"} {
 		if !strings.Contains(final, want) {
 			t.Errorf("the image's last stage lacks %q", want)
 		}

@@ -59,9 +59,17 @@ func FromContext(ctx context.Context) (Claims, bool) {
 // Handler serves with next the requests whose bearer passes, and answers the
 // others itself: 401 or 403 with a challenge that points to the metadata
 // document at metadataURL (RFC 9728 section 5.1), or 503. Why goes to the log,
-// with a hash of the token; the answer does not say it. An empty metadataURL is
-// left out of the challenge.
+// with a hash of the token and the X-Request-Id of the answer, if it has one;
+// the answer does not say it. An empty metadataURL is left out of the challenge.
+//
+// The token ends here: next sees no Authorization header, so that nothing behind
+// can log it or pass it on.
+// https://modelcontextprotocol.io/specification/2025-11-25/basic/authorization#access-token-privilege-restriction
 func (a *Authorizer) Handler(metadataURL string, next http.Handler) http.Handler {
+	return a.handler(func(*http.Request) string { return metadataURL }, next)
+}
+
+func (a *Authorizer) handler(metadataURL func(*http.Request) string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		token, err := Bearer(r)
 		var claims Claims
@@ -69,7 +77,9 @@ func (a *Authorizer) Handler(metadataURL string, next http.Handler) http.Handler
 			claims, err = a.Check(r.Context(), token)
 		}
 		if err == nil {
-			next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), claimsKey{}, claims)))
+			r = r.WithContext(context.WithValue(r.Context(), claimsKey{}, claims))
+			r.Header.Del("Authorization")
+			next.ServeHTTP(w, r)
 			return
 		}
 		var refusal *Refusal
@@ -77,8 +87,8 @@ func (a *Authorizer) Handler(metadataURL string, next http.Handler) http.Handler
 			refusal = &Refusal{Check: CheckHeader, Reason: err.Error(), Status: http.StatusUnauthorized, Err: err}
 		}
 		a.cfg.Logger.WarnContext(r.Context(), "bearer refused", "check", refusal.Check, "reason", refusal.Reason,
-			"status", refusal.Status, "token_sha256", hash(token))
-		a.deny(w, refusal, token != "", metadataURL)
+			"status", refusal.Status, "token_sha256", hash(token), "request_id", w.Header().Get("X-Request-Id"))
+		a.deny(w, refusal, token != "", metadataURL(r))
 	})
 }
 

@@ -102,10 +102,23 @@ func newRequestID() string {
 	return hex.EncodeToString(binary.BigEndian.AppendUint64(nil, rand.Uint64()))
 }
 
+// requestIDHeader has the request's id in every answer.
+const requestIDHeader = "X-Request-Id"
+
 // ServeHTTP serves one request.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set(requestIDHeader, newRequestID())
+	if r.URL.Path == HealthPath {
+		h.serve(w, r)
+	} else {
+		h.front.ServeHTTP(w, r)
+	}
+}
+
+// serve serves a request that has passed the guard and logs it.
+func (h *Handler) serve(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
-	c := &call{requestID: newRequestID(), sessionID: r.Header.Get(mcp.HeaderSessionID), outcome: "ok"}
+	c := &call{requestID: w.Header().Get(requestIDHeader), sessionID: r.Header.Get(mcp.HeaderSessionID), outcome: "ok"}
 	rw := &response{ResponseWriter: w}
 	defer func() {
 		if p := recover(); p != nil {
@@ -120,10 +133,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		status := rw.finish(c)
 		h.log(r, c, status, time.Since(start))
 	}()
-	w.Header().Set("X-Request-Id", c.requestID)
 	switch r.URL.Path {
 	case Path, Path + "/":
-		h.serve(rw, r, c)
+		h.endpoint(rw, r, c)
 	case HealthPath:
 		h.health(rw, r, c)
 	default:
@@ -149,9 +161,9 @@ func (h *Handler) health(w *response, r *http.Request, c *call) {
 	io.WriteString(w, `{"status":"ok"}`)
 }
 
-// serve serves a request to the MCP endpoint. The cheap checks come first, and
-// nothing is read or remembered of a request that fails one.
-func (h *Handler) serve(w *response, r *http.Request, c *call) {
+// endpoint serves a request to the MCP endpoint. The cheap checks come first,
+// and nothing is read or remembered of a request that fails one.
+func (h *Handler) endpoint(w *response, r *http.Request, c *call) {
 	if wrong := h.hosts.check(r); wrong != "" {
 		h.refuse(w, c, http.StatusForbidden, mcp.INVALID_REQUEST, wrong)
 		return
@@ -337,6 +349,9 @@ func (h *Handler) log(r *http.Request, c *call, status int, took time.Duration) 
 	attrs = append(attrs, slog.String("request_id", c.requestID))
 	if id := c.sessionID; id != "" {
 		attrs = append(attrs, slog.String("session_id", id[:min(len(id), 128)]))
+	}
+	if h.cfg.Caller != nil && r.URL.Path != HealthPath {
+		attrs = append(attrs, slog.String("caller", h.cfg.Caller(r.Context())))
 	}
 	if c.msg.method != "" {
 		attrs = append(attrs, slog.String("method", c.msg.method))

@@ -28,6 +28,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"sync"
 	"time"
 
@@ -47,6 +48,16 @@ type Config struct {
 	// over loopback only loopback names, so that a web page cannot reach a local
 	// server through DNS rebinding; on any other connection, any name.
 	AllowedHosts []string
+
+	// Guard, if any, stands in front of every path but HealthPath, as a check of
+	// bearer tokens does: it passes on to next the requests that may be served,
+	// pings included, and answers the others itself, before anything of them
+	// has been looked at.
+	Guard func(next http.Handler) http.Handler
+
+	// Caller, if any, tells the log who sent a request that is served, from what
+	// Guard has left in its context.
+	Caller func(context.Context) string
 
 	MaxBody     int64         // bytes of a request body; default 1 MiB
 	MaxCalls    int           // requests served at the same time; default 128. Further ones get 503
@@ -94,6 +105,7 @@ func (c Config) withDefaults() Config {
 type Handler struct {
 	cfg     Config
 	mcp     *server.MCPServer
+	front   http.Handler // Guard, or else the rest of the Handler
 	hosts   hostRule
 	schemas schemas
 
@@ -138,6 +150,10 @@ func New(s *server.MCPServer, cfg Config) (*Handler, error) {
 		stuck:   map[string]int{},
 
 		headerKey: key,
+	}
+	h.front = http.HandlerFunc(h.serve)
+	if cfg.Guard != nil {
+		h.front = cfg.Guard(h.front)
 	}
 	h.cut, h.cutNow = context.WithCancel(context.Background())
 	h.stopped, h.stop = context.WithCancel(context.Background())
