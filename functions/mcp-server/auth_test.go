@@ -27,7 +27,7 @@ import (
 // issuer is a user pool of the stand-in, behind a proxy that counts what is
 // fetched of its keys and can be down.
 type issuer struct {
-	t       *testing.T
+	t       testing.TB
 	aws     *localaws.Server
 	api     *cognitoidentityprovider.Client
 	pool    string
@@ -39,7 +39,7 @@ type issuer struct {
 
 const domain, calc = "agents-1", "calc"
 
-func newIssuer(t *testing.T) *issuer {
+func newIssuer(t testing.TB) *issuer {
 	t.Helper()
 	is := &issuer{t: t}
 	is.aws = localaws.New(localaws.Config{Now: func() time.Time { return time.Now().Add(-time.Duration(is.ago.Load()) * time.Second) }})
@@ -147,7 +147,12 @@ func (is *issuer) userTokens() *types.AuthenticationResultType {
 // launch runs a server that admits one client and the scope calc/invoke.
 func (is *issuer) launch(id string, env ...string) *process {
 	is.t.Helper()
-	return launch(is.t, append([]string{"AUTH_DISCOVERY_URL=" + is.discoveryURL(), "AUTH_ALLOWED_CLIENTS=" + id, "AUTH_ALLOWED_SCOPES=" + calc + "/invoke"}, env...)...)
+	return launch(is.t, append(is.settings(id), env...)...)
+}
+
+// settings admit one client and the scope calc/invoke.
+func (is *issuer) settings(id string) []string {
+	return []string{"AUTH_DISCOVERY_URL=" + is.discoveryURL(), "AUTH_ALLOWED_CLIENTS=" + id, "AUTH_ALLOWED_SCOPES=" + calc + "/invoke"}
 }
 
 // send posts a message with the given Authorization headers.

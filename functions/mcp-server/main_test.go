@@ -68,7 +68,7 @@ func (p *process) logged() string {
 
 // launch starts the binary on a free loopback port, in an empty environment
 // but for env.
-func launch(t *testing.T, env ...string) *process {
+func launch(t testing.TB, env ...string) *process {
 	t.Helper()
 	p := &process{Cmd: exec.Command(binary), lines: make(chan string, 10)}
 	p.Env = append([]string{"HOST=127.0.0.1", "PORT=0"}, env...)
@@ -125,7 +125,7 @@ func (p *process) stop(t *testing.T, sig os.Signal) {
 }
 
 // memory returns a value of /proc/PID/status in kB.
-func (p *process) memory(t *testing.T, field string) int {
+func (p *process) memory(t testing.TB, field string) int {
 	t.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.Process.Pid))
 	if err != nil {
@@ -142,7 +142,20 @@ func (p *process) memory(t *testing.T, field string) int {
 const addCall = `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"add_numbers","arguments":{"a":9007199254740993,"b":1}}}`
 
 func post(client *http.Client, url, body string) (int, string, error) {
-	resp, err := client.Post(url, "application/json", strings.NewReader(body))
+	return postAs(client, "", url, body)
+}
+
+// postAs posts with a token, unless that is empty.
+func postAs(client *http.Client, token, url, body string) (int, string, error) {
+	req, err := http.NewRequest(http.MethodPost, url, strings.NewReader(body))
+	if err != nil {
+		return 0, "", err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
+	resp, err := client.Do(req)
 	if err != nil {
 		return 0, "", err
 	}
@@ -227,7 +240,17 @@ func neverAccepted(err error) bool {
 
 // Under load, SIGTERM loses no accepted call and the exit status is 0. case 120
 func TestSIGTERM(t *testing.T) {
-	p := launch(t, "LOG_LEVEL=error")
+	t.Run("as on AgentCore", func(t *testing.T) {
+		sigterm(t, launch(t, "LOG_LEVEL=error"), "")
+	})
+	t.Run("checking tokens", func(t *testing.T) {
+		is := newIssuer(t)
+		id, secret := is.client()
+		sigterm(t, is.launch(id, "LOG_LEVEL=error"), is.token(id, secret, calc+"/invoke"))
+	})
+}
+
+func sigterm(t *testing.T, p *process, token string) {
 	var served, refused atomic.Int64
 	var wg sync.WaitGroup
 	var once sync.Once
@@ -235,7 +258,7 @@ func TestSIGTERM(t *testing.T) {
 	for range 8 {
 		wg.Go(func() {
 			for {
-				status, body, err := post(c, p.url+"/mcp", addCall)
+				status, body, err := postAs(c, token, p.url+"/mcp", addCall)
 				switch {
 				case neverAccepted(err):
 					return

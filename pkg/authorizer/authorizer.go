@@ -28,7 +28,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -157,8 +156,14 @@ func New(cfg Config) (*Authorizer, error) {
 // Issuer is the issuer whose tokens are accepted.
 func (a *Authorizer) Issuer() string { return a.issuer }
 
-// matchValue is what AgentCore accepts as a value to match a custom claim with.
-var matchValue = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,255}$`)
+// isMatchValue reports whether AgentCore accepts a value to match a custom claim
+// with.
+func isMatchValue(v string) bool {
+	foreign := func(c rune) bool {
+		return !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '_' || c == '.' || c == '-')
+	}
+	return v != "" && len(v) <= 255 && !strings.ContainsFunc(v, foreign)
+}
 
 // check refuses a configuration by the name of the field, all faults at once.
 func (c Config) check() error {
@@ -214,7 +219,7 @@ func (c Claim) check() error {
 		return fmt.Errorf("%d Values: want one, or up to 255 for %s", len(c.Values), ContainsAny)
 	}
 	for _, v := range c.Values {
-		if !matchValue.MatchString(v) {
+		if !isMatchValue(v) {
 			return fmt.Errorf("value %.80q: AgentCore matches letters, digits, '_', '.' and '-' only; for a scope use AllowedScopes", v)
 		}
 	}
@@ -273,7 +278,7 @@ func (a *Authorizer) Check(ctx context.Context, bearer string) (Claims, error) {
 	if err != nil {
 		return Claims{}, err
 	}
-	if seen.key == nil || !seen.key.Equal(key) {
+	if seen.key != key && (seen.key == nil || !seen.key.Equal(key)) { // mostly it is the very same key
 		if _, err := t.jws.Verify(key); err != nil {
 			return Claims{}, refuse(CheckSignature, "does not match the issuer's key %.80q", t.keyID)
 		}
@@ -281,7 +286,9 @@ func (a *Authorizer) Check(ctx context.Context, bearer string) (Claims, error) {
 	if err := a.cfg.admit(t); err != nil {
 		return Claims{}, err
 	}
-	a.remember(id, verified{t, key})
+	if seen.key != key {
+		a.remember(id, verified{t, key})
+	}
 	return t.Claims.clone(), nil
 }
 

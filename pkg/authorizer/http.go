@@ -32,19 +32,24 @@ func Bearer(r *http.Request) (string, error) {
 	if len(token) > maxToken {
 		return "", refuse(CheckHeader, "the token is %d bytes long, at most %d are read", len(token), maxToken)
 	}
-	if token == "" || strings.ContainsFunc(token, notBearer) {
+	if !isB64Token(token) {
 		return "", refuse(CheckHeader, "what follows Bearer is not one token")
 	}
 	return token, nil
 }
 
-// notBearer reports whether a character is outside the b64token of RFC 6750.
-func notBearer(c rune) bool {
-	switch {
-	case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
-		return false
+// isB64Token reports whether a text is the b64token of RFC 6750, but for the
+// place of its equal signs.
+func isB64Token(text string) bool {
+	for i := range len(text) {
+		switch c := text[i]; {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9',
+			c == '-', c == '.', c == '_', c == '~', c == '+', c == '/', c == '=':
+		default:
+			return false
+		}
 	}
-	return !strings.ContainsRune("-._~+/=", c)
+	return text != ""
 }
 
 type claimsKey struct{}

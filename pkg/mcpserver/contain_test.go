@@ -257,6 +257,54 @@ func TestMissingCapability(t *testing.T) {
 	}
 }
 
+// completions fail in every way there is.
+type completions struct{ release chan struct{} }
+
+func (c completions) CompletePromptArgument(_ context.Context, prompt string, _ mcp.CompleteArgument, _ mcp.CompleteContext) (*mcp.Completion, error) {
+	switch prompt {
+	case "panic":
+		panic(canary)
+	case "hang":
+		<-c.release
+	}
+	return nil, errors.New(canary)
+}
+
+// What is neither a tool nor a prompt nor a resource, but a team's own code
+// all the same, holds nobody up either. case 115, case 125
+func TestFaultyExtras(t *testing.T) {
+	release := make(chan struct{})
+	defer close(release)
+	s := server.NewMCPServer("x", "1", server.WithCompletions(), server.WithPromptCompletionProvider(completions{release}))
+	s.AddNotificationHandler("notifications/hang", func(context.Context, mcp.JSONRPCNotification) { <-release })
+	s.AddNotificationHandler("notifications/panic", func(context.Context, mcp.JSONRPCNotification) { panic(canary) })
+	url, log := serve(t, s, mcpserver.Config{CallTimeout: 50 * time.Millisecond, MaxCalls: 1})
+	complete := func(prompt string) string {
+		return `{"jsonrpc":"2.0","id":1,"method":"completion/complete","params":{"ref":{"type":"ref/prompt","name":"` + prompt + `"},"argument":{"name":"a","value":""}}}`
+	}
+	for _, tc := range []struct {
+		body    string
+		status  int
+		outcome string
+	}{
+		{complete("error"), 200, "error -32603"},
+		{complete("panic"), 200, "panic"},
+		{complete("hang"), 200, "timeout"},
+		{`{"jsonrpc":"2.0","method":"notifications/hang"}`, 500, "timeout"},
+		{`{"jsonrpc":"2.0","method":"notifications/panic"}`, 500, "panic"},
+	} {
+		resp, body := post(t, url+"/mcp", tc.body)
+		a := decode(t, body)
+		id := resp.Header.Get("X-Request-Id")
+		if resp.StatusCode != tc.status || a.Error == nil || a.Error.Code != -32603 || a.Error.Message != "internal error (request id "+id+")" {
+			t.Errorf("%s: got %d %s, want %d and an internal error with its id", tc.body, resp.StatusCode, body, tc.status)
+		}
+		if line := logLine(log.String(), id); !strings.Contains(line, `"outcome":"`+tc.outcome+`"`) || !strings.Contains(line, canary) && tc.outcome != "timeout" {
+			t.Errorf("%s: logged %s, want outcome %s", tc.body, line, tc.outcome)
+		}
+	}
+}
+
 // A panic in a team's own hook or middleware is contained too.
 func TestFaultyMiddleware(t *testing.T) {
 	s := server.NewMCPServer("x", "1", server.WithToolHandlerMiddleware(func(next server.ToolHandlerFunc) server.ToolHandlerFunc {

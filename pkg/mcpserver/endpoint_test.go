@@ -157,6 +157,8 @@ func text(t testing.TB, body string) (string, bool) {
 	return result.Content[0].Text, result.IsError
 }
 
+const addCall = `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"add_numbers","arguments":{"a":2,"b":40}}}`
+
 const ping = `{"jsonrpc":"2.0","id":1,"method":"ping"}`
 
 // case 117

@@ -1,7 +1,6 @@
 package mcpserver
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
 	"encoding/hex"
@@ -13,6 +12,7 @@ import (
 	"math/rand/v2"
 	"mime"
 	"net/http"
+	"runtime"
 	"runtime/debug"
 	"strings"
 	"time"
@@ -24,20 +24,13 @@ import (
 // range that JSON-RPC 2.0 leaves to implementations.
 const codeBusy = -32000
 
-// The memory for a body of up to smallBody bytes is taken when the body is
-// announced. Bodies of more than largeBody bytes are counted, so that their
-// number bounds the memory they take.
-const (
-	smallBody = 4 << 10
-	largeBody = 64 << 10
-)
-
 // call is one request on its way through the endpoint. It belongs to the
 // request's goroutine and, while that waits, to the middleware.
 type call struct {
 	requestID string
 	sessionID string // the sender's word; for the log only
 	body      []byte
+	held      int64 // what body and its decoded form take of Handler.memory
 	msg       message
 	modern    bool   // it is of 2026-07-28 or later
 	missing   string // the capability that a handler needs of the client and has not been offered
@@ -173,7 +166,7 @@ func (h *Handler) endpoint(w *response, r *http.Request, c *call) {
 		h.refuse(w, c, http.StatusMethodNotAllowed, mcp.INVALID_REQUEST, "the MCP endpoint takes POST only: it has no streams and no sessions")
 		return
 	}
-	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
+	if !isJSON(r.Header.Get("Content-Type")) {
 		h.refuse(w, c, http.StatusUnsupportedMediaType, mcp.INVALID_REQUEST, "Content-Type must be application/json")
 		return
 	}
@@ -196,11 +189,9 @@ func (h *Handler) endpoint(w *response, r *http.Request, c *call) {
 		return
 	}
 	defer h.leave()
+	defer func() { h.memory.Add(c.held) }()
 	if !h.read(w, r, c) {
 		return
-	}
-	if len(c.body) > largeBody {
-		defer func() { <-h.bodies }()
 	}
 	msg, refused := parse(c.body)
 	c.msg = msg
@@ -209,51 +200,20 @@ func (h *Handler) endpoint(w *response, r *http.Request, c *call) {
 		h.refuse(w, c, http.StatusBadRequest, refused.code, refused.reason)
 		return
 	}
+	if c.held > 0 && !h.hold(c, int64(msg.values)*valueCost) {
+		h.busy(w, c)
+		return
+	}
 	h.dispatch(w, r, c)
 }
 
-// read reads the body and reports whether it is there. A body that turns out to
-// be large takes a place in h.bodies, which the caller gives back.
-func (h *Handler) read(w *response, r *http.Request, c *call) bool {
-	var err error
-	if n := r.ContentLength; n >= 0 && n <= smallBody {
-		c.body = make([]byte, n)
-		_, err = io.ReadFull(r.Body, c.body)
-	} else {
-		src := http.MaxBytesReader(w.ResponseWriter, r.Body, h.cfg.MaxBody)
-		var buf bytes.Buffer // grows with what arrives, not with what is announced
-		_, err = buf.ReadFrom(io.LimitReader(src, largeBody+1))
-		if err == nil && buf.Len() > largeBody {
-			if !take(h.bodies) {
-				w.Header().Set("Connection", "close")
-				h.busy(w, c)
-				return false
-			}
-			if _, err = buf.ReadFrom(src); err != nil {
-				<-h.bodies
-			}
-		}
-		c.body = buf.Bytes()
+func isJSON(contentType string) bool {
+	const want = "application/json"
+	if contentType == want { // nearly always
+		return true
 	}
-	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
-		h.refuseBody(w, c)
-		return false
-	}
-	if err != nil {
-		c.outcome, c.detail = "disconnected", "reading the body: "+err.Error()
-		w.Header().Set("Connection", "close")
-		h.write(w, c, http.StatusRequestTimeout, mcp.PARSE_ERROR, "the body did not arrive")
-		return false
-	}
-	// The read deadline was for the body. Left alone, it would end the wait for
-	// the caller to hang up, and with it the request's context.
-	http.NewResponseController(w).SetReadDeadline(time.Time{})
-	return true
-}
-
-func (h *Handler) refuseBody(w *response, c *call) {
-	w.Header().Set("Connection", "close")
-	h.refuse(w, c, http.StatusRequestEntityTooLarge, mcp.INVALID_REQUEST, fmt.Sprintf("the body has more than %d bytes", h.cfg.MaxBody))
+	kind, _, err := mime.ParseMediaType(contentType)
+	return err == nil && kind == want
 }
 
 // dispatch has a message handled.
@@ -305,6 +265,12 @@ func (h *Handler) dispatch(w *response, r *http.Request, c *call) {
 		return
 	}
 	defer func() { <-h.slots }()
+	if len(h.slots) >= h.crowd {
+		// Calls that keep a processor busy would otherwise be served one after
+		// the other while the rest waits unread, in any number and for any time.
+		// Standing back lets the rest in, up to the last place or to its refusal.
+		runtime.Gosched()
+	}
 	// mcp-go decodes arguments into float64 before anyone can ask for the bytes,
 	// and fails on numbers beyond that. The middleware puts them back.
 	h.handle(r.Context(), w, r, c, &session{w: w}, c.msg.decodable(c.body))

@@ -90,10 +90,18 @@ type conversation interface {
 }
 
 // ask has mcp-go handle a message and ends the conversation, also when that
-// panics.
-func ask(ctx context.Context, m *server.MCPServer, s conversation, body []byte) mcp.JSONRPCMessage {
+// panics. The handlers of tools, prompts and resources are contained one by one;
+// what else may be a team's own code, such as completions, filters and handlers
+// of notifications, is contained here. The error is one of run's.
+func (h *Handler) ask(ctx context.Context, c *call, s conversation, body []byte) (mcp.JSONRPCMessage, error) {
 	defer s.end()
-	return m.HandleMessage(ctx, body)
+	switch mcp.MCPMethod(c.msg.method) {
+	case mcp.MethodToolsCall, mcp.MethodPromptsGet, mcp.MethodResourcesRead, mcp.MethodSubscriptionsListen, mcp.MethodPing:
+		return h.mcp.HandleMessage(ctx, body), nil
+	}
+	return run(ctx, h, c.msg.method, func(ctx context.Context) (mcp.JSONRPCMessage, error) {
+		return h.mcp.HandleMessage(ctx, body), nil
+	})
 }
 
 // end writes what is left to write. The response belongs to the caller again
@@ -207,7 +215,10 @@ func (c *keyRecorder) Value(key any) any {
 // handle has mcp-go handle a message and writes the answer.
 func (h *Handler) handle(ctx context.Context, w *response, r *http.Request, c *call, s conversation, body []byte) {
 	ctx = h.mcp.WithContext(&requestContext{ctx, c, h.headerKey, r.Header}, s)
-	answer := ask(ctx, h.mcp, s, body)
+	answer, err := h.ask(ctx, c, s, body)
+	if err != nil {
+		answer = mcp.NewJSONRPCError(mcp.NewRequestId(c.msg.id), mcp.INTERNAL_ERROR, c.fail(ctx, err), nil)
+	}
 	if answer == nil {
 		w.WriteHeader(http.StatusAccepted)
 		return
@@ -222,6 +233,9 @@ func (h *Handler) handle(ctx context.Context, w *response, r *http.Request, c *c
 		if c.modern {
 			status = modernStatus(e.Error.Code)
 		}
+	}
+	if c.msg.id == nil { // a notification that came to grief
+		status = http.StatusInternalServerError
 	}
 	if w.streaming {
 		w.event(answer)
