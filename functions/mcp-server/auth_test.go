@@ -221,6 +221,7 @@ func TestAuth(t *testing.T) {
 		{"alg none", addCall, []string{"Bearer " + none}, 401, invalid, "token form"},
 		{"alg none, signature of another", addCall, []string{"Bearer " + none + parts[2]}, 401, invalid, "alg is"},
 		{"forged", addCall, []string{"Bearer " + forged}, 401, invalid, "signature"},
+		{"64 kB", addCall, []string{"Bearer " + strings.Repeat("a", 64<<10)}, 401, "Bearer " + metadata, "bytes long"},
 		{"client secret", addCall, []string{"Bearer " + secret}, 401, invalid, "token form"},
 		{"basic", addCall, []string{"Basic " + base64.StdEncoding.EncodeToString([]byte(id+":"+secret))}, 401, "Bearer " + metadata, "not Bearer"},
 	} {

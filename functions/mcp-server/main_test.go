@@ -398,6 +398,31 @@ func TestMemory(t *testing.T) {
 	p.stop(t, syscall.SIGTERM)
 }
 
+// A thousand connections that say nothing cost the others nothing, and little
+// memory. case 111
+func TestIdleConnections(t *testing.T) {
+	p := launch(t, "LOG_LEVEL=warn")
+	hammer(t, p.url, 500)
+	before := p.memory(t, "VmRSS")
+	for range 1000 {
+		conn, err := net.Dial("tcp", p.url[len("http://"):])
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+	}
+	for range 20 {
+		if status, body, err := post(http.DefaultClient, p.url+"/mcp", addCall); err != nil || status != 200 {
+			t.Fatalf("got %d %s, %v, want 200", status, body, err)
+		}
+	}
+	if got := p.memory(t, "VmRSS") - before; got > 24<<10 {
+		t.Errorf("1,000 idle connections: memory grew by %d kB, want under 24 MB", got)
+	} else {
+		t.Logf("1,000 idle connections: memory grew by %d kB", got)
+	}
+}
+
 // hammer sends n initializes over four connections, each under its own session
 // id.
 func hammer(t *testing.T, url string, n int) {
