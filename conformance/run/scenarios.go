@@ -56,7 +56,7 @@ func scenarios() []scenario {
 		{"json-schema-2020-12", 8, 8},
 		{"dns-rebinding-protection", 2, 2},
 		{"server-sse-multiple-streams", 0, 1},
-		{"server-stateless", 0, 28},
+		{"server-stateless", 0, 30},
 		{"caching", 0, 8},
 		{"http-header-validation", 0, 14},
 		{"http-custom-header-server-validation", 0, 10},

@@ -54,11 +54,21 @@ type process struct {
 	url   string
 	took  time.Duration // from start to the line with the address
 	lines chan string   // its further log lines; nobody has to read them
+
+	mu  sync.Mutex // guards log
+	log bytes.Buffer
+}
+
+// logged returns what the process has logged so far.
+func (p *process) logged() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.log.String()
 }
 
 // launch starts the binary on a free loopback port, in an empty environment
 // but for env.
-func launch(t *testing.T, env ...string) *process {
+func launch(t testing.TB, env ...string) *process {
 	t.Helper()
 	p := &process{Cmd: exec.Command(binary), lines: make(chan string, 10)}
 	p.Env = append([]string{"HOST=127.0.0.1", "PORT=0"}, env...)
@@ -88,6 +98,9 @@ func launch(t *testing.T, env ...string) *process {
 				close(p.lines)
 				return
 			}
+			p.mu.Lock()
+			p.log.WriteString(line)
+			p.mu.Unlock()
 			select {
 			case p.lines <- line:
 			default:
@@ -112,7 +125,7 @@ func (p *process) stop(t *testing.T, sig os.Signal) {
 }
 
 // memory returns a value of /proc/PID/status in kB.
-func (p *process) memory(t *testing.T, field string) int {
+func (p *process) memory(t testing.TB, field string) int {
 	t.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.Process.Pid))
 	if err != nil {
@@ -129,7 +142,20 @@ func (p *process) memory(t *testing.T, field string) int {
 const addCall = `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"add_numbers","arguments":{"a":9007199254740993,"b":1}}}`
 
 func post(client *http.Client, url, body string) (int, string, error) {
-	resp, err := client.Post(url, "application/json", strings.NewReader(body))
+	return postAs(client, "", url, body)
+}
+
+// postAs posts with a token, unless that is empty.
+func postAs(client *http.Client, token, url, body string) (int, string, error) {
+	req, err := http.NewRequest(http.MethodPost, url, strings.NewReader(body))
+	if err != nil {
+		return 0, "", err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
+	resp, err := client.Do(req)
 	if err != nil {
 		return 0, "", err
 	}
@@ -214,7 +240,17 @@ func neverAccepted(err error) bool {
 
 // Under load, SIGTERM loses no accepted call and the exit status is 0. case 120
 func TestSIGTERM(t *testing.T) {
-	p := launch(t, "LOG_LEVEL=error")
+	t.Run("as on AgentCore", func(t *testing.T) {
+		sigterm(t, launch(t, "LOG_LEVEL=error"), "")
+	})
+	t.Run("checking tokens", func(t *testing.T) {
+		is := newIssuer(t)
+		id, secret := is.client()
+		sigterm(t, is.launch(id, "LOG_LEVEL=error"), is.token(id, secret, calc+"/invoke"))
+	})
+}
+
+func sigterm(t *testing.T, p *process, token string) {
 	var served, refused atomic.Int64
 	var wg sync.WaitGroup
 	var once sync.Once
@@ -222,7 +258,7 @@ func TestSIGTERM(t *testing.T) {
 	for range 8 {
 		wg.Go(func() {
 			for {
-				status, body, err := post(c, p.url+"/mcp", addCall)
+				status, body, err := postAs(c, token, p.url+"/mcp", addCall)
 				switch {
 				case neverAccepted(err):
 					return
@@ -252,6 +288,7 @@ func TestSIGTERM(t *testing.T) {
 
 // Bad settings are refused by name, all at once.
 func TestSettings(t *testing.T) {
+	const discovery = "AUTH_DISCOVERY_URL=https://idp.example/.well-known/openid-configuration"
 	for _, tc := range []struct {
 		env  []string
 		want []string
@@ -265,6 +302,22 @@ func TestSettings(t *testing.T) {
 		{[]string{"MCP_ALLOWED_HOSTS=a,,b"}, []string{"MCP_ALLOWED_HOSTS"}},
 		{[]string{"PORT=x", "HOST=y", "LOG_LEVEL=z"}, []string{"PORT", "HOST", "LOG_LEVEL"}},
 		{[]string{"HOST=192.0.2.1", "PORT=8000"}, []string{"HOST", "PORT"}}, // not an address of this machine
+
+		// A server that was meant to check tokens does not start without.
+		{[]string{"AUTH_ALLOWED_CLIENTS=x"}, []string{"AUTH_DISCOVERY_URL is missing"}},
+		{[]string{"AUTH_ALLOWED_SCOPES=x/y"}, []string{"AUTH_DISCOVERY_URL is missing"}},
+		{[]string{"AUTH_RESOURCE=https://mcp.example/mcp"}, []string{"AUTH_DISCOVERY_URL is missing", "AUTH_ALLOWED_CLIENTS or AUTH_ALLOWED_SCOPES"}},
+		{[]string{discovery}, []string{"AUTH_ALLOWED_CLIENTS or AUTH_ALLOWED_SCOPES"}},
+		{[]string{"AUTH_DISCOVERY_URL="}, []string{"AUTH_DISCOVERY_URL is empty"}},
+		{[]string{discovery, "AUTH_ALLOWED_CLIENTS=", "AUTH_ALLOWED_SCOPES= "}, []string{"AUTH_ALLOWED_CLIENTS is empty", "AUTH_ALLOWED_SCOPES is empty"}},
+		{[]string{discovery, "AUTH_ALLOWED_CLIENTS=", "AUTH_ALLOWED_SCOPES=x/y"}, []string{"AUTH_ALLOWED_CLIENTS is empty"}},
+		{[]string{discovery, "AUTH_ALLOWED_CLIENTS=a,,b"}, []string{"AUTH_ALLOWED_CLIENTS"}},
+		{[]string{discovery, "AUTH_ALLOWED_SCOPES=x/y x/z"}, []string{"AUTH_ALLOWED_SCOPES"}},
+		{[]string{"AUTH_DISCOVERY_URL=https://idp.example/pool", "AUTH_ALLOWED_CLIENTS=x"}, []string{"AUTH_DISCOVERY_URL", "openid-configuration"}},
+		{[]string{"AUTH_DISCOVERY_URL=http://idp.example/.well-known/openid-configuration", "AUTH_ALLOWED_CLIENTS=x"}, []string{"AUTH_DISCOVERY_URL", "https"}},
+		{[]string{discovery, "AUTH_ALLOWED_CLIENTS=x", "AUTH_RESOURCE=http://mcp.example/mcp"}, []string{"AUTH_RESOURCE", "https"}},
+		{[]string{discovery, "AUTH_ALLOWED_CLIENTS=x", "AUTH_RESOURCE=https://mcp.example/mcp?x"}, []string{"AUTH_RESOURCE", "query"}},
+		{[]string{"PORT=x", "AUTH_DISCOVERY_URL=idp", "AUTH_ALLOWED_CLIENTS=x"}, []string{"PORT", "AUTH_DISCOVERY_URL"}},
 	} {
 		cmd := exec.Command(binary)
 		cmd.Env = tc.env
@@ -283,9 +336,9 @@ func TestSettings(t *testing.T) {
 
 // Unset, the server listens where AgentCore looks for it.
 func TestDefaults(t *testing.T) {
-	set, err := read(func(string) string { return "" })
-	if err != nil || set.addr != "0.0.0.0:8000" || set.hosts != nil {
-		t.Errorf("got %+v, %v, want 0.0.0.0:8000 and no hosts", set, err)
+	set, err := read(func(string) (string, bool) { return "", false })
+	if err != nil || set.addr != "0.0.0.0:8000" || set.hosts != nil || set.auth != nil {
+		t.Errorf("got %+v, %v, want 0.0.0.0:8000, no hosts and no check of tokens", set, err)
 	}
 }
 
@@ -294,7 +347,7 @@ func TestRun_stops(t *testing.T) {
 	cancel()
 	var log bytes.Buffer
 	env := map[string]string{"HOST": "127.0.0.1", "PORT": "0"}
-	if err := run(ctx, func(name string) string { return env[name] }, &log); err != nil {
+	if err := run(ctx, func(name string) (string, bool) { v, ok := env[name]; return v, ok }, &log); err != nil {
 		t.Errorf("got %v, want nil", err)
 	}
 }
@@ -343,6 +396,31 @@ func TestMemory(t *testing.T) {
 		t.Logf("40,000 initializes: memory grew by %d kB", got)
 	}
 	p.stop(t, syscall.SIGTERM)
+}
+
+// A thousand connections that say nothing cost the others nothing, and little
+// memory. case 111
+func TestIdleConnections(t *testing.T) {
+	p := launch(t, "LOG_LEVEL=warn")
+	hammer(t, p.url, 500)
+	before := p.memory(t, "VmRSS")
+	for range 1000 {
+		conn, err := net.Dial("tcp", p.url[len("http://"):])
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+	}
+	for range 20 {
+		if status, body, err := post(http.DefaultClient, p.url+"/mcp", addCall); err != nil || status != 200 {
+			t.Fatalf("got %d %s, %v, want 200", status, body, err)
+		}
+	}
+	if got := p.memory(t, "VmRSS") - before; got > 24<<10 {
+		t.Errorf("1,000 idle connections: memory grew by %d kB, want under 24 MB", got)
+	} else {
+		t.Logf("1,000 idle connections: memory grew by %d kB", got)
+	}
 }
 
 // hammer sends n initializes over four connections, each under its own session
@@ -395,7 +473,7 @@ func TestImage(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, final, _ := strings.Cut(string(dockerfile), "\nFROM scratch\n")
-	for _, want := range []string{"USER 65532:65532\n", "EXPOSE 8000\n", "ENV MCP_ALLOWED_HOSTS=*\n", "ENTRYPOINT [\"/mcp-server\"]\n"} {
+	for _, want := range []string{"COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/\n", "USER 65532:65532\n", "EXPOSE 8000\n", "ENV MCP_ALLOWED_HOSTS=*\n", "ENTRYPOINT [\"/mcp-server\"]\n"} {
 		if !strings.Contains(final, want) {
 			t.Errorf("the image's last stage lacks %q", want)
 		}

@@ -28,7 +28,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -71,6 +70,10 @@ type Config struct {
 	AllowedScopes   []string // scope holds one of these, whole
 	CustomClaims    []Claim  // every one of these matches
 
+	// ResourceURL is the resource as clients call it, for [Authorizer.Protect]:
+	// https, or http on a loopback address. Default: as the client asks for it.
+	ResourceURL string
+
 	HTTPClient *http.Client     // default: a client with a timeout; redirects are refused either way
 	Now        func() time.Time // default time.Now
 	Logger     *slog.Logger     // default: discard
@@ -97,9 +100,10 @@ type Claim struct {
 // Authorizer checks tokens. It is safe for concurrent use and holds no
 // goroutine between fetches of keys.
 type Authorizer struct {
-	cfg    Config
-	issuer string
-	keys   *keySet
+	cfg      Config
+	issuer   string
+	resource *url.URL // nil: as the client asks for it
+	keys     *keySet
 
 	mu       sync.Mutex // guards verified
 	verified map[[sha256.Size]byte]verified
@@ -136,9 +140,14 @@ func New(cfg Config) (*Authorizer, error) {
 	cfg.AllowedScopes = slices.Clone(cfg.AllowedScopes)
 	cfg.CustomClaims = slices.Clone(cfg.CustomClaims)
 	issuer := strings.TrimSuffix(cfg.DiscoveryURL, discoverySuffix)
+	var resource *url.URL
+	if cfg.ResourceURL != "" {
+		resource, _ = checkURL(cfg.ResourceURL) // has been checked
+	}
 	return &Authorizer{
 		cfg:      cfg,
 		issuer:   issuer,
+		resource: resource,
 		keys:     &keySet{discoveryURL: cfg.DiscoveryURL, issuer: issuer, client: &client, now: cfg.Now, log: cfg.Logger},
 		verified: map[[sha256.Size]byte]verified{},
 	}, nil
@@ -147,8 +156,14 @@ func New(cfg Config) (*Authorizer, error) {
 // Issuer is the issuer whose tokens are accepted.
 func (a *Authorizer) Issuer() string { return a.issuer }
 
-// matchValue is what AgentCore accepts as a value to match a custom claim with.
-var matchValue = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,255}$`)
+// isMatchValue reports whether AgentCore accepts a value to match a custom claim
+// with.
+func isMatchValue(v string) bool {
+	foreign := func(c rune) bool {
+		return !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '_' || c == '.' || c == '-')
+	}
+	return v != "" && len(v) <= 255 && !strings.ContainsFunc(v, foreign)
+}
 
 // check refuses a configuration by the name of the field, all faults at once.
 func (c Config) check() error {
@@ -159,6 +174,13 @@ func (c Config) check() error {
 		errs = append(errs, fmt.Errorf("DiscoveryURL: %w", err))
 	} else if u.RawQuery != "" || u.ForceQuery {
 		errs = append(errs, fmt.Errorf("DiscoveryURL %.200q: must have no query", c.DiscoveryURL))
+	}
+	if c.ResourceURL != "" {
+		if u, err := checkURL(c.ResourceURL); err != nil {
+			errs = append(errs, fmt.Errorf("ResourceURL: %w", err))
+		} else if u.RawQuery != "" || u.ForceQuery { // RFC 9728 section 1.2 advises against one
+			errs = append(errs, fmt.Errorf("ResourceURL %.200q: must have no query", c.ResourceURL))
+		}
 	}
 	if c.AllowedClients == nil && c.AllowedAudience == nil && c.AllowedScopes == nil && c.CustomClaims == nil {
 		errs = append(errs, errors.New("no rule: set AllowedClients, AllowedAudience, AllowedScopes or CustomClaims"))
@@ -197,7 +219,7 @@ func (c Claim) check() error {
 		return fmt.Errorf("%d Values: want one, or up to 255 for %s", len(c.Values), ContainsAny)
 	}
 	for _, v := range c.Values {
-		if !matchValue.MatchString(v) {
+		if !isMatchValue(v) {
 			return fmt.Errorf("value %.80q: AgentCore matches letters, digits, '_', '.' and '-' only; for a scope use AllowedScopes", v)
 		}
 	}
@@ -211,10 +233,6 @@ func checkURL(raw string) (*url.URL, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%.200q is not a URL", raw)
 	}
-	loopback := u.Hostname() == "localhost"
-	if ip := net.ParseIP(u.Hostname()); ip != nil {
-		loopback = ip.IsLoopback()
-	}
 	switch {
 	case u.Scheme != "https" && u.Scheme != "http":
 		return nil, fmt.Errorf("%.200q: want an https URL", raw)
@@ -222,10 +240,16 @@ func checkURL(raw string) (*url.URL, error) {
 		return nil, fmt.Errorf("%.200q has no host", raw)
 	case u.User != nil || u.Fragment != "":
 		return nil, fmt.Errorf("%.200q: want neither user nor fragment", u.Redacted())
-	case u.Scheme == "http" && !loopback:
+	case u.Scheme == "http" && !isLoopback(u.Hostname()):
 		return nil, fmt.Errorf("%.200q: http is allowed on a loopback address only, use https", raw)
 	}
 	return u, nil
+}
+
+// isLoopback reports whether a host name can only be this machine's own.
+func isLoopback(name string) bool {
+	ip := net.ParseIP(name)
+	return name == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // Check returns what a token says when it may pass. The error is a [*Refusal]
@@ -254,7 +278,7 @@ func (a *Authorizer) Check(ctx context.Context, bearer string) (Claims, error) {
 	if err != nil {
 		return Claims{}, err
 	}
-	if seen.key == nil || !seen.key.Equal(key) {
+	if seen.key != key && (seen.key == nil || !seen.key.Equal(key)) { // mostly it is the very same key
 		if _, err := t.jws.Verify(key); err != nil {
 			return Claims{}, refuse(CheckSignature, "does not match the issuer's key %.80q", t.keyID)
 		}
@@ -262,7 +286,9 @@ func (a *Authorizer) Check(ctx context.Context, bearer string) (Claims, error) {
 	if err := a.cfg.admit(t); err != nil {
 		return Claims{}, err
 	}
-	a.remember(id, verified{t, key})
+	if seen.key != key {
+		a.remember(id, verified{t, key})
+	}
 	return t.Claims.clone(), nil
 }
 

@@ -32,19 +32,24 @@ func Bearer(r *http.Request) (string, error) {
 	if len(token) > maxToken {
 		return "", refuse(CheckHeader, "the token is %d bytes long, at most %d are read", len(token), maxToken)
 	}
-	if token == "" || strings.ContainsFunc(token, notBearer) {
+	if !isB64Token(token) {
 		return "", refuse(CheckHeader, "what follows Bearer is not one token")
 	}
 	return token, nil
 }
 
-// notBearer reports whether a character is outside the b64token of RFC 6750.
-func notBearer(c rune) bool {
-	switch {
-	case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
-		return false
+// isB64Token reports whether a text is the b64token of RFC 6750, but for the
+// place of its equal signs.
+func isB64Token(text string) bool {
+	for i := range len(text) {
+		switch c := text[i]; {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9',
+			c == '-', c == '.', c == '_', c == '~', c == '+', c == '/', c == '=':
+		default:
+			return false
+		}
 	}
-	return !strings.ContainsRune("-._~+/=", c)
+	return text != ""
 }
 
 type claimsKey struct{}
@@ -59,9 +64,17 @@ func FromContext(ctx context.Context) (Claims, bool) {
 // Handler serves with next the requests whose bearer passes, and answers the
 // others itself: 401 or 403 with a challenge that points to the metadata
 // document at metadataURL (RFC 9728 section 5.1), or 503. Why goes to the log,
-// with a hash of the token; the answer does not say it. An empty metadataURL is
-// left out of the challenge.
+// with a hash of the token and the X-Request-Id of the answer, if it has one;
+// the answer does not say it. An empty metadataURL is left out of the challenge.
+//
+// The token ends here: next sees no Authorization header, so that nothing behind
+// can log it or pass it on.
+// https://modelcontextprotocol.io/specification/2025-11-25/basic/authorization#access-token-privilege-restriction
 func (a *Authorizer) Handler(metadataURL string, next http.Handler) http.Handler {
+	return a.handler(func(*http.Request) string { return metadataURL }, next)
+}
+
+func (a *Authorizer) handler(metadataURL func(*http.Request) string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		token, err := Bearer(r)
 		var claims Claims
@@ -69,7 +82,9 @@ func (a *Authorizer) Handler(metadataURL string, next http.Handler) http.Handler
 			claims, err = a.Check(r.Context(), token)
 		}
 		if err == nil {
-			next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), claimsKey{}, claims)))
+			r = r.WithContext(context.WithValue(r.Context(), claimsKey{}, claims))
+			r.Header.Del("Authorization")
+			next.ServeHTTP(w, r)
 			return
 		}
 		var refusal *Refusal
@@ -77,8 +92,8 @@ func (a *Authorizer) Handler(metadataURL string, next http.Handler) http.Handler
 			refusal = &Refusal{Check: CheckHeader, Reason: err.Error(), Status: http.StatusUnauthorized, Err: err}
 		}
 		a.cfg.Logger.WarnContext(r.Context(), "bearer refused", "check", refusal.Check, "reason", refusal.Reason,
-			"status", refusal.Status, "token_sha256", hash(token))
-		a.deny(w, refusal, token != "", metadataURL)
+			"status", refusal.Status, "token_sha256", hash(token), "request_id", w.Header().Get("X-Request-Id"))
+		a.deny(w, refusal, token != "", metadataURL(r))
 	})
 }
 

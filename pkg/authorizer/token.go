@@ -3,7 +3,6 @@ package authorizer
 import (
 	"encoding/base64"
 	"net/http"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -170,15 +169,14 @@ func isStrings(raw json.RawMessage, to *[]string) bool {
 	return true
 }
 
-var wholeSeconds = regexp.MustCompile(`^[1-9][0-9]{0,11}$`)
-
+// isSeconds takes a whole number of up to twelve digits and nothing else.
 func isSeconds(raw json.RawMessage, to *time.Time) bool {
-	if !wholeSeconds.Match(raw) {
+	n, err := strconv.ParseUint(string(raw), 10, 40) // no sign, point or exponent
+	if err != nil || raw[0] == '0' || len(raw) > 12 {
 		return false
 	}
-	n, err := strconv.ParseInt(string(raw), 10, 64)
-	*to = time.Unix(n, 0)
-	return err == nil
+	*to = time.Unix(int64(n), 0)
+	return true
 }
 
 // admit applies every rule that follows the signature. The error is a

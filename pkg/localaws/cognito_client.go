@@ -69,6 +69,14 @@ func (s *clientSettings) accessLifetime() time.Duration {
 	return time.Duration(lifetime(*s.AccessTokenValidity, s.TokenValidityUnits.AccessToken, "hours")) * time.Second
 }
 
+// idLifetime is how long an id token of the client lives.
+func (s *clientSettings) idLifetime() time.Duration {
+	if s.IdTokenValidity == nil {
+		return time.Hour
+	}
+	return time.Duration(lifetime(*s.IdTokenValidity, s.TokenValidityUnits.IdToken, "hours")) * time.Second
+}
+
 // check refuses what the service would, and fills in the defaults. hasSecret
 // says whether the client has or gets a secret; scopes are those that exist.
 // https://docs.aws.amazon.com/cognito-user-identity-pools/latest/APIReference/API_CreateUserPoolClient.html

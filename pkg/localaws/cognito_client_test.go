@@ -308,6 +308,10 @@ func TestUsers(t *testing.T) {
 	wantCode("sign in", code, "")
 	claims := a.verify(pool, aws.ToString(out.AuthenticationResult.AccessToken))
 	wantCode("username", fmt.Sprint(claims["username"]), "dev")
+	id := a.verify(pool, aws.ToString(out.AuthenticationResult.IdToken))
+	for claim, want := range map[string]any{"token_use": "id", "aud": *public.ClientId, "cognito:username": "dev", "sub": claims["sub"], "iss": claims["iss"], "client_id": nil, "scope": nil} {
+		wantCode(claim+" of the id token", fmt.Sprint(id[claim]), fmt.Sprint(want))
+	}
 	wantCode("token_use", fmt.Sprint(claims["token_use"]), "access")
 	wantCode("client_id", fmt.Sprint(claims["client_id"]), *public.ClientId)
 

@@ -196,19 +196,19 @@ type authInput struct {
 }
 
 type authResult struct {
-	AccessToken string
-	ExpiresIn   int64
-	TokenType   string
+	AccessToken, IdToken string
+	ExpiresIn            int64
+	TokenType            string
 }
 
 // initiateAuth signs a user in by name and password. The result has an access
-// token only: id and refresh tokens are not implemented.
+// token and an id token: refresh tokens are not implemented.
 func (p *userPools) initiateAuth(r *http.Request, body []byte) (any, *apiError) {
 	in := new(authInput)
 	if err := decode(body, in); err != nil {
 		return nil, err
 	}
-	claims, key, err := p.signIn(in, baseURL(r))
+	claims, id, key, err := p.signIn(in, baseURL(r))
 	if err != nil {
 		return nil, err
 	}
@@ -219,8 +219,7 @@ func (p *userPools) initiateAuth(r *http.Request, body []byte) (any, *apiError) 
 			"ChallengeParameters": map[string]string{"USER_ID_FOR_SRP": in.AuthParameters["USERNAME"]},
 		}, nil
 	}
-	token := key().sign(claims)
-	return map[string]authResult{"AuthenticationResult": {token, claims.Expires - claims.IssuedAt, "Bearer"}}, nil
+	return map[string]authResult{"AuthenticationResult": {key().sign(claims), key().sign(id), claims.Expires - claims.IssuedAt, "Bearer"}}, nil
 }
 
 // userClaims are the claims of a user's access token.
@@ -240,47 +239,69 @@ type userClaims struct {
 	Username string `json:"username"`
 }
 
+// idClaims are the claims of a user's id token, but for those that are made of
+// the user's attributes.
+// https://docs.aws.amazon.com/cognito/latest/developerguide/amazon-cognito-user-pools-using-the-id-token.html
+type idClaims struct {
+	Subject  string `json:"sub"`
+	Issuer   string `json:"iss"`
+	Username string `json:"cognito:username"`
+	OriginID string `json:"origin_jti"`
+	Audience string `json:"aud"` // the client id
+	EventID  string `json:"event_id"`
+	TokenUse string `json:"token_use"`
+	AuthTime int64  `json:"auth_time"`
+	Expires  int64  `json:"exp"`
+	IssuedAt int64  `json:"iat"`
+	ID       string `json:"jti"`
+}
+
 // signIn checks a user's password. Without an error, claims are nil for a user
 // whose password is only temporary.
-func (p *userPools) signIn(in *authInput, base string) (claims *userClaims, key func() *signingKey, err *apiError) {
+func (p *userPools) signIn(in *authInput, base string) (claims *userClaims, id *idClaims, key func() *signingKey, err *apiError) {
 	if in.AuthFlow != "USER_PASSWORD_AUTH" {
-		return nil, nil, unimplemented("AuthFlow %.80q", in.AuthFlow)
+		return nil, nil, nil, unimplemented("AuthFlow %.80q", in.AuthFlow)
 	}
 	for _, k := range slices.Sorted(maps.Keys(in.AuthParameters)) {
 		if !slices.Contains([]string{"USERNAME", "PASSWORD", "SECRET_HASH"}, k) {
-			return nil, nil, unimplemented("AuthParameters.%.80s", k)
+			return nil, nil, nil, unimplemented("AuthParameters.%.80s", k)
 		}
 	}
 	name, password := in.AuthParameters["USERNAME"], in.AuthParameters["PASSWORD"]
 	if name == "" || password == "" {
-		return nil, nil, errorf(invalidParameter, "Missing required parameter USERNAME or PASSWORD")
+		return nil, nil, nil, errorf(invalidParameter, "Missing required parameter USERNAME or PASSWORD")
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	pool, c := p.clientOfAnyPool(in.ClientId)
 	switch {
 	case c == nil:
-		return nil, nil, errorf(notFound, "User pool client %.128s does not exist.", in.ClientId)
+		return nil, nil, nil, errorf(notFound, "User pool client %.128s does not exist.", in.ClientId)
 	case !slices.Contains(c.ExplicitAuthFlows, "ALLOW_USER_PASSWORD_AUTH") && !slices.Contains(c.ExplicitAuthFlows, "USER_PASSWORD_AUTH"):
-		return nil, nil, errorf(invalidParameter, "USER_PASSWORD_AUTH flow not enabled for this client")
+		return nil, nil, nil, errorf(invalidParameter, "USER_PASSWORD_AUTH flow not enabled for this client")
 	case !c.hashMatches(name, in.AuthParameters["SECRET_HASH"]):
-		return nil, nil, errorf("NotAuthorizedException", "Unable to verify secret hash for client %s", c.id)
+		return nil, nil, nil, errorf("NotAuthorizedException", "Unable to verify secret hash for client %s", c.id)
 	}
 	u := pool.users[name]
 	switch {
 	case u == nil && c.PreventUserExistenceErrors != "ENABLED":
-		return nil, nil, errorf("UserNotFoundException", "User does not exist.")
+		return nil, nil, nil, errorf("UserNotFoundException", "User does not exist.")
 	case u == nil, subtle.ConstantTimeCompare([]byte(u.password), []byte(password)) != 1:
-		return nil, nil, errorf("NotAuthorizedException", "Incorrect username or password.")
+		return nil, nil, nil, errorf("NotAuthorizedException", "Incorrect username or password.")
 	case !u.permanent:
-		return nil, nil, nil
+		return nil, nil, nil, nil
 	}
 	now := p.s.cfg.Now()
-	return &userClaims{
+	claims = &userClaims{
 		Subject: u.sub, Issuer: base + "/" + pool.id, ClientID: c.id, OriginID: uuid.NewString(), EventID: uuid.NewString(),
 		TokenUse: "access", Scope: "aws.cognito.signin.user.admin", AuthTime: now.Unix(), Expires: now.Add(c.accessLifetime()).Unix(),
 		IssuedAt: now.Unix(), ID: uuid.NewString(), Username: u.name,
-	}, pool.signer(), nil
+	}
+	id = &idClaims{
+		Subject: u.sub, Issuer: claims.Issuer, Username: u.name, OriginID: claims.OriginID, Audience: c.id, EventID: claims.EventID,
+		TokenUse: "id", AuthTime: now.Unix(), Expires: now.Add(c.idLifetime()).Unix(), IssuedAt: now.Unix(), ID: uuid.NewString(),
+	}
+	return claims, id, pool.signer(), nil
 }
 
 func (p *userPools) clientOfAnyPool(id string) (*userPool, *appClient) {

@@ -43,7 +43,7 @@ func (h *Handler) contain(s *server.MCPServer) {
 			if c == nil {
 				return next(ctx, req)
 			}
-			if result := h.checkArguments(c, &req); result != nil {
+			if result := h.checkArguments(ctx, c, &req); result != nil {
 				c.outcome = "invalid_arguments"
 				return result, nil
 			}
@@ -59,9 +59,13 @@ func (h *Handler) contain(s *server.MCPServer) {
 			if asksClient(err) {
 				return nil, err
 			}
+			text := c.fail(ctx, err)
+			if c.missing != "" && c.modern {
+				return nil, err // see mask
+			}
 			// The model sees a tool error and may try something else; a JSON-RPC
 			// error would end the turn in many clients.
-			return mcp.NewToolResultError(c.fail(err)), nil
+			return mcp.NewToolResultError(text), nil
 		}
 	})
 	server.WithPromptHandlerMiddleware(func(next server.PromptHandlerFunc) server.PromptHandlerFunc {
@@ -88,7 +92,7 @@ func guard[T any](ctx context.Context, h *Handler, name string, f func(context.C
 	}
 	v, err := run(ctx, h, name, f)
 	if err != nil && !asksClient(err) {
-		err = errors.New(c.fail(err))
+		err = errors.New(c.fail(ctx, err))
 	}
 	return v, err
 }
@@ -159,7 +163,7 @@ func (h *Handler) addStuck(name string, n int) {
 // against the tool's input schema. It returns a tool error when they do not
 // fit, so that the model can mend them
 // (https://modelcontextprotocol.io/seps/1303-input-validation-errors-as-tool-execution-errors).
-func (h *Handler) checkArguments(c *call, req *mcp.CallToolRequest) *mcp.CallToolResult {
+func (h *Handler) checkArguments(ctx context.Context, c *call, req *mcp.CallToolRequest) *mcp.CallToolResult {
 	if c.msg.huge {
 		return mcp.NewToolResultError("invalid arguments: a number is too long: at most " +
 			strconv.Itoa(maxNumber) + " digits are possible once it is written out")
@@ -168,7 +172,7 @@ func (h *Handler) checkArguments(c *call, req *mcp.CallToolRequest) *mcp.CallToo
 	if tool := h.mcp.GetTool(req.Params.Name); tool != nil { // otherwise it has just been deleted
 		schema, err := h.schemas.compiled(tool.Tool)
 		if err != nil {
-			return mcp.NewToolResultError(c.fail(fmt.Errorf("input schema of tool %s: %w", tool.Tool.Name, err)))
+			return mcp.NewToolResultError(c.fail(ctx, fmt.Errorf("input schema of tool %s: %w", tool.Tool.Name, err)))
 		}
 		if wrong := schema.check(raw); wrong != "" {
 			return mcp.NewToolResultError(wrong)

@@ -140,7 +140,11 @@ func faulty(release chan struct{}) *server.MCPServer {
 		"nil":    func(context.Context) (*mcp.CallToolResult, error) { return nil, nil },
 		"exit":   func(context.Context) (*mcp.CallToolResult, error) { runtime.Goexit(); return nil, nil },
 		"hang":   func(context.Context) (*mcp.CallToolResult, error) { <-release; return nil, errors.New(canary) },
-		"slow":   func(ctx context.Context) (*mcp.CallToolResult, error) { <-ctx.Done(); return nil, ctx.Err() },
+		"undone": func(context.Context) (*mcp.CallToolResult, error) {
+			return nil, fmt.Errorf("backend: %w", context.Canceled)
+		},
+		"late": func(context.Context) (*mcp.CallToolResult, error) { return nil, context.DeadlineExceeded },
+		"slow": func(ctx context.Context) (*mcp.CallToolResult, error) { <-ctx.Done(); return nil, ctx.Err() },
 		"nan": func(context.Context) (*mcp.CallToolResult, error) {
 			return mcp.NewToolResultStructured(map[string]any{"v": math.NaN()}, canary), nil
 		},
@@ -176,6 +180,8 @@ func TestFaultyHandlers(t *testing.T) {
 		{toolCall("exit", `{}`), "the handler failed (request id ", "failed", 0},
 		{toolCall("hang", `{}`), "no answer in time (request id ", "timeout", 0},
 		{toolCall("slow", `{}`), "no answer in time (request id ", "timeout", 0},
+		{toolCall("undone", `{}`), "the handler failed (request id ", "failed", 0}, // the caller is still there
+		{toolCall("late", `{}`), "the handler failed (request id ", "failed", 0},
 		{toolCall("nil", `{}`), "internal error (request id ", "error -32603", -32603},
 		{toolCall("nan", `{}`), "the handler failed (request id ", "failed", -32603},
 		{message("prompts/get", `{"name":"panic"}`), "internal error (request id ", "panic", -32603},
@@ -226,6 +232,77 @@ func logLine(log, requestID string) string {
 		}
 	}
 	return ""
+}
+
+// What a handler needs of the client and has not been offered is said in the
+// protocol's own way where there is one.
+// https://modelcontextprotocol.io/specification/2026-07-28/schema#missingrequiredclientcapabilityerror
+func TestMissingCapability(t *testing.T) {
+	s := server.NewMCPServer("x", "1", server.WithPromptCapabilities(false))
+	missing := fmt.Errorf("asking: %w", mcp.MissingRequiredClientCapabilityError{Capability: "sampling"})
+	s.AddTool(mcp.NewTool("asks"), func(context.Context, mcp.CallToolRequest) (*mcp.CallToolResult, error) { return nil, missing })
+	s.AddPrompt(mcp.NewPrompt("asks"), func(context.Context, mcp.GetPromptRequest) (*mcp.GetPromptResult, error) { return nil, missing })
+	url, log := serve(t, s, mcpserver.Config{})
+	for _, method := range []string{"tools/call", "prompts/get"} {
+		body := `{"jsonrpc":"2.0","id":1,"method":"` + method + `","params":{"name":"asks"%s}}`
+		resp, got := post(t, url+"/mcp", fmt.Sprintf(body, `,"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}`),
+			"Mcp-Protocol-Version", "2026-07-28", "Mcp-Method", method, "Mcp-Name", "asks")
+		if a := decode(t, got); resp.StatusCode != 400 || a.Error == nil || a.Error.Code != -32021 || string(a.ID) != "1" || string(a.Error.Data) != `{"requiredCapabilities":{"sampling":{}}}` {
+			t.Errorf("%s: got %d %s, want 400 and -32021 with the capability", method, resp.StatusCode, got)
+		}
+		log.await(t, `"outcome":"missing_capability"`)
+		if resp, got = post(t, url+"/mcp", fmt.Sprintf(body, "")); resp.StatusCode != 200 || !strings.Contains(got, "sampling") {
+			t.Errorf("%s before 2026-07-28: got %d %s, want the capability named", method, resp.StatusCode, got)
+		}
+	}
+}
+
+// completions fail in every way there is.
+type completions struct{ release chan struct{} }
+
+func (c completions) CompletePromptArgument(_ context.Context, prompt string, _ mcp.CompleteArgument, _ mcp.CompleteContext) (*mcp.Completion, error) {
+	switch prompt {
+	case "panic":
+		panic(canary)
+	case "hang":
+		<-c.release
+	}
+	return nil, errors.New(canary)
+}
+
+// What is neither a tool nor a prompt nor a resource, but a team's own code
+// all the same, holds nobody up either. case 115, case 125
+func TestFaultyExtras(t *testing.T) {
+	release := make(chan struct{})
+	defer close(release)
+	s := server.NewMCPServer("x", "1", server.WithCompletions(), server.WithPromptCompletionProvider(completions{release}))
+	s.AddNotificationHandler("notifications/hang", func(context.Context, mcp.JSONRPCNotification) { <-release })
+	s.AddNotificationHandler("notifications/panic", func(context.Context, mcp.JSONRPCNotification) { panic(canary) })
+	url, log := serve(t, s, mcpserver.Config{CallTimeout: 50 * time.Millisecond, MaxCalls: 1})
+	complete := func(prompt string) string {
+		return `{"jsonrpc":"2.0","id":1,"method":"completion/complete","params":{"ref":{"type":"ref/prompt","name":"` + prompt + `"},"argument":{"name":"a","value":""}}}`
+	}
+	for _, tc := range []struct {
+		body    string
+		status  int
+		outcome string
+	}{
+		{complete("error"), 200, "error -32603"},
+		{complete("panic"), 200, "panic"},
+		{complete("hang"), 200, "timeout"},
+		{`{"jsonrpc":"2.0","method":"notifications/hang"}`, 500, "timeout"},
+		{`{"jsonrpc":"2.0","method":"notifications/panic"}`, 500, "panic"},
+	} {
+		resp, body := post(t, url+"/mcp", tc.body)
+		a := decode(t, body)
+		id := resp.Header.Get("X-Request-Id")
+		if resp.StatusCode != tc.status || a.Error == nil || a.Error.Code != -32603 || a.Error.Message != "internal error (request id "+id+")" {
+			t.Errorf("%s: got %d %s, want %d and an internal error with its id", tc.body, resp.StatusCode, body, tc.status)
+		}
+		if line := logLine(log.String(), id); !strings.Contains(line, `"outcome":"`+tc.outcome+`"`) || !strings.Contains(line, canary) && tc.outcome != "timeout" {
+			t.Errorf("%s: logged %s, want outcome %s", tc.body, line, tc.outcome)
+		}
+	}
 }
 
 // A panic in a team's own hook or middleware is contained too.

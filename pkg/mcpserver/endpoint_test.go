@@ -157,6 +157,8 @@ func text(t testing.TB, body string) (string, bool) {
 	return result.Content[0].Text, result.IsError
 }
 
+const addCall = `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"add_numbers","arguments":{"a":2,"b":40}}}`
+
 const ping = `{"jsonrpc":"2.0","id":1,"method":"ping"}`
 
 // case 117
@@ -352,6 +354,43 @@ func TestHost_otherInterface(t *testing.T) {
 		h.ServeHTTP(w, req)
 		if w.Code != want {
 			t.Errorf("origin %q: got %d %s, want %d", origin, w.Code, w.Body, want)
+		}
+	}
+}
+
+// A guard stands in front of everything but the health path; what it refuses is
+// not looked at, and what it knows of a caller is in the log.
+func TestGuard(t *testing.T) {
+	type key struct{}
+	url, log := serve(t, calcserver.New("1"), mcpserver.Config{
+		Guard: func(next http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.Header.Get("Authorization") != "let me in" {
+					w.WriteHeader(http.StatusUnauthorized)
+					return
+				}
+				next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), key{}, "somebody")))
+			})
+		},
+		Caller: func(ctx context.Context) string { who, _ := ctx.Value(key{}).(string); return who },
+	})
+	for _, tc := range []struct {
+		path, header, body string
+		status             int
+		logged             string
+	}{
+		{"/mcp", "let me in", toolCall("add_numbers", `{"a":1,"b":2}`), 200, `"caller":"somebody","method":"tools/call"`},
+		{"/mcp/", "let me in", "{", 400, `"caller":"somebody","http_method":"POST"`},
+		{"/mcp", "", ping, 401, ""},
+		{"/mcp", "", "{", 401, ""},
+		{"/other", "", "", 401, ""},
+		{"/other", "let me in", "", 404, `"caller":"somebody"`},
+		{"/healthz", "", "", 405, `"path":"/healthz"`},
+	} {
+		resp, body := post(t, url+tc.path, tc.body, "Authorization", tc.header)
+		line := logLine(log.String(), resp.Header.Get("X-Request-Id"))
+		if resp.StatusCode != tc.status || resp.Header.Get("X-Request-Id") == "" || tc.logged == "" && line != "" || !strings.Contains(line, tc.logged) {
+			t.Errorf("%s %s, %q: got %d %s, logged %s, want %d, %s", tc.path, tc.body, tc.header, resp.StatusCode, body, line, tc.status, tc.logged)
 		}
 	}
 }

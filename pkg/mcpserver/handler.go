@@ -1,7 +1,6 @@
 package mcpserver
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
 	"encoding/hex"
@@ -13,6 +12,7 @@ import (
 	"math/rand/v2"
 	"mime"
 	"net/http"
+	"runtime"
 	"runtime/debug"
 	"strings"
 	"time"
@@ -24,21 +24,16 @@ import (
 // range that JSON-RPC 2.0 leaves to implementations.
 const codeBusy = -32000
 
-// The memory for a body of up to smallBody bytes is taken when the body is
-// announced. Bodies of more than largeBody bytes are counted, so that their
-// number bounds the memory they take.
-const (
-	smallBody = 4 << 10
-	largeBody = 64 << 10
-)
-
 // call is one request on its way through the endpoint. It belongs to the
 // request's goroutine and, while that waits, to the middleware.
 type call struct {
 	requestID string
 	sessionID string // the sender's word; for the log only
 	body      []byte
+	held      int64 // what body and its decoded form take of Handler.memory
 	msg       message
+	modern    bool   // it is of 2026-07-28 or later
+	missing   string // the capability that a handler needs of the client and has not been offered
 	outcome   string // for the log: ok, or what went wrong
 	detail    string // for the log only
 }
@@ -69,11 +64,12 @@ func (c *call) arguments() json.RawMessage {
 	return raw
 }
 
-// fail notes what went wrong and returns what the caller may know of it.
-func (c *call) fail(err error) string {
+// fail notes what went wrong and returns what the caller may know of it. ctx is
+// that of the request.
+func (c *call) fail(ctx context.Context, err error) string {
 	c.detail = err.Error()
 	text := "the handler failed"
-	panicked := (*panicError)(nil)
+	panicked, missing := (*panicError)(nil), mcp.MissingRequiredClientCapabilityError{}
 	switch {
 	case errors.Is(err, errTimeout):
 		c.outcome, text = "timeout", "no answer in time"
@@ -81,10 +77,13 @@ func (c *call) fail(err error) string {
 		c.outcome, text = "stopping", "the server is stopping; try again"
 	case errors.Is(err, errStuck):
 		c.outcome, text = "stuck", "not available now: earlier calls hang"
-	case errors.Is(err, context.Canceled):
+	case ctx.Err() != nil: // a handler may well be cancelled while its caller waits
 		c.outcome = "disconnected"
 	case errors.As(err, &panicked):
 		c.outcome = "panic"
+	case errors.As(err, &missing) && missing.Capability != "":
+		c.outcome, c.missing = "missing_capability", missing.Capability
+		return "this needs the capability " + missing.Capability + ", which the client does not declare"
 	default:
 		c.outcome = "failed"
 	}
@@ -96,10 +95,23 @@ func newRequestID() string {
 	return hex.EncodeToString(binary.BigEndian.AppendUint64(nil, rand.Uint64()))
 }
 
+// requestIDHeader has the request's id in every answer.
+const requestIDHeader = "X-Request-Id"
+
 // ServeHTTP serves one request.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set(requestIDHeader, newRequestID())
+	if r.URL.Path == HealthPath {
+		h.serve(w, r)
+	} else {
+		h.front.ServeHTTP(w, r)
+	}
+}
+
+// serve serves a request that has passed the guard and logs it.
+func (h *Handler) serve(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
-	c := &call{requestID: newRequestID(), sessionID: r.Header.Get(mcp.HeaderSessionID), outcome: "ok"}
+	c := &call{requestID: w.Header().Get(requestIDHeader), sessionID: r.Header.Get(mcp.HeaderSessionID), outcome: "ok"}
 	rw := &response{ResponseWriter: w}
 	defer func() {
 		if p := recover(); p != nil {
@@ -114,10 +126,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		status := rw.finish(c)
 		h.log(r, c, status, time.Since(start))
 	}()
-	w.Header().Set("X-Request-Id", c.requestID)
 	switch r.URL.Path {
 	case Path, Path + "/":
-		h.serve(rw, r, c)
+		h.endpoint(rw, r, c)
 	case HealthPath:
 		h.health(rw, r, c)
 	default:
@@ -143,9 +154,9 @@ func (h *Handler) health(w *response, r *http.Request, c *call) {
 	io.WriteString(w, `{"status":"ok"}`)
 }
 
-// serve serves a request to the MCP endpoint. The cheap checks come first, and
-// nothing is read or remembered of a request that fails one.
-func (h *Handler) serve(w *response, r *http.Request, c *call) {
+// endpoint serves a request to the MCP endpoint. The cheap checks come first,
+// and nothing is read or remembered of a request that fails one.
+func (h *Handler) endpoint(w *response, r *http.Request, c *call) {
 	if wrong := h.hosts.check(r); wrong != "" {
 		h.refuse(w, c, http.StatusForbidden, mcp.INVALID_REQUEST, wrong)
 		return
@@ -155,7 +166,7 @@ func (h *Handler) serve(w *response, r *http.Request, c *call) {
 		h.refuse(w, c, http.StatusMethodNotAllowed, mcp.INVALID_REQUEST, "the MCP endpoint takes POST only: it has no streams and no sessions")
 		return
 	}
-	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
+	if !isJSON(r.Header.Get("Content-Type")) {
 		h.refuse(w, c, http.StatusUnsupportedMediaType, mcp.INVALID_REQUEST, "Content-Type must be application/json")
 		return
 	}
@@ -178,11 +189,9 @@ func (h *Handler) serve(w *response, r *http.Request, c *call) {
 		return
 	}
 	defer h.leave()
+	defer func() { h.memory.Add(c.held) }()
 	if !h.read(w, r, c) {
 		return
-	}
-	if len(c.body) > largeBody {
-		defer func() { <-h.bodies }()
 	}
 	msg, refused := parse(c.body)
 	c.msg = msg
@@ -191,51 +200,20 @@ func (h *Handler) serve(w *response, r *http.Request, c *call) {
 		h.refuse(w, c, http.StatusBadRequest, refused.code, refused.reason)
 		return
 	}
+	if c.held > 0 && !h.hold(c, int64(msg.values)*valueCost) {
+		h.busy(w, c)
+		return
+	}
 	h.dispatch(w, r, c)
 }
 
-// read reads the body and reports whether it is there. A body that turns out to
-// be large takes a place in h.bodies, which the caller gives back.
-func (h *Handler) read(w *response, r *http.Request, c *call) bool {
-	var err error
-	if n := r.ContentLength; n >= 0 && n <= smallBody {
-		c.body = make([]byte, n)
-		_, err = io.ReadFull(r.Body, c.body)
-	} else {
-		src := http.MaxBytesReader(w.ResponseWriter, r.Body, h.cfg.MaxBody)
-		var buf bytes.Buffer // grows with what arrives, not with what is announced
-		_, err = buf.ReadFrom(io.LimitReader(src, largeBody+1))
-		if err == nil && buf.Len() > largeBody {
-			if !take(h.bodies) {
-				w.Header().Set("Connection", "close")
-				h.busy(w, c)
-				return false
-			}
-			if _, err = buf.ReadFrom(src); err != nil {
-				<-h.bodies
-			}
-		}
-		c.body = buf.Bytes()
+func isJSON(contentType string) bool {
+	const want = "application/json"
+	if contentType == want { // nearly always
+		return true
 	}
-	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
-		h.refuseBody(w, c)
-		return false
-	}
-	if err != nil {
-		c.outcome, c.detail = "disconnected", "reading the body: "+err.Error()
-		w.Header().Set("Connection", "close")
-		h.write(w, c, http.StatusRequestTimeout, mcp.PARSE_ERROR, "the body did not arrive")
-		return false
-	}
-	// The read deadline was for the body. Left alone, it would end the wait for
-	// the caller to hang up, and with it the request's context.
-	http.NewResponseController(w).SetReadDeadline(time.Time{})
-	return true
-}
-
-func (h *Handler) refuseBody(w *response, c *call) {
-	w.Header().Set("Connection", "close")
-	h.refuse(w, c, http.StatusRequestEntityTooLarge, mcp.INVALID_REQUEST, fmt.Sprintf("the body has more than %d bytes", h.cfg.MaxBody))
+	kind, _, err := mime.ParseMediaType(contentType)
+	return err == nil && kind == want
 }
 
 // dispatch has a message handled.
@@ -258,16 +236,25 @@ func (h *Handler) dispatch(w *response, r *http.Request, c *call) {
 		h.refuse(w, c, status, mcp.METHOD_NOT_FOUND, "tasks are not supported: this server keeps nothing between requests")
 		return
 	}
+	if c.msg.method == "notifications/cancelled" {
+		// mcp-go would look the request up by session id and request id, both
+		// of the sender's choosing: in a stateless server, anybody's.
+		w.WriteHeader(http.StatusAccepted)
+		return
+	}
+	c.modern = mcp.IsModernProtocol(c.msg.era) || mcp.IsModernProtocol(r.Header.Get(mcp.HeaderProtocolVersion))
+	if c.modern {
+		if e := checkModern(r.Header, c.msg); e != nil {
+			c.outcome, c.detail = "refused", e.Message
+			writeError(w, http.StatusBadRequest, c.msg.id, e.Code, e.Message, e.Data)
+			return
+		}
+	}
 	r.Header.Del(mcp.HeaderSessionID)
 	switch c.msg.method {
 	case string(mcp.MethodPing), "notifications/initialized":
 		// No place is taken: a busy server is still alive.
-		h.handle(r.Context(), w, r, c, c.body)
-		return
-	case "notifications/cancelled":
-		// mcp-go would look the request up by session id and request id, both
-		// of the sender's choosing: in a stateless server, anybody's.
-		w.WriteHeader(http.StatusAccepted)
+		h.handle(r.Context(), w, r, c, &session{w: w}, c.body)
 		return
 	case string(mcp.MethodSubscriptionsListen):
 		h.listen(w, r, c)
@@ -278,26 +265,15 @@ func (h *Handler) dispatch(w *response, r *http.Request, c *call) {
 		return
 	}
 	defer func() { <-h.slots }()
+	if len(h.slots) >= h.crowd {
+		// Calls that keep a processor busy would otherwise be served one after
+		// the other while the rest waits unread, in any number and for any time.
+		// Standing back lets the rest in, up to the last place or to its refusal.
+		runtime.Gosched()
+	}
 	// mcp-go decodes arguments into float64 before anyone can ask for the bytes,
 	// and fails on numbers beyond that. The middleware puts them back.
-	h.handle(r.Context(), w, r, c, c.msg.decodable(c.body))
-}
-
-// listen serves a stream of notifications until the call timeout, which is when
-// the client has to ask again, or until the endpoint drains. Only mcp-go's own
-// transport can make its server send them.
-func (h *Handler) listen(w *response, r *http.Request, c *call) {
-	if !take(h.listens) {
-		h.busy(w, c)
-		return
-	}
-	defer func() { <-h.listens }()
-	ctx, cancel := context.WithTimeout(r.Context(), h.cfg.CallTimeout)
-	defer cancel()
-	defer context.AfterFunc(h.stopped, cancel)()
-	in := r.WithContext(ctx)
-	in.Body = io.NopCloser(bytes.NewReader(c.body))
-	h.streams.ServeHTTP(w, in)
+	h.handle(r.Context(), w, r, c, &session{w: w}, c.msg.decodable(c.body))
 }
 
 // busy answers a request that comes while all places are taken.
@@ -339,6 +315,9 @@ func (h *Handler) log(r *http.Request, c *call, status int, took time.Duration) 
 	attrs = append(attrs, slog.String("request_id", c.requestID))
 	if id := c.sessionID; id != "" {
 		attrs = append(attrs, slog.String("session_id", id[:min(len(id), 128)]))
+	}
+	if h.cfg.Caller != nil && r.URL.Path != HealthPath {
+		attrs = append(attrs, slog.String("caller", h.cfg.Caller(r.Context())))
 	}
 	if c.msg.method != "" {
 		attrs = append(attrs, slog.String("method", c.msg.method))

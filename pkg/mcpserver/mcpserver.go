@@ -29,7 +29,9 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mark3labs/mcp-go/server"
@@ -49,11 +51,22 @@ type Config struct {
 	// server through DNS rebinding; on any other connection, any name.
 	AllowedHosts []string
 
-	MaxBody     int64         // bytes of a request body; default 1 MiB
+	// Guard, if any, stands in front of every path but HealthPath, as a check of
+	// bearer tokens does: it passes on to next the requests that may be served,
+	// pings included, and answers the others itself, before anything of them
+	// has been looked at.
+	Guard func(next http.Handler) http.Handler
+
+	// Caller, if any, tells the log who sent a request that is served, from what
+	// Guard has left in its context.
+	Caller func(context.Context) string
+
+	MaxBody     int64         // bytes of a request body; default 1 MiB. It may have 100,000 JSON values
 	MaxCalls    int           // requests served at the same time; default 128. Further ones get 503
 	CallTimeout time.Duration // for one tool, prompt or resource; default 30 s
 
-	// The next five are kept by Serve, not by a server of the caller's own.
+	// The next six are kept by Serve, not by a server of the caller's own.
+	MaxConns      int           // open connections; default 1024. Further ones wait to be accepted
 	HeaderTimeout time.Duration // to send the headers of a request; default 5 s
 	ReadTimeout   time.Duration // to send a whole request; default 15 s
 	WriteTimeout  time.Duration // from a request's headers to the end of its answer; default ReadTimeout + CallTimeout + 10 s
@@ -78,6 +91,9 @@ func (c Config) withDefaults() Config {
 	if c.MaxCalls <= 0 {
 		c.MaxCalls = 128
 	}
+	if c.MaxConns <= 0 {
+		c.MaxConns = 1024
+	}
 	orTime(&c.CallTimeout, 30*time.Second)
 	orTime(&c.HeaderTimeout, 5*time.Second)
 	orTime(&c.ReadTimeout, 15*time.Second)
@@ -95,15 +111,16 @@ func (c Config) withDefaults() Config {
 type Handler struct {
 	cfg     Config
 	mcp     *server.MCPServer
-	streams http.Handler // mcp-go's transport, for subscriptions/listen
+	front   http.Handler // Guard, or else the rest of the Handler
 	hosts   hostRule
 	schemas schemas
 
 	headerKey any // see func headerKey
 
 	slots   chan struct{} // one per request that is being served
+	crowd   int           // so many of them are a reason to look who else is waiting
 	listens chan struct{} // one per subscriptions/listen
-	bodies  chan struct{} // one per large body in memory
+	memory  atomic.Int64  // bytes that larger bodies and what is made of them may still take
 
 	cut     context.Context // done when running calls have to end
 	cutNow  context.CancelFunc
@@ -113,7 +130,7 @@ type Handler struct {
 	mu     sync.Mutex     // guards what follows
 	active int            // requests let in and not answered yet
 	idle   chan struct{}  // closed when draining has begun and active is 0
-	stuck  map[string]int // per tool, calls given up that still run
+	stuck  map[string]int // per tool or other piece of a team's code, calls given up that still run
 }
 
 // New puts an endpoint around s. The input schemas of the tools that s has must
@@ -134,12 +151,17 @@ func New(s *server.MCPServer, cfg Config) (*Handler, error) {
 		mcp:     s,
 		hosts:   hosts,
 		slots:   make(chan struct{}, cfg.MaxCalls),
+		crowd:   min(2, runtime.GOMAXPROCS(0)), // one, and that is all that runs, on a single processor
 		listens: make(chan struct{}, max(1, cfg.MaxCalls/4)),
-		bodies:  make(chan struct{}, max(2, cfg.MaxCalls/16)),
 		idle:    make(chan struct{}),
 		stuck:   map[string]int{},
 
 		headerKey: key,
+	}
+	h.memory.Store(max(32<<20, 8*cfg.MaxBody))
+	h.front = http.HandlerFunc(h.serve)
+	if cfg.Guard != nil {
+		h.front = cfg.Guard(h.front)
 	}
 	h.cut, h.cutNow = context.WithCancel(context.Background())
 	h.stopped, h.stop = context.WithCancel(context.Background())
@@ -153,12 +175,6 @@ func New(s *server.MCPServer, cfg Config) (*Handler, error) {
 		return nil, errors.Join(broken...)
 	}
 	h.contain(s)
-	h.streams = server.NewStreamableHTTPServer(s,
-		server.WithStateLess(true),
-		server.WithDisableStreaming(true),
-		server.WithDisableLocalhostProtection(true), // hostRule is in front
-		server.WithStreamableHTTPLogger(cfg.Logger),
-	)
 	return h, nil
 }
 

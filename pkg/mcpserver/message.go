@@ -20,6 +20,8 @@ type message struct {
 	argsFrom, argsTo int      // where params.arguments is in the body; equal if it is nowhere
 	wide             [][2]int // where in the body the arguments have numbers that float64 cannot hold
 	huge             bool     // the arguments have a number that is too long to be expanded
+
+	values int // JSON values in the whole of it
 }
 
 // refusal is a JSON-RPC error that answers a message which goes no further.
@@ -61,6 +63,7 @@ func parse(body []byte) (message, *refusal) {
 	}
 	p := parser{scanner: s, message: &m}
 	err = s.object(p.member)
+	m.values = s.values
 	if s.space(); err == nil && s.i < len(s.b) {
 		err = s.fail("something follows the message")
 	}

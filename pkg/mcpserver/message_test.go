@@ -14,7 +14,7 @@ import (
 func TestParse(t *testing.T) {
 	for _, tc := range []struct {
 		body string
-		want message // without the place of the arguments
+		want message // without the place of the arguments and the number of values
 		args string
 	}{
 		{`{"jsonrpc":"2.0","id":1,"method":"ping"}`, message{id: json.RawMessage(`1`), method: "ping"}, ""},
@@ -38,7 +38,7 @@ func TestParse(t *testing.T) {
 		if args := tc.body[got.argsFrom:got.argsTo]; args != tc.args {
 			t.Errorf("%s: got arguments %s, want %s", tc.body, args, tc.args)
 		}
-		got.argsFrom, got.argsTo = 0, 0
+		got.argsFrom, got.argsTo, got.values = 0, 0, 0
 		if !reflect.DeepEqual(got, tc.want) {
 			t.Errorf("%s: got %+v, want %+v", tc.body, got, tc.want)
 		}
@@ -114,6 +114,7 @@ func TestParse_refuses(t *testing.T) {
 
 		{call(`{"name":"x","arguments":{"a":` + nested(9000) + `}}`), mcp.PARSE_ERROR, "1"},
 		{call(`{"name":"x","arguments":{"a":` + strings.Repeat("[", 1<<20)), mcp.PARSE_ERROR, "1"},
+		{call(`{"name":"x","arguments":{"a":[` + strings.Repeat("0,", 100_000) + `0]}}`), mcp.PARSE_ERROR, "1"},
 		{call(`{"name":"x","arguments":{"a":NaN}}`), mcp.PARSE_ERROR, "1"},
 		{call(`{"name":"x","arguments":{"a":01}}`), mcp.PARSE_ERROR, "1"},
 		{call(`{"name":"x","arguments":{"a":1.}}`), mcp.PARSE_ERROR, "1"},

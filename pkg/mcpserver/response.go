@@ -68,7 +68,9 @@ func (w *response) finish(c *call) int {
 		w.Header().Set("Content-Length", strconv.Itoa(w.body.Len()))
 	}
 	w.ResponseWriter.WriteHeader(w.status)
-	w.ResponseWriter.Write(w.body.Bytes())
+	if _, err := w.ResponseWriter.Write(w.body.Bytes()); err != nil && c.outcome == "ok" {
+		c.outcome, c.detail = "disconnected", "writing the answer: "+err.Error()
+	}
 	return w.status
 }
 

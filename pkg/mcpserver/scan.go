@@ -9,9 +9,10 @@ import (
 
 // Limits of the JSON that is taken in.
 const (
-	maxDepth  = 64     // arrays and objects inside each other
-	maxNumber = 10_000 // digits of a number once its exponent is written out
-	maxName   = 128    // characters of a method's or a tool's name
+	maxDepth  = 64      // arrays and objects inside each other
+	maxValues = 100_000 // values of any kind: decoded, each takes many times its length
+	maxNumber = 10_000  // digits of a number once its exponent is written out
+	maxName   = 128     // characters of a method's or a tool's name
 )
 
 // syntaxError is JSON that is not taken in, with the place where that shows.
@@ -28,11 +29,12 @@ func (e *syntaxError) Error() string {
 // stricter than encoding/json: no member twice in an object, no half of a
 // surrogate pair, no invalid UTF-8, and bounded depth.
 type scanner struct {
-	b     []byte
-	i     int
-	depth int
-	names [][]byte   // member names of the objects that are open, innermost last
-	few   [12][]byte // where names starts
+	b      []byte
+	i      int
+	depth  int
+	values int        // walked over so far
+	names  [][]byte   // member names of the objects that are open, innermost last
+	few    [12][]byte // where names starts
 
 	overflow [][2]int // where numbers were met that float64 cannot hold
 	oversize bool     // a number was met that is longer than maxNumber when written out
@@ -55,6 +57,9 @@ func (s *scanner) space() byte {
 
 // value walks over one value of any kind.
 func (s *scanner) value() error {
+	if s.values++; s.values > maxValues {
+		return s.fail("there are more than " + strconv.Itoa(maxValues) + " JSON values")
+	}
 	switch c := s.space(); {
 	case c == '{':
 		return s.object(nil)

@@ -45,8 +45,9 @@ func (h *Handler) Serve(ctx context.Context, l net.Listener) error {
 		DisableGeneralOptionsHandler: true,
 		ErrorLog:                     slog.NewLogLogger(h.cfg.Logger.Handler(), slog.LevelDebug),
 	}
-	open := &connections{busy: map[net.Conn]bool{}}
+	open := &connections{busy: map[net.Conn]bool{}, places: make(chan struct{}, h.cfg.MaxConns)}
 	srv.ConnState = open.note
+	l = &capped{Listener: l, places: open.places, closed: make(chan struct{})}
 	failed := make(chan error, 1)
 	go func() { failed <- srv.Serve(l) }()
 	select {
@@ -91,6 +92,8 @@ func (h *Handler) Serve(ctx context.Context, l net.Listener) error {
 // connections knows which connections are not idle: those that have just been
 // opened, and those on which a request is under way.
 type connections struct {
+	places chan struct{} // one per open connection, taken when it is accepted
+
 	mu   sync.Mutex // guards busy
 	busy map[net.Conn]bool
 }
@@ -104,6 +107,36 @@ func (c *connections) note(conn net.Conn, state http.ConnState) {
 	} else {
 		delete(c.busy, conn)
 	}
+	if state == http.StateClosed || state == http.StateHijacked {
+		<-c.places
+	}
+}
+
+// capped accepts a connection only when there is a place for it.
+type capped struct {
+	net.Listener
+	places chan struct{}
+	closed chan struct{}
+	once   sync.Once // closes closed
+}
+
+func (l *capped) Accept() (net.Conn, error) {
+	select {
+	case l.places <- struct{}{}:
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		<-l.places
+	}
+	return conn, err
+}
+
+// Close also ends an Accept that waits for a place.
+func (l *capped) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return l.Listener.Close()
 }
 
 // wait waits until every connection is idle, but no longer than most, and not

@@ -267,14 +267,8 @@ func TestServe_unreadAnswer(t *testing.T) {
 	c.(*net.TCPConn).SetReadBuffer(4096)
 	body := toolCall("big", `{}`)
 	fmt.Fprintf(c, "POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
-	log.await(t, `"tool":"big"`) // written when the answer is
-	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
-	if err != nil {
-		return // given up before its headers
-	}
-	if n, err := io.Copy(io.Discard, resp.Body); err == nil {
-		t.Errorf("got all %d bytes, want the answer cut off", n)
-	}
+	log.await(t, `"outcome":"disconnected"`)
+	log.await(t, "writing the answer")
 }
 
 // case 110
@@ -349,55 +343,5 @@ func TestOverload(t *testing.T) {
 	wg.Wait()
 	if resp, body := post(t, url+"/mcp", toolCall("wait", `{}`)); resp.StatusCode != 200 {
 		t.Errorf("afterwards: got %d %s, want 200", resp.StatusCode, body)
-	}
-}
-
-// Streams of notifications have places of their own, end with the drain, and
-// carry what the server broadcasts.
-func TestListen(t *testing.T) {
-	s := server.NewMCPServer("x", "1", server.WithToolCapabilities(true))
-	url, _, stop, ended := start(t, s, mcpserver.Config{MaxCalls: 4})
-	listen := func() (*http.Response, *bufio.Reader) {
-		req, err := http.NewRequest(http.MethodPost, url+"/mcp", strings.NewReader(`{"jsonrpc":"2.0","id":"l","method":"subscriptions/listen","params":{"notifications":{"toolsListChanged":true},"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}}}`))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for k, v := range map[string]string{"Content-Type": "application/json", "Mcp-Protocol-Version": "2026-07-28", "Mcp-Method": "subscriptions/listen"} {
-			req.Header.Set(k, v)
-		}
-		resp, err := http.DefaultTransport.RoundTrip(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { resp.Body.Close() })
-		return resp, bufio.NewReader(resp.Body)
-	}
-	resp, events := listen()
-	if got := resp.Header.Get("Content-Type"); got != "text/event-stream" {
-		t.Fatalf("got %d %s, want a stream", resp.StatusCode, got)
-	}
-	next := func() string {
-		for {
-			line, err := events.ReadString('\n')
-			if data, ok := strings.CutPrefix(line, "data: "); ok || err != nil {
-				return data
-			}
-		}
-	}
-	if got := next(); !strings.Contains(got, "acknowledged") {
-		t.Errorf("got %s, want an acknowledgement", got)
-	}
-	s.AddTool(mcp.NewTool("late"), nil)
-	if got := next(); !strings.Contains(got, "list_changed") {
-		t.Errorf("got %s, want the change", got)
-	}
-	if second, _ := listen(); second.StatusCode != 503 {
-		t.Errorf("a second stream: got %d, want 503", second.StatusCode)
-	}
-	stop()
-	if err := <-ended; err != nil {
-		t.Errorf("Serve: got %v, want nil", err)
-	}
-	for next() != "" {
 	}
 }

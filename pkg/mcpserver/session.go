@@ -18,7 +18,8 @@ import (
 // answer becomes a stream of server-sent events if a handler sends a
 // notification while it runs, and stays one JSON object otherwise.
 type session struct {
-	w *response
+	w    *response
+	send func(mcp.JSONRPCNotification) // writes a notification; nil: as it is
 
 	mu       sync.Mutex // guards what follows
 	ended    bool
@@ -61,15 +62,19 @@ func (s *session) NotificationChannel() chan<- mcp.JSONRPCNotification {
 // write writes notifications as they come.
 func (s *session) write() {
 	defer close(s.sent)
+	send := s.send
+	if send == nil {
+		send = func(n mcp.JSONRPCNotification) { s.w.event(n) }
+	}
 	for {
 		select {
 		case n := <-s.outbox:
-			s.w.event(n)
+			send(n)
 		case <-s.stop:
 			for {
 				select {
 				case n := <-s.outbox:
-					s.w.event(n)
+					send(n)
 				default:
 					return
 				}
@@ -78,11 +83,25 @@ func (s *session) write() {
 	}
 }
 
-// handle has mcp-go handle a message and ends the session, also when that
-// panics.
-func (s *session) handle(ctx context.Context, m *server.MCPServer, body []byte) mcp.JSONRPCMessage {
+// conversation is a session that has an end.
+type conversation interface {
+	server.ClientSession
+	end()
+}
+
+// ask has mcp-go handle a message and ends the conversation, also when that
+// panics. The handlers of tools, prompts and resources are contained one by one;
+// what else may be a team's own code, such as completions, filters and handlers
+// of notifications, is contained here. The error is one of run's.
+func (h *Handler) ask(ctx context.Context, c *call, s conversation, body []byte) (mcp.JSONRPCMessage, error) {
 	defer s.end()
-	return m.HandleMessage(ctx, body)
+	switch mcp.MCPMethod(c.msg.method) {
+	case mcp.MethodToolsCall, mcp.MethodPromptsGet, mcp.MethodResourcesRead, mcp.MethodSubscriptionsListen, mcp.MethodPing:
+		return h.mcp.HandleMessage(ctx, body), nil
+	}
+	return run(ctx, h, c.msg.method, func(ctx context.Context) (mcp.JSONRPCMessage, error) {
+		return h.mcp.HandleMessage(ctx, body), nil
+	})
 }
 
 // end writes what is left to write. The response belongs to the caller again
@@ -194,18 +213,12 @@ func (c *keyRecorder) Value(key any) any {
 }
 
 // handle has mcp-go handle a message and writes the answer.
-func (h *Handler) handle(ctx context.Context, w *response, r *http.Request, c *call, body []byte) {
-	modern := mcp.IsModernProtocol(c.msg.era) || mcp.IsModernProtocol(r.Header.Get(mcp.HeaderProtocolVersion))
-	if modern {
-		if e := checkModern(r.Header, c.msg); e != nil {
-			c.outcome, c.detail = "refused", e.Message
-			writeError(w, http.StatusBadRequest, c.msg.id, e.Code, e.Message, e.Data)
-			return
-		}
-	}
-	s := &session{w: w}
+func (h *Handler) handle(ctx context.Context, w *response, r *http.Request, c *call, s conversation, body []byte) {
 	ctx = h.mcp.WithContext(&requestContext{ctx, c, h.headerKey, r.Header}, s)
-	answer := s.handle(ctx, h.mcp, body)
+	answer, err := h.ask(ctx, c, s, body)
+	if err != nil {
+		answer = mcp.NewJSONRPCError(mcp.NewRequestId(c.msg.id), mcp.INTERNAL_ERROR, c.fail(ctx, err), nil)
+	}
 	if answer == nil {
 		w.WriteHeader(http.StatusAccepted)
 		return
@@ -215,10 +228,14 @@ func (h *Handler) handle(ctx context.Context, w *response, r *http.Request, c *c
 	}
 	status := http.StatusOK
 	if e, ok := answer.(mcp.JSONRPCError); ok {
-		answer = c.mask(e)
-		if modern {
+		e = c.mask(e)
+		answer = e
+		if c.modern {
 			status = modernStatus(e.Error.Code)
 		}
+	}
+	if c.msg.id == nil { // a notification that came to grief
+		status = http.StatusInternalServerError
 	}
 	if w.streaming {
 		w.event(answer)
@@ -227,7 +244,7 @@ func (h *Handler) handle(ctx context.Context, w *response, r *http.Request, c *c
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	if err := json.NewEncoder(&w.body).Encode(answer); err != nil { // a NaN in a tool's structured content, say
-		writeError(w, http.StatusOK, c.msg.id, mcp.INTERNAL_ERROR, c.fail(fmt.Errorf("encoding the answer: %w", err)), nil)
+		writeError(w, http.StatusOK, c.msg.id, mcp.INTERNAL_ERROR, c.fail(ctx, fmt.Errorf("encoding the answer: %w", err)), nil)
 	}
 }
 
@@ -237,10 +254,16 @@ func (c *call) mask(e mcp.JSONRPCError) mcp.JSONRPCError {
 	if c.outcome == "ok" {
 		c.outcome, c.detail = fmt.Sprintf("error %d", e.Error.Code), e.Error.Message
 	}
-	switch e.Error.Code {
-	case mcp.INTERNAL_ERROR:
+	switch {
+	case c.missing != "":
+		e.Error = mcp.JSONRPCErrorDetails{
+			Code:    mcp.MISSING_REQUIRED_CLIENT_CAPABILITY,
+			Message: "this needs the client capability " + c.missing,
+			Data:    map[string]any{"requiredCapabilities": map[string]any{c.missing: struct{}{}}},
+		}
+	case e.Error.Code == mcp.INTERNAL_ERROR:
 		e.Error.Message = "internal error (request id " + c.requestID + ")"
-	case mcp.INVALID_REQUEST:
+	case e.Error.Code == mcp.INVALID_REQUEST:
 		e.Error.Message = "the request does not have the form that its method asks for (request id " + c.requestID + ")"
 	}
 	return e
@@ -306,6 +329,7 @@ func (w *response) event(v any) error {
 	if !w.streaming {
 		w.Header().Set("Content-Type", "text/event-stream")
 		w.Header().Set("Cache-Control", "no-cache")
+		w.Header().Set("X-Accel-Buffering", "no") // proxies are to pass events on as they come
 		w.WriteHeader(http.StatusOK)
 	}
 	if _, err := fmt.Fprintf(w, "event: message\ndata: %s\n\n", data); err != nil {
