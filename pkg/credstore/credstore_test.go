@@ -64,6 +64,10 @@ func TestStore_writeReadDelete(t *testing.T) {
 	}
 
 	got, err := store.Read(t.Context(), "calc")
+	if since := time.Since(got.SecretSince); since < 0 || since > time.Minute {
+		t.Errorf("the secret is from %v", got.SecretSince)
+	}
+	got.SecretSince = time.Time{}
 	if err != nil || got != stored(sample) {
 		t.Fatalf("got %+v, %v, want %+v", got, err, stored(sample))
 	}
@@ -151,7 +155,8 @@ func TestSet_sharesReads(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 20 {
 		wg.Go(func() {
-			if c, err := set.Get(t.Context()); err != nil || c != stored(sample) {
+			c, err := set.Get(t.Context())
+			if c.SecretSince = (time.Time{}); err != nil || c != stored(sample) {
 				t.Errorf("got %+v, %v", c, err)
 			}
 		})
