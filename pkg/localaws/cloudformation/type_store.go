@@ -31,13 +31,54 @@ type tableProperties struct {
 	Tags []tag
 }
 
-var tableType = kept([]string{"Arn"}, func(r *request, p tableProperties) (made, error) {
+// table is the stand-in's table of a name. A primary key that is not one string
+// is not implemented.
+func (p *tableProperties) table(name string) (localaws.Table, error) {
+	t := localaws.Table{Name: name}
 	if p.BillingMode != "PAY_PER_REQUEST" {
-		return made{}, fmt.Errorf("BillingMode %q: only PAY_PER_REQUEST is implemented", p.BillingMode)
+		return t, fmt.Errorf("BillingMode %q: only PAY_PER_REQUEST is implemented", p.BillingMode)
 	}
-	name := r.generated(p.TableName, 255)
-	return made{id: name, attributes: map[string]any{"Arn": r.arn("dynamodb", "table/"+name)}}, nil
-})
+	if len(p.KeySchema) != 1 || p.KeySchema[0].KeyType != "HASH" || len(p.AttributeDefinitions) != 1 ||
+		p.AttributeDefinitions[0].AttributeName != p.KeySchema[0].AttributeName || p.AttributeDefinitions[0].AttributeType != "S" {
+		return t, errors.New("KeySchema, AttributeDefinitions: only one HASH key of type S is implemented")
+	}
+	t.HashKey = p.KeySchema[0].AttributeName
+	if ttl := p.TimeToLiveSpecification; ttl != nil && ttl.Enabled {
+		t.TTLAttribute = ttl.AttributeName
+	}
+	return t, nil
+}
+
+var tableType = native[tableProperties]{
+	attributes: []string{"Arn"},
+	made: func(_ context.Context, r *request, p tableProperties) (made, error) {
+		t, err := p.table(r.name(p.TableName, 255))
+		if err != nil {
+			return made{}, err
+		}
+		arn, err := r.aws.AddTable(t)
+		if err != nil {
+			return made{}, err
+		}
+		return made{id: t.Name, attributes: map[string]any{"Arn": arn}}, r.aws.Keep(r.resourceType, t.Name)
+	},
+	changed: func(_ context.Context, r *request, p, old tableProperties) (made, error) {
+		now, err := p.table(r.id)
+		before, _ := old.table(r.id)
+		if err == nil && now != before {
+			err = errors.New("a change of TimeToLiveSpecification is not implemented")
+		}
+		return made{id: r.id, attributes: r.attributes}, err
+	},
+	removed: func(_ context.Context, r *request, p tableProperties) error {
+		if p.DeletionProtectionEnabled {
+			return errors.New("Resource cannot be deleted as it is currently protected against deletion. Disable deletion protection first.")
+		}
+		r.aws.RemoveTable(r.id)
+		r.aws.Forget(r.resourceType, r.id)
+		return nil
+	},
+}
 
 type repositoryProperties struct {
 	RepositoryName             string `cfn:"replace"`
@@ -62,7 +103,7 @@ var repositoryType = native[repositoryProperties]{
 		if err != nil {
 			return made{}, err
 		}
-		return made{id: name, attributes: map[string]any{"Arn": r.arn("ecr", "repository/"+name), "RepositoryUri": uri}}, r.aws.Keep(r.resourceType, name)
+		return made{id: name, attributes: map[string]any{"Arn": r.arn("ecr", "repository/"+name), "RepositoryUri": uri}}, nil
 	},
 	changed: func(_ context.Context, r *request, p, old repositoryProperties) (made, error) {
 		if p.ImageTagMutability != old.ImageTagMutability {
@@ -75,7 +116,6 @@ var repositoryType = native[repositoryProperties]{
 			return fmt.Errorf("The repository with name '%s' cannot be deleted because it still contains images", r.id)
 		}
 		r.aws.RemoveRepository(r.id)
-		r.aws.Forget(r.resourceType, r.id)
 		return nil
 	},
 }
