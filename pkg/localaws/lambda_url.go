@@ -50,6 +50,13 @@ func (f *Function) AddURL(u FunctionURL) (string, error) {
 	return f.s.URL() + urlPath + f.cfg.Name + "/", nil
 }
 
+// RemoveURL takes the function's URL away. It does nothing where there is none.
+func (f *Function) RemoveURL() {
+	f.s.funcs.mu.Lock()
+	defer f.s.funcs.mu.Unlock()
+	f.url = nil
+}
+
 const (
 	modeBuffered = "BUFFERED"
 	modeStream   = "RESPONSE_STREAM"

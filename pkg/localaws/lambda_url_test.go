@@ -189,3 +189,34 @@ func TestInvokeWithResponseStream(t *testing.T) {
 		}
 	}
 }
+
+// A URL stays with its function, whatever becomes of the function's code.
+func TestFunctionURL_updated(t *testing.T) {
+	bin := buildBootstrap(t)
+	s := startServer(t)
+	f := startFunction(t, s, localaws.FunctionConfig{Name: "agent", Binary: bin})
+	url, err := f.AddURL(localaws.FunctionURL{AuthType: "AWS_IAM"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	status := func() int {
+		t.Helper()
+		resp, err := http.Post(url, "application/json", strings.NewReader("{}"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		return resp.StatusCode
+	}
+	updated, err := s.UpdateFunction(t.Context(), localaws.FunctionConfig{Name: "agent", Binary: bin, MemoryMB: 256})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := status(); got != http.StatusForbidden { // it is not signed
+		t.Errorf("got %d", got)
+	}
+	updated.RemoveURL()
+	if got := status(); got != http.StatusNotFound {
+		t.Errorf("got %d", got)
+	}
+}

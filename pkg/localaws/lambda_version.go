@@ -69,7 +69,7 @@ func (s *Server) UpdateFunction(ctx context.Context, cfg FunctionConfig) (*Funct
 		p.mu.Unlock()
 		return nil, fmt.Errorf("updating function %q: there is none", cfg.Name)
 	}
-	p.byName[cfg.Name] = f
+	p.byName[cfg.Name], f.url = f, old.url
 	f.stop = context.AfterFunc(ctx, f.Close)
 	p.mu.Unlock()
 	if old.acquire(context.WithoutCancel(ctx)) == nil { // waits for its invocation

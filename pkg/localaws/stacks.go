@@ -2,7 +2,6 @@ package localaws
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/xml"
 	"errors"
 	"fmt"
@@ -23,7 +22,7 @@ import (
 // Stack is a stack of CloudFormation as DescribeStacks tells of it.
 type Stack struct {
 	Name        string // a letter, then letters, digits or hyphens
-	ID          string // ARN; empty: one is made up
+	ID          string // ARN; default: that of the stack of the same name, or a new one
 	Status      string // default CREATE_COMPLETE
 	Description string
 	Parameters  map[string]string
@@ -69,7 +68,8 @@ var stackStatuses = []string{
 }
 
 // AddStack has DescribeStacks tell of a stack and returns the stack's id, which
-// is an ARN. A stack of the same name is updated and keeps its id.
+// is an ARN. A stack of the same name is updated and keeps its id; another id is
+// refused.
 func (s *Server) AddStack(st Stack) (id string, err error) {
 	if st.Status == "" {
 		st.Status = "CREATE_COMPLETE"
@@ -82,10 +82,18 @@ func (s *Server) AddStack(st Stack) (id string, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if old := p.byName[st.Name]; old != nil {
-		old.Stack, old.updated = st, s.cfg.Now()
+		if st.ID != "" && st.ID != old.id {
+			return "", fmt.Errorf("adding stack: Stack [%s] already exists", st.Name)
+		}
+		old.Stack = st
+		if strings.HasPrefix(st.Status, "UPDATE_") {
+			old.updated = s.cfg.Now()
+		}
 		return old.id, nil
 	}
-	id = cmp.Or(st.ID, fmt.Sprintf("arn:aws:cloudformation:%s:%s:stack/%s/%s", s.cfg.Region, Account, st.Name, uuid.NewString()))
+	if id = st.ID; id == "" {
+		id = fmt.Sprintf("arn:aws:cloudformation:%s:%s:stack/%s/%s", s.cfg.Region, Account, st.Name, uuid.NewString())
+	}
 	p.byName[st.Name] = &stack{Stack: st, id: id, created: s.cfg.Now()}
 	return id, nil
 }

@@ -78,7 +78,13 @@ Outputs:
 func (a *account) invoke(arn, body string) (int, string) {
 	a.t.Helper()
 	escaped := strings.NewReplacer(":", "%3A", "/", "%2F").Replace(arn)
-	req, err := http.NewRequestWithContext(a.t.Context(), "POST", a.aws.URL()+"/runtimes/"+escaped+"/invocations", strings.NewReader(body))
+	return a.post("bedrock-agentcore", a.aws.URL()+"/runtimes/"+escaped+"/invocations", body)
+}
+
+// post sends a signed request.
+func (a *account) post(service, url, body string) (int, string) {
+	a.t.Helper()
+	req, err := http.NewRequestWithContext(a.t.Context(), "POST", url, strings.NewReader(body))
 	if err != nil {
 		a.t.Fatal(err)
 	}
@@ -90,7 +96,7 @@ func (a *account) invoke(arn, body string) (int, string) {
 		a.t.Fatal(err)
 	}
 	sum := sha256.Sum256([]byte(body))
-	if err := v4.NewSigner().SignHTTP(a.t.Context(), creds, req, hex.EncodeToString(sum[:]), "bedrock-agentcore", cfg.Region, time.Now()); err != nil {
+	if err := v4.NewSigner().SignHTTP(a.t.Context(), creds, req, hex.EncodeToString(sum[:]), service, cfg.Region, time.Now()); err != nil {
 		a.t.Fatal(err)
 	}
 	resp, err := http.DefaultClient.Do(req)

@@ -38,8 +38,7 @@ func (s *Stack) Delete(ctx context.Context) error {
 	s.imports = nil
 	s.aws.Import(s.name, nil)
 	s.mu.Lock()
-	clear(s.outputs)
-	s.parameters = nil
+	s.parameters, s.outputs, s.shown = nil, nil, nil
 	s.mu.Unlock()
 	s.enter(DeleteComplete, "")
 	return nil

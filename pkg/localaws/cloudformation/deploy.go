@@ -34,6 +34,11 @@ func (s *Stack) Deploy(ctx context.Context, t *Template, parameters map[string]s
 		return fmt.Errorf("deploying stack %s: %w", s.name, err)
 	}
 	d.first = first
+	if first {
+		if _, err := s.aws.AddStack(localaws.Stack{Name: s.name, ID: s.id, Status: string(CreateInProgress)}); err != nil {
+			return fmt.Errorf("deploying stack %s: %w", s.name, err)
+		}
+	}
 	if err := d.run(ctx); err != nil {
 		return fmt.Errorf("deploying stack %s: %w", s.name, err)
 	}
@@ -43,15 +48,16 @@ func (s *Stack) Deploy(ctx context.Context, t *Template, parameters map[string]s
 // deployment is a Deploy under way.
 type deployment struct {
 	*Stack
-	values     map[string]string // of parameters
-	parameters map[string]*parameter
-	conditions map[string]bool
-	wanted     map[string]*declaration
-	outputs    map[string]*output
-	imports    []string // names of exports
-	order      order
-	first      bool                 // the stack is being made
-	before     map[string]*resource // what the stack had
+	values      map[string]string // of parameters
+	parameters  map[string]*parameter
+	description string
+	conditions  map[string]bool
+	wanted      map[string]*declaration
+	outputs     map[string]*output
+	imports     []string // names of exports
+	order       order
+	first       bool                 // the stack is being made
+	before      map[string]*resource // what the stack had
 
 	// guarded by Stack.mu
 	steps  []*step
@@ -73,7 +79,7 @@ func (s *Stack) plan(t *Template, given map[string]string) (*deployment, error) 
 	s.mu.Lock()
 	before := maps.Clone(s.parameters)
 	s.mu.Unlock()
-	d := &deployment{Stack: s, parameters: t.parameters, wanted: map[string]*declaration{}, outputs: map[string]*output{}, order: order{}}
+	d := &deployment{Stack: s, parameters: t.parameters, description: t.Description, wanted: map[string]*declaration{}, outputs: map[string]*output{}, order: order{}}
 	var err error
 	if d.values, err = t.values(given, before); err != nil {
 		return nil, err
@@ -231,15 +237,14 @@ func (d *deployment) run(ctx context.Context) error {
 	d.before = maps.Clone(d.resources)
 	d.mu.Unlock()
 	d.aws.Import(d.name, slices.Concat(d.Stack.imports, d.imports)) // the old ones until it cannot go back
-	var outputs map[string]string
+	var outputs []localaws.StackOutput
 	if d.order.run(true, func(id string) error { return d.apply(ctx, d.wanted[id]) }) {
 		var err error
-		var exported map[string]string
-		if outputs, exported, err = d.evaluateOutputs(); err == nil {
+		if outputs, err = d.evaluateOutputs(); err == nil {
 			err = d.checkWiring()
 		}
 		if err == nil {
-			err = d.aws.Export(d.name, exported)
+			err = d.aws.Export(d.name, exportsOf(outputs))
 		}
 		if err != nil {
 			d.fail(err)
@@ -255,7 +260,13 @@ func (d *deployment) run(ctx context.Context) error {
 	d.aws.Import(d.name, d.imports)
 	d.Stack.imports = d.imports
 	d.mu.Lock()
-	d.Stack.parameters, d.Stack.outputs = d.values, outputs
+	d.Stack.parameters, d.Stack.outputs, d.Stack.description = d.values, outputs, d.description
+	d.Stack.shown = maps.Clone(d.values)
+	for name, p := range d.parameters {
+		if p.noEcho {
+			d.Stack.shown[name] = "****"
+		}
+	}
 	gone := d.leftBehind()
 	d.mu.Unlock()
 	if !d.first {
@@ -272,29 +283,38 @@ func (d *deployment) fail(err error) {
 	d.failed = append(d.failed, err)
 }
 
-// evaluateOutputs returns the outputs by their own names and by those that they
-// are exported under.
-func (d *deployment) evaluateOutputs() (all, exported map[string]string, err error) {
-	all, exported = map[string]string{}, map[string]string{}
+// evaluateOutputs returns the outputs, by name.
+func (d *deployment) evaluateOutputs() ([]localaws.StackOutput, error) {
+	var all []localaws.StackOutput
 	for _, name := range slices.Sorted(maps.Keys(d.outputs)) {
-		o := d.outputs[name]
-		path := "Outputs/" + name
-		if all[name], err = d.scope().text(o.value, path+"/Value"); err != nil {
-			return nil, nil, at(path+"/Value", err)
+		o, path := d.outputs[name], "Outputs/"+name
+		out := localaws.StackOutput{Key: name, Description: o.description}
+		var err error
+		if out.Value, err = d.scope().text(o.value, path+"/Value"); err != nil {
+			return nil, at(path+"/Value", err)
 		}
-		if o.export == nil {
-			continue
+		if o.export != nil {
+			if out.ExportName, err = d.scope().text(o.export, path+"/Export/Name"); err != nil {
+				return nil, at(path+"/Export/Name", err)
+			}
+			if _, twice := exportsOf(all)[out.ExportName]; twice {
+				return nil, fmt.Errorf("%s/Export/Name: the name %s occurs twice", path, out.ExportName)
+			}
 		}
-		export, err := d.scope().text(o.export, path+"/Export/Name")
-		if err != nil {
-			return nil, nil, at(path+"/Export/Name", err)
-		}
-		if _, twice := exported[export]; twice {
-			return nil, nil, fmt.Errorf("%s/Export/Name: the name %s occurs twice", path, export)
-		}
-		exported[export] = all[name]
+		all = append(all, out)
 	}
-	return all, exported, nil
+	return all, nil
+}
+
+// exportsOf are the values that are exported, by the names for that.
+func exportsOf(outputs []localaws.StackOutput) map[string]string {
+	exported := map[string]string{}
+	for _, o := range outputs {
+		if o.ExportName != "" {
+			exported[o.ExportName] = o.Value
+		}
+	}
+	return exported
 }
 
 // leftBehind takes from the stack what the template no longer has, and what

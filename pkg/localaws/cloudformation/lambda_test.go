@@ -128,6 +128,7 @@ func TestWiring_refused(t *testing.T) {
 		{"Topic: !Ref Topic", "Topic: arn:aws:sns:eu-central-1:000000000000:none", "there is no topic"},
 		{"TargetArn: !GetAtt Dead.Arn", "TargetArn: arn:aws:sqs:eu-central-1:000000000000:none", "there is no queue or topic"},
 		{"ServiceToken: !Ref Function.Alias", "ServiceToken: !GetAtt Dead.Arn", "Function not found"},
+		{"FunctionUrlConfig: {AuthType: AWS_IAM}", "FunctionUrlConfig: {AuthType: AWS_IAM, InvokeMode: BOTH}", "want BUFFERED or RESPONSE_STREAM"},
 		{"Resources:\n", "Resources:\n  Rule:\n    Type: AWS::Events::Rule\n    Properties: {ScheduleExpression: rate(1 day), Targets: [{Id: a, Arn: !GetAtt Function.Arn}]}\n",
 			"Rule (AWS::Events::Rule): no AWS::Lambda::Permission lets it invoke"},
 		{"Resources:\n", "Resources:\n  Sub: {Type: AWS::SNS::Subscription, Properties: {TopicArn: !Ref Topic, Protocol: lambda, Endpoint: !GetAtt Function.Arn}}\n",

@@ -53,9 +53,10 @@ type declaration struct {
 }
 
 type output struct {
-	value     any
-	export    any // nil: none
-	condition string
+	value       any
+	export      any // nil: none
+	condition   string
+	description string
 }
 
 var logicalID = regexp.MustCompile(`^[a-zA-Z0-9]{1,255}$`)
@@ -269,7 +270,7 @@ func (t *Template) readOutput(name string, n *yaml.Node) error {
 		ok := true
 		switch key {
 		case "Description":
-			_, ok = members[key].(string)
+			o.description, ok = members[key].(string)
 		case "Condition":
 			o.condition, ok = members[key].(string)
 		case "Value":

@@ -50,6 +50,11 @@ func TestProject(t *testing.T) {
 	if got := a.parameter(server + "endpoint"); got != a.Outputs()["McpServerArn"] || got == "" {
 		t.Errorf("got endpoint %q, want %v", got, a.Outputs())
 	}
+	status, body := a.post("lambda", a.Outputs()["AgentUrl"], `{"prompt":"What is 2+2?"}`)
+	if status != 200 {
+		t.Errorf("got %d", status)
+	}
+	a.wantSum(body)
 	secret := a.parameter(server + "cognito_secret")
 
 	// A new binary: the function gets it, and nothing else is touched.

@@ -47,7 +47,7 @@ func (t *Template) expand(code packager) (map[string]*declaration, map[string]*o
 	}
 	outputs := map[string]*output{}
 	for id, o := range t.outputs {
-		outputs[id] = &output{x.rename(o.value), o.export, o.condition}
+		outputs[id] = &output{x.rename(o.value), o.export, o.condition, o.description}
 	}
 	for _, d := range x.resources {
 		d.properties = x.rename(d.properties).(map[string]any)

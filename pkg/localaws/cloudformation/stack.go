@@ -113,14 +113,16 @@ type Stack struct {
 	operation sync.Mutex // held by Deploy, Delete and Close, and guards imports
 	imports   []string   // of other stacks' exports, by the last deployment
 
-	mu         sync.Mutex // guards what follows
-	status     Status     // empty: never deployed
-	parameters map[string]string
-	resources  map[string]*resource // what exists, by logical id
-	discarded  []leaving            // what should have been deleted and was not
-	outputs    map[string]string
-	processes  map[string]*process // of runtimes, by physical id
-	policies   policies
+	mu          sync.Mutex // guards what follows
+	status      Status     // empty: never deployed
+	parameters  map[string]string
+	resources   map[string]*resource // what exists, by logical id
+	discarded   []leaving            // what should have been deleted and was not
+	outputs     []localaws.StackOutput
+	shown       map[string]string // parameters as they may be shown
+	description string
+	processes   map[string]*process // of runtimes, by physical id
+	policies    policies
 }
 
 // resource is what exists under a logical id. It is never changed.
@@ -154,7 +156,7 @@ func New(server *localaws.Server, o Options) (*Stack, error) {
 		name: o.Name, aws: server, log: o.Log, onEvent: o.OnEvent,
 		id:  "arn:aws:cloudformation:" + server.AWSConfig().Region + ":" + localaws.Account + ":stack/" + o.Name + "/" + uuid.NewString(),
 		dir: dir, code: artefacts{built: o.Programs, root: dir},
-		resources: map[string]*resource{}, outputs: map[string]string{}, processes: map[string]*process{},
+		resources: map[string]*resource{}, processes: map[string]*process{},
 		policies: policies{own: map[string]localaws.Role{}, attached: map[string]map[string]json.RawMessage{}},
 	}
 	if s.log == nil {
@@ -202,7 +204,11 @@ func (s *Stack) Status() Status {
 func (s *Stack) Outputs() map[string]string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return maps.Clone(s.outputs)
+	all := map[string]string{}
+	for _, o := range s.outputs {
+		all[o.Key] = o.Value
+	}
+	return all
 }
 
 // Resource is a resource of a stack.
@@ -268,7 +274,7 @@ func (s *Stack) emit(r *resource, status Status, reason string) {
 	s.onEvent(Event{time.Now(), r.logicalID, r.id, r.resourceType, status, reason})
 }
 
-// enter changes the stack's own state, which DescribeStacks tells too.
+// enter changes the stack's own state.
 func (s *Stack) enter(status Status, reason string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -276,11 +282,9 @@ func (s *Stack) enter(status Status, reason string) {
 	if status == DeleteComplete {
 		s.aws.RemoveStack(s.name)
 	} else {
-		known := localaws.Stack{Name: s.name, ID: s.id, Status: string(status), Parameters: s.parameters}
-		for _, key := range slices.Sorted(maps.Keys(s.outputs)) {
-			known.Outputs = append(known.Outputs, localaws.StackOutput{Key: key, Value: s.outputs[key]})
-		}
-		s.aws.AddStack(known) // names and states are checked, so this does not fail
+		s.aws.AddStack(localaws.Stack{ // refused only as another stack's, which Deploy has seen to
+			Name: s.name, ID: s.id, Status: string(status), Description: s.description, Parameters: s.shown, Outputs: s.outputs,
+		})
 	}
 	s.onEvent(Event{time.Now(), s.name, s.id, stackType, status, reason})
 }

@@ -2,6 +2,9 @@ package cloudformation
 
 import (
 	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 
@@ -29,28 +32,52 @@ var permissionType = kept([]string{"Id"}, func(r *request, p permissionPropertie
 
 type functionURLProperties struct {
 	TargetFunctionArn string `cfn:"required,replace"`
-	Qualifier         string `cfn:"replace"`
 	AuthType          string `cfn:"required"`
 	InvokeMode        string
 	Cors              any
 }
 
-var functionURLType = kept([]string{"FunctionArn", "FunctionUrl"}, func(r *request, p functionURLProperties) (made, error) {
+// url gives a function its URL. That of an alias is not served.
+func (p *functionURLProperties) url(r *request) (made, error) {
 	f, err := r.function(p.TargetFunctionArn)
-	switch {
-	case err != nil:
-		return made{}, err
+	if err == nil && p.InvokeMode != "" && p.InvokeMode != "BUFFERED" && p.InvokeMode != "RESPONSE_STREAM" {
+		err = fmt.Errorf("InvokeMode %.40q: want BUFFERED or RESPONSE_STREAM", p.InvokeMode)
 	}
-	url, err := f.AddURL(localaws.FunctionURL{AuthType: p.AuthType, InvokeMode: p.InvokeMode})
 	if err != nil {
 		return made{}, err
 	}
-	arn := r.arn("lambda", "function:"+f.Name())
-	if f.Version() != "$LATEST" {
-		arn = p.TargetFunctionArn
+	if f.Version() == "$LATEST" {
+		url, err := f.AddURL(localaws.FunctionURL{AuthType: p.AuthType, InvokeMode: p.InvokeMode})
+		return made{id: f.ARN(), attributes: map[string]any{"FunctionArn": f.ARN(), "FunctionUrl": url}}, err
 	}
-	return made{id: arn, attributes: map[string]any{"FunctionArn": arn, "FunctionUrl": url}}, nil
-})
+	sum := sha256.Sum256([]byte(r.stack.id + p.TargetFunctionArn))
+	return made{id: p.TargetFunctionArn, attributes: map[string]any{
+		"FunctionArn": p.TargetFunctionArn,
+		"FunctionUrl": "https://" + hex.EncodeToString(sum[:16]) + ".lambda-url." + r.aws.AWSConfig().Region + ".on.aws/",
+	}}, nil
+}
+
+var functionURLType = native[functionURLProperties]{
+	attributes: []string{"FunctionArn", "FunctionUrl"},
+	made: func(_ context.Context, r *request, p functionURLProperties) (made, error) {
+		m, err := p.url(r)
+		if err == nil {
+			err = r.aws.Keep(lambdaURL, m.id)
+		}
+		if err != nil {
+			return made{}, err
+		}
+		return m, nil
+	},
+	changed: func(_ context.Context, r *request, p, _ functionURLProperties) (made, error) { return p.url(r) },
+	removed: func(_ context.Context, r *request, p functionURLProperties) error {
+		if f := r.aws.Function(p.TargetFunctionArn); f != nil && f.Version() == "$LATEST" {
+			f.RemoveURL()
+		}
+		r.aws.Forget(lambdaURL, r.id)
+		return nil
+	},
+}
 
 type invokeConfigProperties struct {
 	FunctionName             string `cfn:"required,replace"`

@@ -31,22 +31,30 @@ type tableProperties struct {
 	Tags []tag
 }
 
+// table is the stand-in's table of a name. A primary key that is not one string
+// is not implemented.
+func (p *tableProperties) table(name string) (localaws.Table, error) {
+	t := localaws.Table{Name: name}
+	if p.BillingMode != "PAY_PER_REQUEST" {
+		return t, fmt.Errorf("BillingMode %q: only PAY_PER_REQUEST is implemented", p.BillingMode)
+	}
+	if len(p.KeySchema) != 1 || p.KeySchema[0].KeyType != "HASH" || len(p.AttributeDefinitions) != 1 ||
+		p.AttributeDefinitions[0].AttributeName != p.KeySchema[0].AttributeName || p.AttributeDefinitions[0].AttributeType != "S" {
+		return t, errors.New("KeySchema, AttributeDefinitions: only one HASH key of type S is implemented")
+	}
+	t.HashKey = p.KeySchema[0].AttributeName
+	if ttl := p.TimeToLiveSpecification; ttl != nil && ttl.Enabled {
+		t.TTLAttribute = ttl.AttributeName
+	}
+	return t, nil
+}
+
 var tableType = native[tableProperties]{
 	attributes: []string{"Arn"},
 	made: func(_ context.Context, r *request, p tableProperties) (made, error) {
-		if p.BillingMode != "PAY_PER_REQUEST" {
-			return made{}, fmt.Errorf("BillingMode %q: only PAY_PER_REQUEST is implemented", p.BillingMode)
-		}
-		if len(p.KeySchema) != 1 || p.KeySchema[0].KeyType != "HASH" {
-			return made{}, errors.New("KeySchema: only one HASH key is implemented")
-		}
-		key := p.KeySchema[0].AttributeName
-		if len(p.AttributeDefinitions) != 1 || p.AttributeDefinitions[0].AttributeName != key || p.AttributeDefinitions[0].AttributeType != "S" {
-			return made{}, fmt.Errorf("AttributeDefinitions: want %s of type S, and no other", key)
-		}
-		t := localaws.Table{Name: r.name(p.TableName, 255), HashKey: key}
-		if ttl := p.TimeToLiveSpecification; ttl != nil && ttl.Enabled {
-			t.TTLAttribute = ttl.AttributeName
+		t, err := p.table(r.name(p.TableName, 255))
+		if err != nil {
+			return made{}, err
 		}
 		arn, err := r.aws.AddTable(t)
 		if err != nil {
@@ -54,7 +62,18 @@ var tableType = native[tableProperties]{
 		}
 		return made{id: t.Name, attributes: map[string]any{"Arn": arn}}, r.aws.Keep(r.resourceType, t.Name)
 	},
-	removed: func(_ context.Context, r *request, _ tableProperties) error {
+	changed: func(_ context.Context, r *request, p, old tableProperties) (made, error) {
+		now, err := p.table(r.id)
+		before, _ := old.table(r.id)
+		if err == nil && now != before {
+			err = errors.New("a change of TimeToLiveSpecification is not implemented")
+		}
+		return made{id: r.id, attributes: r.attributes}, err
+	},
+	removed: func(_ context.Context, r *request, p tableProperties) error {
+		if p.DeletionProtectionEnabled {
+			return errors.New("Resource cannot be deleted as it is currently protected against deletion. Disable deletion protection first.")
+		}
 		r.aws.RemoveTable(r.id)
 		r.aws.Forget(r.resourceType, r.id)
 		return nil
@@ -84,7 +103,7 @@ var repositoryType = native[repositoryProperties]{
 		if err != nil {
 			return made{}, err
 		}
-		return made{id: name, attributes: map[string]any{"Arn": r.arn("ecr", "repository/"+name), "RepositoryUri": uri}}, r.aws.Keep(r.resourceType, name)
+		return made{id: name, attributes: map[string]any{"Arn": r.arn("ecr", "repository/"+name), "RepositoryUri": uri}}, nil
 	},
 	changed: func(_ context.Context, r *request, p, old repositoryProperties) (made, error) {
 		if p.ImageTagMutability != old.ImageTagMutability {
@@ -97,7 +116,6 @@ var repositoryType = native[repositoryProperties]{
 			return fmt.Errorf("The repository with name '%s' cannot be deleted because it still contains images", r.id)
 		}
 		r.aws.RemoveRepository(r.id)
-		r.aws.Forget(r.resourceType, r.id)
 		return nil
 	},
 }
