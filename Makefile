@@ -6,6 +6,13 @@ VERSION  := $(shell git describe --always --dirty 2>/dev/null || echo dev)
 GOBUILD  := CGO_ENABLED=0 go build -trimpath -buildvcs=false
 STRIPPED := -ldflags '-s -w'
 
+# pack FOLDER ARCHITECTURE puts the programs that image-publisher makes images of into FOLDER. They are for linux wherever they are built.
+define pack
+	GOOS=linux GOARCH=$(2) $(GOBUILD) $(STRIPPED) -o bin/images/$(2)/mcp-server ./functions/mcp-server
+	GOOS=linux GOARCH=$(2) $(GOBUILD) -tags lambda.norpc $(STRIPPED) -o bin/images/$(2)/agent ./functions/agent
+	GOOS= GOARCH= go run ./functions/image-publisher/pack $(1)/images.tar.zst bin/images/$(2)/mcp-server bin/images/$(2)/agent
+endef
+
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9%-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
@@ -13,7 +20,12 @@ build: ## compile everything into bin/, for this machine
 	$(GOBUILD) -tags lambda.norpc $(STRIPPED) -o bin/cognito-setup/bootstrap ./functions/cognito-setup
 	$(GOBUILD) -tags lambda.norpc $(STRIPPED) -o bin/agent/bootstrap ./functions/agent
 	$(GOBUILD) $(STRIPPED) -o bin/mcp-server ./functions/mcp-server
+	$(GOBUILD) -tags lambda.norpc $(STRIPPED) -o bin/image-publisher/bootstrap ./functions/image-publisher
+	$(call pack,bin/image-publisher,$(or $(GOARCH),$(shell go env GOARCH)))
 	$(GOBUILD) -ldflags '-s -w -X main.version=$(VERSION)' -o bin/mcpauth ./cmd/mcpauth
+
+man: build ## write mcpauth's manual pages into bin/man
+	bin/mcpauth man bin/man
 
 build-arm64: ## the same for linux/arm64
 	GOOS=linux GOARCH=arm64 $(MAKE) build
@@ -34,8 +46,8 @@ check: ## gofmt, vet, staticcheck, tests under -race, govulncheck where its data
 	@tools/govulncheck.sh
 
 lint: ## check template.yaml with cfn-lint or sam
-	@if command -v cfn-lint >/dev/null; then cfn-lint template.yaml && echo "cfn-lint: nothing found"; \
-	elif command -v sam >/dev/null; then sam validate --lint; \
+	@if command -v cfn-lint >/dev/null; then cfn-lint template.yaml docs/more-servers/template.yaml && echo "cfn-lint: nothing found"; \
+	elif command -v sam >/dev/null; then sam validate --lint && sam validate --lint -t docs/more-servers/template.yaml; \
 	else echo "neither cfn-lint nor sam is installed: template.yaml was not checked"; fi
 
 conformance: ## run the official MCP conformance suite against the server and the client (npm, once)
@@ -48,9 +60,38 @@ bench: ## measure: what a request costs beyond the floor, sizes and memory
 	go test -run '^$$' -bench . -benchmem ./...
 
 invoke-%: build ## send events/NAME.json to its function on this machine, as in make invoke-ask
-	@bin/mcpauth local invoke $(if $(filter cfn-% setup-%,$*),cognito-setup,agent) -e events/$*.json
+	@bin/mcpauth local invoke $(if $(filter cfn-% setup-%,$*),cognito-setup,$(if $(filter image-%,$*),image-publisher,agent)) -e events/$*.json
+
+# What `sam build` calls for each function of template.yaml.
+build-CognitoSetupFunction:
+	GOOS=linux GOARCH=arm64 $(GOBUILD) -tags lambda.norpc $(STRIPPED) -o $(ARTIFACTS_DIR)/bootstrap ./functions/cognito-setup
+
+build-ImagePublisherFunction:
+	GOOS=linux GOARCH=arm64 $(GOBUILD) -tags lambda.norpc $(STRIPPED) -o $(ARTIFACTS_DIR)/bootstrap ./functions/image-publisher
+	$(call pack,$(ARTIFACTS_DIR),arm64)
+
+build-AgentFunction:
+	GOOS=linux GOARCH=arm64 $(GOBUILD) -tags lambda.norpc $(STRIPPED) -o $(ARTIFACTS_DIR)/bootstrap ./functions/agent
+
+# The stack in AWS. CONFIG=dev or prod picks another set of samconfig.toml.
+CONFIG ?= default
+
+deploy: ## build and deploy the stack with sam; GUIDED=1 asks for the parameters
+	sam build --config-env $(CONFIG)
+	sam deploy --config-env $(CONFIG) $(if $(GUIDED),--guided)
+
+invoke: ## ask the deployed agent: make invoke PROMPT="What is 2+2?"
+	@$(if $(PROMPT),,$(error say what to ask: make invoke PROMPT="What is 2+2?"))
+	@event=$$(printf %s "$$PROMPT" | sed 's/[\\"]/\\&/g; s/.*/{"prompt":"&"}/') && set -x && \
+	sam remote invoke AgentFunction --config-env $(CONFIG) --event "$$event"
+
+logs: ## follow the logs of the deployed functions
+	sam logs --config-env $(CONFIG) --tail
+
+delete: ## remove the stack and all that it made
+	sam delete --config-env $(CONFIG)
 
 clean: ## remove what the targets made
 	rm -rf bin .aws-sam out .conf
 
-.PHONY: help build build-arm64 demo test check lint conformance bench clean
+.PHONY: help build man build-arm64 demo test check lint conformance bench deploy invoke logs delete clean

@@ -1,5 +1,5 @@
-// Package layout holds the habits of this repository that a test can keep.
-package layout
+// The habits of this repository that a test can keep.
+package stack_test
 
 import (
 	"encoding/json"
@@ -26,6 +26,7 @@ var arrows = map[string][]string{
 	"converse":       {},
 	"credstore":      {},
 	"customresource": {},
+	"image":          {},
 	"localaws":       {"authorizer"},
 	"mcpserver":      {},
 	"provision":      {"credstore"},
@@ -33,7 +34,8 @@ var arrows = map[string][]string{
 	"toolbox":        {"agentcore"},
 	"trigger":        {},
 
-	"calculator/calcserver": {"calculator"},
+	"calculator/calcserver":   {"calculator"},
+	"localaws/cloudformation": {"localaws", "authorizer"},
 }
 
 // goPackage is what `go list -json` tells of a package.

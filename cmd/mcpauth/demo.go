@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -20,16 +21,17 @@ import (
 )
 
 func demoCommand() *cobra.Command {
-	return &cobra.Command{
+	var mermaid string
+	cmd := &cobra.Command{
 		Use:   "demo [PROMPT]",
 		Short: "Show the whole path on this machine, with no AWS account",
-		Long: `Demo runs the real functions and the real MCP server against a stand-in for AWS
-on this machine: a CloudFormation event sets up the machine client, the MCP
-server comes up behind the AgentCore front door, a call without a token is
-refused, and the agent answers PROMPT with the server's tools. What it prints
-is what went over the wire. It uses no AWS credentials and no AWS configuration
-of yours.`,
-		Example: "  mcpauth demo\n  mcpauth demo \"What is 12 * 7?\"\n  mcpauth demo --json \"greet Alice\"",
+		Long: `Demo deploys template.yaml into a stand-in for AWS on this machine, with the real
+functions under the template's own permissions: one sets up the machine client,
+one publishes the MCP server's image, which comes up behind the AgentCore front
+door; a call without a token is refused, and the agent answers PROMPT with the
+server's tools. What it prints is what went over the wire. It uses no AWS
+credentials and no AWS configuration of yours.`,
+		Example: "  mcpauth demo\n  mcpauth demo \"What is 12 * 7?\"\n  mcpauth demo --json \"greet Alice\"\n  mcpauth demo --mermaid demo.mmd",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			prompt, err := samplePrompt()
@@ -44,7 +46,7 @@ of yours.`,
 			if !asJSON(cmd) {
 				d.out = cmd.ErrOrStderr()
 			}
-			s, err := newStack(cmd.Context(), "", logs)
+			s, err := newStack("", logs)
 			if err != nil {
 				return err
 			}
@@ -53,6 +55,11 @@ of yours.`,
 				logs.dump(cmd.ErrOrStderr())
 				return err
 			}
+			if mermaid != "" {
+				if err := os.WriteFile(mermaid, []byte(d.report.mermaid()), 0o644); err != nil {
+					return fmt.Errorf("writing the diagram: %w", err)
+				}
+			}
 			if asJSON(cmd) {
 				return printJSON(cmd, d.report)
 			}
@@ -60,6 +67,8 @@ of yours.`,
 			return err
 		},
 	}
+	cmd.Flags().StringVar(&mermaid, "mermaid", "", "file to write the run to as a Mermaid sequence diagram")
+	return cmd
 }
 
 // samplePrompt is the prompt of the sample event.
@@ -83,11 +92,19 @@ type demo struct {
 }
 
 type demoReport struct {
+	Deploy  deployReport `json:"deploy"`
 	Setup   setupReport  `json:"setup"`
+	Image   imageReport  `json:"image"`
 	Serve   serveReport  `json:"serve"`
 	Refuse  refuseReport `json:"refuse"`
 	Ask     askReport    `json:"ask"`
 	Seconds float64      `json:"seconds"`
+}
+
+type deployReport struct {
+	Stack     string  `json:"stack"`
+	Resources int     `json:"resources"`
+	Seconds   float64 `json:"seconds"`
 }
 
 type setupReport struct {
@@ -95,6 +112,11 @@ type setupReport struct {
 	Scope      string   `json:"scope"`
 	Parameters []string `json:"parameters"`
 	Steps      []step   `json:"steps"`
+}
+
+type imageReport struct {
+	URI   string `json:"uri"`
+	Steps []step `json:"steps"`
 }
 
 type serveReport struct {
@@ -140,25 +162,10 @@ func (d *demo) run(ctx context.Context, s *stack) error {
 	end := func() []step { d.mu.Lock(); defer d.mu.Unlock(); show = false; return slices.Clone(d.steps) }
 
 	begin(false)
-	if _, err := s.setup(ctx); err != nil {
+	if err := s.deployTemplate(ctx); err != nil {
 		return err
 	}
-	setup := &d.report.Setup
-	setup.ClientID, setup.Scope, setup.Steps = s.client.ClientID, s.client.Scope, end()
-	for _, st := range setup.Steps {
-		if name, ok := strings.CutPrefix(st.Text, "PutParameter "+s.client.Path); ok {
-			setup.Parameters = append(setup.Parameters, name)
-		}
-	}
-	d.phase("setup", "CloudFormation Create -> cognito-setup",
-		fmt.Sprintf("client %s  scope %s  %d parameters", short(setup.ClientID), setup.Scope, len(setup.Parameters)))
-
-	if err := s.serve(ctx); err != nil {
-		return err
-	}
-	d.report.Serve = serveReport{Runtime: s.runtime, AllowedClient: s.client.ClientID, AllowedScope: s.client.Scope}
-	d.phase("serve", "MCP server behind the AgentCore front door",
-		fmt.Sprintf("admits client %s with that scope, nobody else", short(s.client.ClientID)))
+	d.deployed(s, end(), time.Since(start))
 
 	var err error
 	if d.report.Refuse, err = s.callWithoutToken(ctx); err != nil {
@@ -184,13 +191,43 @@ func (d *demo) run(ctx context.Context, s *stack) error {
 	return nil
 }
 
+// deployed prints what the deployment came to. steps are what the functions did
+// meanwhile.
+func (d *demo) deployed(s *stack, steps []step, took time.Duration) {
+	r := &d.report
+	r.Deploy = deployReport{Stack: localStack, Resources: len(s.deployed.Resources()), Seconds: took.Seconds()}
+	d.phase("deploy", "template.yaml, as sam deploy would", fmt.Sprintf("%d resources in %.1f s", r.Deploy.Resources, took.Seconds()))
+
+	r.Setup = setupReport{ClientID: s.attribute(clientResource, "ClientId"), Scope: s.attribute(clientResource, "Scope")}
+	r.Image.URI = s.attribute(imageResource, "ImageUri")
+	for _, st := range steps {
+		switch st.Service {
+		case "ssm", "cognito-idp":
+			r.Setup.Steps = append(r.Setup.Steps, st)
+			if name, ok := strings.CutPrefix(st.Text, "PutParameter "+s.attribute(clientResource, "ParameterPath")); ok {
+				r.Setup.Parameters = append(r.Setup.Parameters, name)
+			}
+		case "ecr", "registry":
+			r.Image.Steps = append(r.Image.Steps, st)
+		}
+	}
+	d.phase("setup", "Custom::MCPClient -> cognito-setup",
+		fmt.Sprintf("client %s  scope %s  %d parameters", short(r.Setup.ClientID), r.Setup.Scope, len(r.Setup.Parameters)))
+	_, digest, _ := strings.Cut(r.Image.URI, "@")
+	d.phase("image", "Custom::MCPImage -> image-publisher", digest[:min(len(digest), 19)]+"…")
+
+	r.Serve = serveReport{Runtime: s.attribute(serverResource, "AgentRuntimeArn"), AllowedClient: r.Setup.ClientID, AllowedScope: r.Setup.Scope}
+	d.phase("serve", "that image behind the AgentCore front door",
+		fmt.Sprintf("admits client %s with that scope, nobody else", short(r.Setup.ClientID)))
+}
+
 // ask sends the agent a prompt and returns its answer as it came.
 func (s *stack) ask(ctx context.Context, prompt string) (json.RawMessage, error) {
 	event, err := json.Marshal(map[string]string{"prompt": prompt})
 	if err != nil {
 		return nil, err
 	}
-	result, err := s.functions[agentFunction].Invoke(ctx, event)
+	result, err := s.deployed.Function(agentResource).Invoke(ctx, event)
 	if err != nil {
 		return nil, err
 	}
@@ -203,7 +240,7 @@ func (s *stack) ask(ctx context.Context, prompt string) (json.RawMessage, error)
 // callWithoutToken calls a tool of the runtime as anybody could, and returns
 // how the front door refuses that.
 func (s *stack) callWithoutToken(ctx context.Context) (refuseReport, error) {
-	target, err := agentcore.InvocationURL(s.runtime, "", s.aws.URL())
+	target, err := agentcore.InvocationURL(s.attribute(serverResource, "AgentRuntimeArn"), "", s.aws.URL())
 	if err != nil {
 		return refuseReport{}, err
 	}

@@ -8,6 +8,8 @@ import (
 	"io"
 	"net"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -47,7 +49,7 @@ SDK and the aws command line at it, as export lines for another terminal.`,
 func stayUp(cmd *cobra.Command, addr string) error {
 	ctx := cmd.Context()
 	logs := &logs{out: cmd.ErrOrStderr()}
-	s, err := newStack(ctx, addr, logs)
+	s, err := newStack(addr, logs)
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return fmt.Errorf("%w; is a local stack up already? Another port: --addr 127.0.0.1:0 picks a free one", err)
 	}
@@ -55,10 +57,7 @@ func stayUp(cmd *cobra.Command, addr string) error {
 		return err
 	}
 	defer s.close()
-	if _, err := s.setup(ctx); err != nil {
-		return err
-	}
-	if err := s.serve(ctx); err != nil {
+	if err := s.deployTemplate(ctx); err != nil {
 		return err
 	}
 	if asJSON(cmd) {
@@ -67,12 +66,12 @@ func stayUp(cmd *cobra.Command, addr string) error {
 			name, value, _ := strings.Cut(v, "=")
 			env[name] = value
 		}
-		err = printJSON(cmd, map[string]any{"env": env, "mcp_name": s.client.McpName, "runtime_arn": s.runtime})
+		err = printJSON(cmd, map[string]any{"env": env, "stack": localStack, "outputs": s.deployed.Outputs()})
 	} else {
 		for _, v := range s.aws.Env() {
 			fmt.Fprintln(cmd.OutOrStdout(), "export", v)
 		}
-		fmt.Fprintf(logs, "\nUp at %s: MCP server %s behind %s.\nAsk: mcpauth local invoke agent -e events/ask.json    Stop: Ctrl-C\n", s.aws.URL(), s.client.McpName, s.runtime)
+		fmt.Fprintf(logs, "\nUp at %s: stack %s.\nAsk: mcpauth local invoke agent -e events/ask.json    Stop: Ctrl-C\n", s.aws.URL(), localStack)
 	}
 	if err != nil {
 		return err
@@ -86,10 +85,11 @@ func invokeCommand(addr *string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "invoke FUNCTION -e EVENT.json",
 		Short: "Send one event to a function and print its answer",
-		Long: `Invoke sends an event to a function (cognito-setup or agent) of the stack that
-mcpauth local keeps up. When none is up, it brings up one for this one event.
-An event of CloudFormation gets a reply URL on this machine, and what is printed
-is the answer that arrived there.`,
+		Long: `Invoke sends an event to a function (agent, cognito-setup or image-publisher) of
+the stack that mcpauth local keeps up. When none is up, it brings up one for this
+one event.
+An event of CloudFormation goes to the function in an account of its own, with a
+reply URL on this machine, and what is printed is the answer that arrived there.`,
 		Example: "  mcpauth local invoke agent -e events/ask.json\n  echo '{\"prompt\":\"greet Alice\"}' | mcpauth local invoke agent -e -\n  mcpauth local invoke cognito-setup -e events/cfn-update.json",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -99,7 +99,7 @@ is the answer that arrived there.`,
 			}
 			return localInvoke(cmd, *addr, args[0], event)
 		},
-		ValidArgs: []string{setupFunction, agentFunction},
+		ValidArgs: functions,
 	}
 	cmd.Flags().StringVarP(&eventFile, "event", "e", "", "file with the event; - reads stdin (required)")
 	cmd.MarkFlagRequired("event")
@@ -123,72 +123,85 @@ func readEvent(name string, stdin io.Reader) ([]byte, error) {
 	return event, nil
 }
 
-// localInvoke sends the event to the stack at addr, or to one of its own.
+// localInvoke sends an event of CloudFormation to the function in an account of
+// its own, where what the event names does not exist yet or is nobody else's, and
+// every other event to the function of the stack at addr, or of one for this
+// event.
 func localInvoke(cmd *cobra.Command, addr, function string, event []byte) error {
-	ctx := cmd.Context()
-	if function != setupFunction && function != agentFunction {
-		return fmt.Errorf("no function %q: there are %s and %s", function, setupFunction, agentFunction)
+	ctx, logs := cmd.Context(), newLogs(cmd)
+	if !slices.Contains(functions, function) {
+		return fmt.Errorf("no function %q: there are %s", function, strings.Join(functions, ", "))
 	}
-	if conn, err := net.DialTimeout("tcp", addr, time.Second); err == nil {
-		conn.Close()
-		return sendTo(cmd, "http://"+addr, function, event)
-	}
-	logs := newLogs(cmd)
-	s, err := newStack(ctx, "", logs)
-	if err != nil {
-		return err
-	}
-	defer s.close()
-	if _, err = s.setup(ctx); err == nil {
-		err = s.serve(ctx)
-	}
-	if err == nil {
-		err = sendTo(cmd, s.aws.URL(), function, event)
-	}
+	err := func() error {
+		var e cfn.Event
+		if json.Unmarshal(event, &e) == nil && e.RequestType != "" || function == imageFunction {
+			return sendAlone(ctx, cmd.OutOrStdout(), logs, function, event)
+		}
+		if conn, err := net.DialTimeout("tcp", addr, time.Second); err == nil {
+			conn.Close()
+			return sendTo(ctx, cmd.OutOrStdout(), "http://"+addr, function, event)
+		}
+		s, err := newStack("", logs)
+		if err != nil {
+			return err
+		}
+		defer s.close()
+		if err := s.deployTemplate(ctx); err != nil {
+			return err
+		}
+		return sendTo(ctx, cmd.OutOrStdout(), s.aws.URL(), function, event)
+	}()
 	if err != nil {
 		logs.dump(cmd.ErrOrStderr())
 	}
 	return err
 }
 
-// sendTo invokes a function of the stand-in at endpoint and prints its answer.
-func sendTo(cmd *cobra.Command, endpoint, function string, event []byte) error {
-	ctx := cmd.Context()
-	var e cfn.Event
-	if json.Unmarshal(event, &e) == nil && e.RequestType != "" {
-		return sendCustomResource(ctx, cmd.OutOrStdout(), endpoint, function, event)
-	}
-	answer, err := invoke(ctx, endpoint, function, event)
+// sendTo invokes a function of the stack in the stand-in at endpoint, and prints
+// its answer.
+func sendTo(ctx context.Context, stdout io.Writer, endpoint, function string, event []byte) error {
+	cfg := localConfig(endpoint)
+	st, err := describeStack(ctx, cfg, localStack)
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintln(cmd.OutOrStdout(), string(answer))
+	name := st.outputs[map[string]string{agentFunction: "AgentFunction", setupFunction: "CognitoSetupArn"}[function]]
+	client := lambda.NewFromConfig(cfg, func(o *lambda.Options) { o.RetryMaxAttempts = 1 }) // an invocation is not repeated
+	out, err := client.Invoke(ctx, &lambda.InvokeInput{FunctionName: aws.String(name), Payload: event})
+	if err != nil {
+		return fmt.Errorf("invoking %s at %s: %w", function, endpoint, err)
+	}
+	if out.FunctionError != nil {
+		var e struct{ ErrorType, ErrorMessage string }
+		json.Unmarshal(out.Payload, &e)
+		return fmt.Errorf("%s failed: %s: %s", function, e.ErrorType, e.ErrorMessage)
+	}
+	_, err = fmt.Fprintln(stdout, string(out.Payload))
 	return err
 }
 
-// sendCustomResource gives the event a reply URL on this machine and prints what
-// arrives there.
-func sendCustomResource(ctx context.Context, stdout io.Writer, endpoint, function string, event []byte) error {
-	box := localaws.New(localaws.Config{})
-	if err := box.Start(); err != nil {
-		return err
-	}
-	defer box.Close()
-	reply := box.NewReply()
-	var doc map[string]any
-	if err := json.Unmarshal(event, &doc); err != nil {
-		return err
-	}
-	doc["ResponseURL"] = reply.URL
-	event, err := json.Marshal(doc)
+// sendAlone sends an event of CloudFormation to a function in an account of its
+// own, and prints the answer that arrives at the reply URL.
+func sendAlone(ctx context.Context, stdout io.Writer, logs *logs, function string, event []byte) error {
+	bin, err := programs()
 	if err != nil {
 		return err
 	}
-	_, invokeErr := invoke(ctx, endpoint, function, event)
-	if reply.Puts() == 0 {
-		return errors.Join(errors.New("the function did not answer CloudFormation"), invokeErr)
+	account := localaws.New(localaws.Config{})
+	if err := account.Start(); err != nil {
+		return err
 	}
-	answer, err := reply.Wait(ctx)
+	defer account.Close()
+	if _, err := account.AddRepository(localaws.Repository{Name: sampleRepository}); err != nil {
+		return err
+	}
+	f, err := account.StartFunction(ctx, localaws.FunctionConfig{
+		Name: function, Binary: filepath.Join(bin, function, "bootstrap"), Timeout: time.Minute, MemoryMB: 256, Stderr: logs,
+	})
+	if err != nil {
+		return err
+	}
+	answer, _, err := account.SendCustomResource(ctx, f, event)
 	if err != nil {
 		return err
 	}
@@ -203,22 +216,14 @@ func sendCustomResource(ctx context.Context, stdout io.Writer, endpoint, functio
 	return nil
 }
 
-// invoke calls Lambda's Invoke operation at the stand-in.
-func invoke(ctx context.Context, endpoint, function string, event []byte) ([]byte, error) {
-	client := lambda.New(lambda.Options{
-		Region:           "eu-central-1",
-		BaseEndpoint:     aws.String(endpoint),
-		Credentials:      credentials.NewStaticCredentialsProvider(localaws.AccessKeyID, localaws.SecretAccessKey, ""),
-		RetryMaxAttempts: 1, // an invocation is not repeated
-	})
-	out, err := client.Invoke(ctx, &lambda.InvokeInput{FunctionName: aws.String(function), Payload: event})
-	if err != nil {
-		return nil, fmt.Errorf("invoking %s at %s: %w", function, endpoint, err)
+// sampleRepository is the repository in events/image-create.json.
+const sampleRepository = "agentcore-mcp-auth-repository"
+
+// localConfig is for a stand-in that another process keeps up.
+func localConfig(endpoint string) aws.Config {
+	return aws.Config{
+		Region:       "eu-central-1",
+		BaseEndpoint: aws.String(endpoint),
+		Credentials:  credentials.NewStaticCredentialsProvider(localaws.AccessKeyID, localaws.SecretAccessKey, ""),
 	}
-	if out.FunctionError != nil {
-		var e struct{ ErrorType, ErrorMessage string }
-		json.Unmarshal(out.Payload, &e)
-		return nil, fmt.Errorf("%s failed: %s: %s", function, e.ErrorType, e.ErrorMessage)
-	}
-	return out.Payload, nil
 }

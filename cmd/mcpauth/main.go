@@ -2,10 +2,11 @@
 // authentication between agents and MCP servers.
 //
 // Data goes to stdout and progress to stderr; the exit code is 0 only on
-// success.
+// success, and an error is one line that ends in what to do.
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -20,40 +21,71 @@ import (
 var version = "dev"
 
 func main() {
+	// A reader of stdout who left is an error of the write to it, so that a
+	// command ends in order, with the processes that it started.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
-	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "mcpauth:", err)
-		os.Exit(1)
+	message, code := outcome(err, ctx.Err() != nil)
+	if message != "" {
+		fmt.Fprintln(os.Stderr, "mcpauth:", message)
 	}
+	os.Exit(code)
 }
 
 // run is the whole program but for the process around it.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	root := newRoot()
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	begun := false
+	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
+		if err := cmp.Or(cmd.ValidateRequiredFlags(), cmd.ValidateFlagGroups()); err != nil {
+			return err
+		}
+		begun = true
+		return nil
+	}
+	cmd, err := root.ExecuteContextC(ctx)
+	if err != nil && !begun {
+		return usagef("%w; see: %s --help", err, cmd.CommandPath())
+	}
+	return err
+}
+
+// newRoot is the tree of commands.
+func newRoot() *cobra.Command {
 	root := &cobra.Command{
-		Use:           "mcpauth",
-		Short:         "Machine-to-machine authentication for MCP servers on Amazon Bedrock AgentCore",
+		Use:   "mcpauth",
+		Short: "Machine-to-machine authentication for MCP servers on Amazon Bedrock AgentCore",
+		Long: `Mcpauth shows, sets up and examines machine-to-machine authentication between
+agents and MCP servers on Amazon Bedrock AgentCore.
+
+It reads the AWS configuration as every AWS tool does. Data goes to stdout and
+progress to stderr. The exit code is 0 on success, 1 on failure, 2 when mcpauth
+was wrongly called and so did nothing, 130 when it was interrupted, and 141 when
+the reader of its output left.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Example:       "  mcpauth demo\n  mcpauth demo \"greet Alice\"\n  mcpauth local invoke agent -e events/ask.json",
+		Example:       "  mcpauth demo\n  mcpauth setup --mcp-name calculator\n  mcpauth call add_numbers a=2 b=2 --mcp-name calculator\n  mcpauth invoke \"What is 2+2?\" --stack-name agentcore-mcp-auth",
 		Args:          cobra.NoArgs,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.PersistentFlags().Bool("json", false, "print one JSON object instead of text")
 	root.PersistentFlags().BoolP("verbose", "v", false, "show the logs of everything that runs, on stderr")
-	root.AddCommand(demoCommand(), localCommand(), setupCommand(), statusCommand(), rotateCommand(), teardownCommand(), versionCommand())
-	root.SetArgs(args)
-	root.SetOut(stdout)
-	root.SetErr(stderr)
-	return root.ExecuteContext(ctx)
+	root.AddCommand(demoCommand(), localCommand(), setupCommand(), statusCommand(), rotateCommand(), teardownCommand(),
+		tokenCommand(), toolsCommand(), callCommand(), invokeDeployedCommand(), manCommand(), versionCommand())
+	return root
 }
 
 func versionCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "version",
-		Short: "Print the version",
-		Args:  cobra.NoArgs,
+		Use:     "version",
+		Short:   "Print the version",
+		Example: "  mcpauth version",
+		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if asJSON(cmd) {
 				return printJSON(cmd, map[string]string{"version": version})

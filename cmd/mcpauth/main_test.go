@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -28,10 +29,12 @@ func TestMain(m *testing.M) {
 	}
 	binaries = dir
 	for out, pkg := range map[string]string{
-		"cognito-setup/bootstrap": "./functions/cognito-setup",
-		"agent/bootstrap":         "./functions/agent",
-		"mcp-server":              "./functions/mcp-server",
-		"mcpauth":                 "./cmd/mcpauth",
+		"cognito-setup/bootstrap":   "./functions/cognito-setup",
+		"agent/bootstrap":           "./functions/agent",
+		"image-publisher/bootstrap": "./functions/image-publisher",
+		"pack":                      "./functions/image-publisher/pack",
+		"mcp-server":                "./functions/mcp-server",
+		"mcpauth":                   "./cmd/mcpauth",
 	} {
 		build := exec.Command("go", "build", "-trimpath", "-tags", "lambda.norpc", "-ldflags", "-s -w", "-o", filepath.Join(dir, out), pkg)
 		build.Dir = "../.."
@@ -39,6 +42,14 @@ func TestMain(m *testing.M) {
 		if out, err := build.CombinedOutput(); err != nil {
 			panic(fmt.Sprintf("go build: %v\n%s", err, out))
 		}
+	}
+	pack := exec.Command(filepath.Join(dir, "pack"), "image-publisher/images.tar.zst", "mcp-server", "images/agent")
+	pack.Dir = dir
+	if err := errors.Join(os.Mkdir(filepath.Join(dir, "images"), 0o700), os.Symlink("../agent/bootstrap", filepath.Join(dir, "images", "agent"))); err != nil {
+		panic(err)
+	}
+	if out, err := pack.CombinedOutput(); err != nil {
+		panic(fmt.Sprintf("packing the images: %v\n%s", err, out))
 	}
 	code := m.Run()
 	os.RemoveAll(dir)
@@ -121,7 +132,7 @@ func TestDemo_noSecrets(t *testing.T) {
 	if err := os.Symlink(binaries, "bin"); err != nil {
 		t.Fatal(err)
 	}
-	s, err := newStack(t.Context(), "", logs)
+	s, err := newStack("", logs)
 	if err != nil {
 		t.Fatal(err)
 	}

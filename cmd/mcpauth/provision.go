@@ -32,18 +32,25 @@ func (t *target) flags(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&t.name, "mcp-name", "", "name of the MCP server (required)")
 	cmd.MarkFlagRequired("mcp-name")
 	t.awsFlags(cmd)
+	t.completeNames(cmd)
+}
+
+// accountFlags are for commands that need no parameters.
+func (t *target) accountFlags(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&t.region, "region", "", "AWS region; default: the profile's, or AWS_REGION")
+	cmd.Flags().StringVar(&t.profile, "profile", "", "AWS profile; default: AWS_PROFILE")
+	t.prefix = credstore.DefaultPrefix
 }
 
 func (t *target) awsFlags(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&t.region, "region", "", "AWS region; default: the profile's, or AWS_REGION")
-	cmd.Flags().StringVar(&t.profile, "profile", "", "AWS profile; default: AWS_PROFILE")
+	t.accountFlags(cmd)
 	cmd.Flags().StringVar(&t.prefix, "parameter-prefix", credstore.DefaultPrefix, "path in Parameter Store under which servers live")
 }
 
 // load reads the AWS configuration as every AWS tool does.
 func (t *target) load(ctx context.Context) (aws.Config, error) {
 	if err := credstore.CheckPrefix(t.prefix); err != nil {
-		return aws.Config{}, err
+		return aws.Config{}, &usageError{err}
 	}
 	var options []func(*config.LoadOptions) error
 	if t.region != "" {
@@ -54,12 +61,12 @@ func (t *target) load(ctx context.Context) (aws.Config, error) {
 	}
 	cfg, err := config.LoadDefaultConfig(ctx, options...)
 	if err != nil {
-		return cfg, fmt.Errorf("reading the AWS configuration: %w", err)
+		return cfg, configError(err)
 	}
-	if cfg.Region == "" {
-		return cfg, errors.New("no AWS region is set: use --region, or set AWS_REGION")
+	if err := checkRegion(cfg.Region); err != nil {
+		return cfg, err
 	}
-	return cfg, nil
+	return cfg, checkCredentials(ctx, cfg, t.profile)
 }
 
 // provisioner acts for the command line.
@@ -151,12 +158,12 @@ func checkAuth(cmd *cobra.Command, auth string) error {
 	case "user":
 		for _, flag := range []string{"scopes", "domain-prefix"} {
 			if cmd.Flags().Changed(flag) {
-				return fmt.Errorf("--%s is for machine credentials and does not go with --auth user", flag)
+				return usagef("--%s is for machine credentials and does not go with --auth user", flag)
 			}
 		}
 		return nil
 	}
-	return fmt.Errorf("--auth %.40q: want m2m or user", auth)
+	return usagef("--auth %.40q: want m2m or user", auth)
 }
 
 // checkEndpoint refuses what no agent could use.
@@ -164,8 +171,10 @@ func checkEndpoint(endpoint string) error {
 	if !agentcore.IsARN(endpoint) {
 		return nil // tokensource and the agent check URLs where they use them
 	}
-	_, err := agentcore.InvocationURL(endpoint, "", "")
-	return err
+	if _, err := agentcore.InvocationURL(endpoint, "", ""); err != nil {
+		return &usageError{err}
+	}
+	return nil
 }
 
 // recordEndpoint writes the one parameter that provisioning leaves to whoever
@@ -278,6 +287,7 @@ With --leftovers it removes what mcpauth status --all lists.`,
 	cmd.MarkFlagsOneRequired("mcp-name", "leftovers")
 	cmd.MarkFlagsMutuallyExclusive("mcp-name", "leftovers")
 	t.awsFlags(cmd)
+	t.completeNames(cmd)
 	cmd.Flags().StringVar(&d.UserPoolID, "user-pool-id", "", "user pool that setup was given")
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what would be done, and do nothing")
@@ -310,9 +320,20 @@ func confirm(cmd *cobra.Command, yes bool, want, what string) error {
 		return nil
 	}
 	fmt.Fprintf(cmd.ErrOrStderr(), "This will %s. Type %s to go on: ", what, want)
-	line, err := bufio.NewReader(io.LimitReader(cmd.InOrStdin(), 1<<10)).ReadString('\n')
-	if err != nil && line == "" {
+	typed := make(chan string, 1)
+	go func() {
+		line, err := bufio.NewReader(io.LimitReader(cmd.InOrStdin(), 1<<10)).ReadString('\n')
+		if err != nil && line == "" {
+			fmt.Fprintln(cmd.ErrOrStderr())
+		}
+		typed <- line
+	}()
+	var line string
+	select {
+	case line = <-typed:
+	case <-cmd.Context().Done(): // a read of a terminal cannot be ended
 		fmt.Fprintln(cmd.ErrOrStderr())
+		return cmd.Context().Err()
 	}
 	if strings.TrimSpace(line) != want {
 		return errors.New("not confirmed, nothing was done; use --yes to go on without being asked")

@@ -39,6 +39,7 @@ runs of mcpauth have left and no server uses.`,
 	cmd.MarkFlagsOneRequired("mcp-name", "all")
 	cmd.MarkFlagsMutuallyExclusive("mcp-name", "all")
 	t.awsFlags(cmd)
+	t.completeNames(cmd)
 	return cmd
 }
 

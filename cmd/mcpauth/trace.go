@@ -26,8 +26,12 @@ type tracer struct {
 	ms        float64  // their time
 }
 
-// record is called with one request after the other.
+// record is called with one request after the other. What is signed with the
+// account's own credentials is CloudFormation's, which needs no showing.
 func (t *tracer) record(r localaws.Record) {
+	if strings.Contains(r.RequestHeader.Get("Authorization"), "Credential="+localaws.AccessKeyID+"/") {
+		return
+	}
 	s := step{Service: r.Service, MS: float64(r.Duration.Microseconds()) / 1000}
 	switch r.Service {
 	case "ssm":
@@ -54,6 +58,8 @@ func (t *tracer) record(r localaws.Record) {
 		s.Text = strings.Join(append(t.handshake, method), ", ") + detail
 		s.MS += t.ms
 		t.handshake, t.ms = nil, 0
+	case "registry": // the path ends in what it is about
+		s.Text = r.Method + " " + r.Path[strings.LastIndex(r.Path, "/")+1:]
 	case "bedrock":
 		s.Text = r.Operation + describeConverse(r)
 	default:

@@ -59,6 +59,8 @@ type world struct {
 	arn    string
 	mcp    string      // URL of the MCP server behind it
 	log    *syncBuffer // of the agent
+
+	requests string // file of what bench/byhand sends
 }
 
 func newWorld(t testing.TB) *world {
@@ -104,10 +106,15 @@ func (w *world) put(t testing.TB, name, value string, typ types.ParameterType) {
 // and an empty value takes a variable away.
 func (w *world) agent(t testing.TB, env map[string]string) *localaws.Function {
 	t.Helper()
+	return w.agentNamed(t, "agent", env)
+}
+
+func (w *world) agentNamed(t testing.TB, name string, env map[string]string) *localaws.Function {
+	t.Helper()
 	all := map[string]string{"BEDROCK_MODEL_ID": "eu.anthropic.claude-sonnet-4-5-20250929-v1:0", "MCP_SERVERS": calc}
 	maps.Copy(all, env)
 	maps.DeleteFunc(all, func(_, v string) bool { return v == "" })
-	f, err := w.aws.StartFunction(t.Context(), localaws.FunctionConfig{Name: "agent", Binary: bootstrap, Timeout: 20 * time.Second, Env: all, Stderr: w.log})
+	f, err := w.aws.StartFunction(t.Context(), localaws.FunctionConfig{Name: name, Binary: bootstrap, Timeout: 20 * time.Second, Env: all, Stderr: w.log})
 	if err != nil {
 		t.Fatal(err)
 	}

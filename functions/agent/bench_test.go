@@ -2,75 +2,74 @@ package main_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
 	"testing"
 	"time"
 
+	"agentcore-mcp-auth/events"
 	"agentcore-mcp-auth/pkg/localaws"
 )
 
-// BenchmarkWarm measures a warm invocation of the compiled agent, through the
-// Lambda runtime API, against the floor: the same two Converse calls and one
-// tools/call sent by hand over kept-alive connections to the same stand-in.
-// own-ms is what the agent and the runtime API add to that.
-func BenchmarkWarm(b *testing.B) {
-	w := newWorld(b)
-	f := w.agent(b, nil)
-	n := len(w.aws.Records())
-	if got, res := ask(b, f, `{"prompt":"What is 2+2?"}`); got.Output == "" {
-		b.Fatalf("got %s", res.Payload)
-	}
-	cold := len(w.since(n)) - 3
-	n = len(w.aws.Records())
-	ask(b, f, `{"prompt":"What is 2+2?"}`)
-	requests := w.aws.Records()[n:]
-	if len(requests) != 3 {
-		b.Fatalf("a warm invocation made %d requests, want 3", len(requests))
-	}
-
-	var agent, floor []time.Duration
-	for b.Loop() {
-		start := time.Now()
-		ask(b, f, `{"prompt":"What is 2+2?"}`)
-		agent = append(agent, time.Since(start))
-
-		start = time.Now()
-		for _, r := range requests {
-			again(b, w.aws.URL(), r)
-		}
-		floor = append(floor, time.Since(start))
-	}
-	a, fl := median(agent), median(floor)
-	b.ReportMetric(float64(a.Microseconds())/1000, "agent-ms")
-	b.ReportMetric(float64(fl.Microseconds())/1000, "floor-ms")
-	b.ReportMetric(float64((a-fl).Microseconds())/1000, "own-ms")
-	b.ReportMetric(float64(a)/float64(fl), "ratio")
-	b.ReportMetric(float64(cold), "cold-requests")
-	if pid, err := f.PID(b.Context()); err == nil {
-		b.ReportMetric(residentMiB(b, pid), "resident-MiB")
+// BenchmarkAnswer measures the compiled agent against bench/byhand, a Lambda
+// function that sends the same requests by hand over kept-alive connections,
+// both run by one stand-in in turns. The stand-in's model answers at once; at
+// 20ms it takes that long for each call, as no real model does.
+func BenchmarkAnswer(b *testing.B) {
+	for _, delay := range []time.Duration{0, 20 * time.Millisecond} {
+		b.Run("model="+delay.String(), func(b *testing.B) {
+			w := newWorld(b)
+			w.aws.SetFault(func(r localaws.Record) *localaws.Fault {
+				if r.Service == "bedrock" {
+					return &localaws.Fault{Delay: delay}
+				}
+				return nil
+			})
+			f, byHand, requests := w.pair(b)
+			defer byHand.Close()
+			var agent, floor []time.Duration
+			for b.Loop() {
+				start := time.Now()
+				ask(b, f, question)
+				agent = append(agent, time.Since(start))
+				floor = append(floor, invoke(b, byHand))
+			}
+			report(b, agent, floor)
+			b.ReportMetric(float64(requests), "cold-requests")
+			if pid, err := f.PID(b.Context()); err == nil {
+				b.ReportMetric(residentMiB(b, pid), "resident-MiB")
+			}
+		})
 	}
 }
 
-// BenchmarkCold measures a first answer, from the start of the process.
-func BenchmarkCold(b *testing.B) {
+// BenchmarkFirstAnswer is BenchmarkAnswer from the start of the process.
+func BenchmarkFirstAnswer(b *testing.B) {
 	w := newWorld(b)
-	var times, inits []time.Duration
+	f, byHand, _ := w.pair(b)
+	f.Close()
+	byHand.Close()
+	var agent, floor []time.Duration
 	for b.Loop() {
 		f := w.agent(b, nil)
 		start := time.Now()
-		_, res := ask(b, f, `{"prompt":"What is 2+2?"}`)
-		times = append(times, time.Since(start))
-		inits = append(inits, res.Init)
+		ask(b, f, question)
+		agent = append(agent, time.Since(start))
 		f.Close()
+
+		byHand := w.byHand(b)
+		floor = append(floor, invoke(b, byHand))
+		byHand.Close()
 	}
-	b.ReportMetric(float64(median(times).Microseconds())/1000, "first-answer-ms")
-	b.ReportMetric(float64(median(inits).Microseconds())/1000, "init-ms")
+	report(b, agent, floor)
 	info, err := os.Stat(bootstrap)
 	if err != nil {
 		b.Fatal(err)
@@ -78,26 +77,148 @@ func BenchmarkCold(b *testing.B) {
 	b.ReportMetric(float64(info.Size())/(1<<20), "bootstrap-MiB")
 }
 
-// again sends a recorded request once more, signature and bearer included.
-func again(b *testing.B, base string, r localaws.Record) {
+// BenchmarkFirstDelta measures how long it takes until the first piece of a
+// streamed answer is there, against the whole of the model's answer by hand.
+func BenchmarkFirstDelta(b *testing.B) {
+	w := newWorld(b)
+	f := w.agent(b, map[string]string{"INVOKE_MODE": "RESPONSE_STREAM"})
+	event, err := events.FS.ReadFile("function-url.json")
+	if err != nil {
+		b.Fatal(err)
+	}
+	event = bytes.ReplaceAll(event, []byte(`"accept": "application/json"`), []byte(`"accept": "text/event-stream"`))
+	event = bytes.ReplaceAll(event, []byte("What is 2+2?"), []byte("Good morning"))
+	first := func() time.Duration {
+		start := time.Now()
+		stream, err := f.InvokeStream(b.Context(), event)
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer stream.Body.Close()
+		var got []byte
+		var at time.Duration
+		for chunk := make([]byte, 4096); ; {
+			n, err := stream.Body.Read(chunk)
+			got = append(got, chunk[:n]...)
+			if at == 0 && bytes.Contains(got, []byte("event: delta")) {
+				at = time.Since(start)
+			}
+			if err == io.EOF {
+				break
+			}
+			if err != nil {
+				b.Fatal(err)
+			}
+		}
+		if at == 0 {
+			b.Fatalf("no delta in %s", got)
+		}
+		return at
+	}
+	first()
+	n := len(w.aws.Records())
+	first()
+	w.plan(b, nil, w.aws.Records()[n:])
+	byHand := w.byHand(b)
+	invoke(b, byHand)
+	var agent, floor []time.Duration
+	for b.Loop() {
+		agent = append(agent, first())
+		floor = append(floor, invoke(b, byHand))
+	}
+	report(b, agent, floor)
+}
+
+const question = `{"prompt":"What is 2+2?"}`
+
+// pair is the agent, warm, and the function that repeats its requests, warm too.
+func (w *world) pair(b *testing.B) (agent, byHand *localaws.Function, coldRequests int) {
 	b.Helper()
-	target := base + r.Path
-	if r.Service == "agentcore" {
-		target += "?qualifier=DEFAULT"
+	agent = w.agent(b, nil)
+	record := func() []localaws.Record {
+		n := len(w.aws.Records())
+		if got, res := ask(b, agent, question); got.Output == "" {
+			b.Fatalf("got %s", res.Payload)
+		}
+		return slices.DeleteFunc(w.aws.Records()[n:], func(r localaws.Record) bool {
+			return r.RequestHeader.Get("User-Agent") == localaws.FrontDoorAgent
+		})
 	}
-	req, err := http.NewRequest(r.Method, target, bytes.NewReader(r.RequestBody))
+	cold, warm := record(), record()
+	if len(warm) != 3 {
+		b.Fatalf("a warm invocation made %d requests, want 3", len(warm))
+	}
+	w.plan(b, cold, warm)
+	byHand = w.byHand(b)
+	invoke(b, byHand)
+	return agent, byHand, len(cold) - len(warm)
+}
+
+// plan writes what bench/byhand sends.
+func (w *world) plan(b *testing.B, cold, warm []localaws.Record) {
+	b.Helper()
+	w.requests = filepath.Join(b.TempDir(), "requests.json")
+	type request struct {
+		Method, URL string
+		Header      http.Header
+		Body        []byte
+	}
+	plan := map[string][]request{}
+	for part, records := range map[string][]localaws.Record{"Cold": cold, "Warm": warm} {
+		for _, r := range records {
+			target := w.aws.URL() + r.Path
+			if r.Service == "agentcore" {
+				target += "?qualifier=DEFAULT"
+			}
+			plan[part] = append(plan[part], request{r.Method, target, r.RequestHeader, r.RequestBody})
+		}
+	}
+	text, err := json.Marshal(plan)
 	if err != nil {
 		b.Fatal(err)
 	}
-	req.Header = r.RequestHeader
-	resp, err := http.DefaultClient.Do(req)
+	if err := os.WriteFile(w.requests, text, 0o600); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// byHand starts bench/byhand.
+func (w *world) byHand(b *testing.B) *localaws.Function {
+	b.Helper()
+	binary := filepath.Join(filepath.Dir(bootstrap), "byhand")
+	if _, err := os.Stat(binary); err != nil {
+		build := exec.Command("go", "build", "-trimpath", "-tags", "lambda.norpc", "-ldflags", "-s -w", "-o", binary, "../../bench/byhand")
+		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := build.CombinedOutput(); err != nil {
+			b.Fatalf("go build: %v\n%s", err, out)
+		}
+	}
+	f, err := w.aws.StartFunction(b.Context(), localaws.FunctionConfig{
+		Name: "byhand", Binary: binary, Timeout: 20 * time.Second, Env: map[string]string{"REQUESTS": w.requests}, Stderr: w.log,
+	})
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer resp.Body.Close()
-	if body, err := io.ReadAll(resp.Body); err != nil || resp.StatusCode != http.StatusOK {
-		b.Fatalf("%s %s: %d %s %v", r.Service, r.Operation, resp.StatusCode, body, err)
+	return f
+}
+
+func invoke(b *testing.B, f *localaws.Function) time.Duration {
+	b.Helper()
+	start := time.Now()
+	res, err := f.Invoke(b.Context(), []byte(`{}`))
+	if err != nil || res.FunctionError != "" {
+		b.Fatalf("got %+v, %v", res, err)
 	}
+	return time.Since(start)
+}
+
+// report tells the medians, their ratio, and what the agent adds.
+func report(b *testing.B, agent, floor []time.Duration) {
+	a, f := median(agent), median(floor)
+	b.ReportMetric(float64(a.Microseconds())/1000, "agent-ms")
+	b.ReportMetric(float64(f.Microseconds())/1000, "byhand-ms")
+	b.ReportMetric(float64((a-f).Microseconds())/1000, "own-ms")
+	b.ReportMetric(float64(a)/float64(f), "ratio")
 }
 
 func median(d []time.Duration) time.Duration {

@@ -375,19 +375,36 @@ func TestEvents_sigterm(t *testing.T) {
 	}
 }
 
-// case 106: nothing is needed of /tmp, nor left there.
+// case 106: nothing is needed of /tmp, nor left there, nor taken from there,
+// whatever the event.
 func TestEvents_noTmp(t *testing.T) {
 	w := newWorld(t)
+	w.aws.AddEventBus("results")
+	if _, err := w.aws.AddTable(localaws.Table{Name: "ledger", HashKey: "id", TTLAttribute: "expires"}); err != nil {
+		t.Fatal(err)
+	}
 	dir := t.TempDir()
-	for _, tmp := range []string{dir, filepath.Join(dir, "not-there")} {
-		f := w.agent(t, map[string]string{"TMPDIR": tmp, "HOME": tmp})
+	leftover := filepath.Join(dir, "leftover")
+	if err := os.WriteFile(leftover, []byte("of an earlier process"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	// In the last two nothing can be written, as where the disk is full.
+	for _, tmp := range []string{dir, filepath.Join(dir, "not-there"), leftover} {
+		f := w.agent(t, map[string]string{"TMPDIR": tmp, "HOME": tmp, "LEDGER_TABLE": "ledger", "RESULT_BUS": "results"})
 		if got, res := ask(t, f, `{"prompt":"What is 2+2?"}`); got.Output != sum {
 			t.Errorf("TMPDIR=%s: got %s", tmp, res.Payload)
 		}
+		for _, name := range []string{"sqs.json", "sns.json", "rest-api.json"} {
+			if res, err := f.Invoke(t.Context(), sample(t, name)); err != nil || res.FunctionError != "" || strings.Contains(string(res.Payload), "itemIdentifier") {
+				t.Errorf("TMPDIR=%s: %s: got %s, %v", tmp, name, res.Payload, err)
+			}
+		}
 		f.Close()
 	}
-	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
-		t.Errorf("left in TMPDIR: %v, %v", left, err)
+	left, err := os.ReadDir(dir)
+	kept, err2 := os.ReadFile(leftover)
+	if errors.Join(err, err2) != nil || len(left) != 1 || string(kept) != "of an earlier process" {
+		t.Errorf("left in TMPDIR: %v with %q, %v", left, kept, errors.Join(err, err2))
 	}
 }
 

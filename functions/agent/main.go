@@ -10,7 +10,7 @@
 //	MCP_PARAMETER_PREFIX  where the servers' parameters are; default /app/mcp
 //	MCP_AUTH              m2m (default), user (for development), iam or none; name=mode pairs override it for single servers
 //	MCP_ERA               protocol to speak, 2025-11-25 (default) or 2026-07-28; name=era pairs for single servers
-//	MCP_TOOLS             server/tool for the only tools to use of a server, !server/tool for those not to use; a trailing * for any rest
+//	MCP_TOOLS             server/tool for the only tools to use of a server, !server/tool for those not to use; a trailing * for any rest; what a server calls destructive is used only if it is named here
 //	TOOL_PREFIX           always: every tool is server__tool to the model, not only where two servers clash
 //	MCP_ISSUER_HOSTS      hosts of issuers other than Cognito, and of their token endpoints, separated by commas
 //	DIRECT_TOOLS          true: the calculator's tools run in this process; default false
@@ -35,6 +35,7 @@
 //	SCHEDULE_PROMPT       what a schedule asks whose event has no prompt
 //	RECORDS_AT_ONCE       records of an SQS batch worked on at once; default 5
 //	RESULT_BUS            event bus, by name or ARN, for what queues, topics and buses asked
+//	LEDGER_TABLE          DynamoDB table, by name or ARN, that keeps what comes twice from being answered twice; default: each process keeps its own
 //
 // As a container also:
 //
@@ -59,6 +60,7 @@ import (
 
 	"github.com/aws/aws-lambda-go/lambda"
 	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/eventbridge"
 
 	"agentcore-mcp-auth/pkg/agentcore"
@@ -101,6 +103,9 @@ func run(ctx context.Context, getenv func(string) string, stderr io.Writer) erro
 	} else {
 		agent := newAgent(cfg, s, logger)
 		h.Agent = agent
+		if s.ledgerTable != "" {
+			h.Ledger = &trigger.Table{API: dynamodb.NewFromConfig(cfg), Name: s.ledgerTable}
+		}
 		closeSessions = func() {
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closing)
 			defer cancel()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -48,9 +49,14 @@ type settings struct {
 	schedulePrompt string
 	parallel       int // records of a batch; 0: the default
 	resultBus      string
+	ledgerTable    string
 	atOnce         int    // invocations of the container; 0: the default
 	port           string // of the container
 }
+
+// tableName is the name or the ARN of a table.
+// https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/HowItWorks.NamingRulesDataTypes.html
+var tableName = regexp.MustCompile(`^(arn:aws[a-z-]*:dynamodb:[a-z0-9-]+:[0-9]{12}:table/)?[a-zA-Z0-9_.-]{3,255}$`)
 
 // readSettings reads the environment. Its error names everything that is wrong
 // at once.
@@ -106,6 +112,7 @@ func readSettings(getenv func(string) string) (settings, error) {
 		schedulePrompt: getenv("SCHEDULE_PROMPT"),
 		parallel:       number("RECORDS_AT_ONCE"),
 		resultBus:      getenv("RESULT_BUS"),
+		ledgerTable:    getenv("LEDGER_TABLE"),
 		atOnce:         number("REQUESTS_AT_ONCE"),
 		port:           cmp.Or(getenv("PORT"), "8080"),
 	}
@@ -139,6 +146,9 @@ func readSettings(getenv func(string) string) (settings, error) {
 	}
 	if err := credstore.CheckPrefix(s.prefix); err != nil {
 		refuse("MCP_PARAMETER_PREFIX", "%w", err)
+	}
+	if s.ledgerTable != "" && !tableName.MatchString(s.ledgerTable) {
+		refuse("LEDGER_TABLE", "%q is neither the name nor the ARN of a DynamoDB table", s.ledgerTable)
 	}
 	var err error
 	if s.servers, err = toolbox.ParseServers(getenv("MCP_SERVERS")); err != nil {

@@ -40,7 +40,13 @@ func TestMain(m *testing.M) {
 // newFunction is the compiled function in an account of its own.
 func newFunction(t *testing.T) (*localaws.Server, *localaws.Function, *syncBuffer) {
 	t.Helper()
-	srv, log := localaws.New(localaws.Config{}), &syncBuffer{}
+	return newFunctionAt(t, time.Now)
+}
+
+// newFunctionAt is newFunction in an account with a clock of its own.
+func newFunctionAt(t *testing.T, now func() time.Time) (*localaws.Server, *localaws.Function, *syncBuffer) {
+	t.Helper()
+	srv, log := localaws.New(localaws.Config{Now: now}), &syncBuffer{}
 	if err := srv.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -119,6 +125,23 @@ func TestLifeOfAStack(t *testing.T) {
 		if strings.Contains(log.String(), secret) || bytes.Contains(answers, []byte(secret)) {
 			t.Errorf("a secret of %d characters is in an answer or the log", len(secret))
 		}
+	}
+}
+
+// The daily event tells how old the secret is, for the template's alarm.
+func TestTidyTellsTheAge(t *testing.T) {
+	srv, f, log := newFunctionAt(t, func() time.Time { return time.Now().Add(-10*24*time.Hour - time.Hour) })
+	send(t, srv, f, "cfn-create.json")
+	event, err := events.FS.ReadFile("setup-tidy.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res, err := f.Invoke(t.Context(), event); err != nil || res.FunctionError != "" {
+		t.Fatalf("tidy: %v %s", err, res.Payload)
+	}
+	f.Close() // until then its log may be on the way
+	if !strings.Contains(log.String(), `"secret_age_days":10`) {
+		t.Errorf("no age of 10 days in the log:\n%s", log)
 	}
 }
 

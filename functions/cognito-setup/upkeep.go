@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"agentcore-mcp-auth/pkg/credstore"
 	"agentcore-mcp-auth/pkg/provision"
@@ -59,6 +60,10 @@ func keepUp(ctx context.Context, p provision.Provisioner, event json.RawMessage)
 	if err != nil {
 		return fmt.Errorf("%s %s: %w", u.Action, u.McpName, err)
 	}
-	p.Logger.Info("upkeep", "action", u.Action, "mcp_name", u.McpName, "changes", result.Changes)
+	attrs := []any{"action", u.Action, "mcp_name", u.McpName, "changes", result.Changes}
+	if u.Action == "tidy" { // the template's metric filter reads it
+		attrs = append(attrs, "secret_age_days", int(time.Since(result.SecretSince)/(24*time.Hour)))
+	}
+	p.Logger.Info("upkeep", attrs...)
 	return nil
 }

@@ -58,9 +58,11 @@ type Credentials struct {
 	Username     string
 	Password     Secret
 
-	// SecretRevision is Parameter Store's version number of ClientSecret. It is
-	// read, never written, as HeldUntil is.
+	// SecretRevision is Parameter Store's version number of ClientSecret, and
+	// SecretSince when that was written. They are read, never written, as
+	// HeldUntil is.
 	SecretRevision int64
+	SecretSince    time.Time
 	HeldUntil      time.Time // zero: not held
 }
 
@@ -243,7 +245,7 @@ func (s *Store) Snapshot(ctx context.Context, name string) (Credentials, error) 
 				fields[i].set(aws.ToString(p.Value))
 				found = true
 				if base == ClientSecret {
-					c.SecretRevision = p.Version
+					c.SecretRevision, c.SecretSince = p.Version, aws.ToTime(p.LastModifiedDate)
 				}
 			}
 		}

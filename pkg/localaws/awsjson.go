@@ -68,14 +68,19 @@ type operation func(r *http.Request, body []byte) (any, *apiError)
 // op makes an operation of f, whose input type names every member that the
 // stand-in implements. f runs with mu held.
 func op[In any](mu sync.Locker, f func(*In) (any, *apiError)) operation {
-	return func(_ *http.Request, body []byte) (any, *apiError) {
+	return opFrom(mu, func(_ *http.Request, in *In) (any, *apiError) { return f(in) })
+}
+
+// opFrom is op for an f that asks further about who signed the request.
+func opFrom[In any](mu sync.Locker, f func(*http.Request, *In) (any, *apiError)) operation {
+	return func(r *http.Request, body []byte) (any, *apiError) {
 		in := new(In)
 		if err := decode(body, in); err != nil {
 			return nil, err
 		}
 		mu.Lock()
 		defer mu.Unlock()
-		return f(in)
+		return f(r, in)
 	}
 }
 
@@ -88,7 +93,7 @@ func serveJSON(w http.ResponseWriter, r *http.Request, rec *Record, ops map[stri
 		refuse(w, r, rec)
 		return
 	}
-	if err := checkProtocol(r); err != nil {
+	if err := checkProtocol(r, "application/x-amz-json-1.1"); err != nil {
 		writeError(w, err.Status, err.Type, err.Message)
 		return
 	}
@@ -104,10 +109,10 @@ func serveJSON(w http.ResponseWriter, r *http.Request, rec *Record, ops map[stri
 	json.NewEncoder(w).Encode(out)
 }
 
-func checkProtocol(r *http.Request) *apiError {
+func checkProtocol(r *http.Request, want string) *apiError {
 	media, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if r.Method != http.MethodPost || r.URL.Path != "/" || media != "application/x-amz-json-1.1" {
-		return errorf("SerializationException", "want a POST to / with Content-Type application/x-amz-json-1.1")
+	if r.Method != http.MethodPost || r.URL.Path != "/" || media != want {
+		return errorf("SerializationException", "want a POST to / with Content-Type %s", want)
 	}
 	return nil
 }

@@ -87,6 +87,10 @@ func (s *Server) serveConverse(w http.ResponseWriter, r *http.Request, rec *Reco
 		writeError(w, bad.Status, bad.Type, bad.Message)
 		return
 	}
+	if err := s.authorizeAll(r, s.modelAccess(req)); err != nil {
+		writeError(w, err.Status, err.Type, err.Message)
+		return
+	}
 	reply := s.bedrock.ask(req)
 	if !pause(r.Context(), reply.Latency) {
 		panic(http.ErrAbortHandler) // the caller has left

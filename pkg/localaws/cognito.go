@@ -85,13 +85,11 @@ func newUserPools(s *Server) *userPools {
 var unsigned = map[string]bool{"InitiateAuth": true}
 
 func (p *userPools) serve(w http.ResponseWriter, r *http.Request, rec *Record) {
-	if !unsigned[rec.Operation] {
-		if err := p.s.checkSignature(r, rec.RequestBody, "cognito-idp"); err != nil {
-			writeError(w, err.Status, err.Type, err.Message)
-			return
-		}
+	if unsigned[rec.Operation] {
+		serveJSON(w, r, rec, p.ops)
+		return
 	}
-	serveJSON(w, r, rec, p.ops)
+	p.s.serveSigned(w, r, rec, "cognito-idp", p.ops, p.needs)
 }
 
 // Exception types of the API model that occur in more than one place.
@@ -184,8 +182,8 @@ func (p *userPools) next() int {
 	return p.made
 }
 
-func (p *userPools) arn(pool *userPool) string {
-	return "arn:aws:cognito-idp:" + p.s.cfg.Region + ":" + Account + ":userpool/" + pool.id
+func (p *userPools) arn(id string) string {
+	return "arn:aws:cognito-idp:" + p.s.cfg.Region + ":" + Account + ":userpool/" + id
 }
 
 // poolView is a pool as the API answers it.
@@ -202,7 +200,7 @@ type poolAnswer struct{ UserPool poolView }
 
 func (p *userPools) view(pool *userPool) poolAnswer {
 	return poolAnswer{poolView{
-		Id: pool.id, Name: pool.name, Arn: p.arn(pool),
+		Id: pool.id, Name: pool.name, Arn: p.arn(pool.id),
 		CreationDate: epoch(pool.created), LastModifiedDate: epoch(pool.modified),
 		Domain: pool.domain, UserPoolTags: maps.Clone(pool.tags), EstimatedNumberOfUsers: len(pool.users),
 		poolSettings: pool.poolSettings,
@@ -337,7 +335,7 @@ func checkPoolTags(tags map[string]string) *apiError {
 
 // byARN finds the pool of a tag operation.
 func (p *userPools) byARN(arn string) (*userPool, *apiError) {
-	id, ok := strings.CutPrefix(arn, "arn:aws:cognito-idp:"+p.s.cfg.Region+":"+Account+":userpool/")
+	id, ok := strings.CutPrefix(arn, p.arn(""))
 	if !ok {
 		return nil, errorf(invalidParameter, "resourceArn is not the ARN of a user pool of this account and region.")
 	}

@@ -42,6 +42,15 @@ func (s *Server) AddEventBus(name string) string {
 	return b.arn(name)
 }
 
+// RemoveEventBus removes an event bus. Events that were put on it stay in
+// [Server.Events].
+func (s *Server) RemoveEventBus(name string) {
+	b := s.buses
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.names = slices.DeleteFunc(b.names, func(n string) bool { return n == name && n != DefaultBus })
+}
+
 // Events returns every event that was put on a bus, in order.
 func (s *Server) Events() []BusEvent {
 	b := s.buses
@@ -68,11 +77,32 @@ func newEventBuses(s *Server) *eventBuses {
 }
 
 func (b *eventBuses) serve(w http.ResponseWriter, r *http.Request, rec *Record) {
-	if err := b.s.checkSignature(r, rec.RequestBody, "events"); err != nil {
-		writeError(w, err.Status, err.Type, err.Message)
-		return
+	b.s.serveSigned(w, r, rec, "events", b.ops, b.needs)
+}
+
+// needs is what PutEvents asks for: every bus that an entry is for. Without one
+// of them, none of the entries is taken.
+// https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazoneventbridge.html
+func (b *eventBuses) needs(rec *Record) []access {
+	var in struct {
+		Entries []struct{ EventBusName *string }
 	}
-	serveJSON(w, r, rec, b.ops)
+	json.Unmarshal(rec.RequestBody, &in) // the operation says what is wrong with it
+	a := access{action: "events:" + rec.Operation}
+	for _, e := range in.Entries {
+		if arn := b.arn(b.name(e.EventBusName)); !slices.Contains(a.resources, arn) {
+			a.resources = append(a.resources, arn)
+		}
+	}
+	return []access{a}
+}
+
+// name is the name of a bus that is given by its name or its ARN, or not at all.
+func (b *eventBuses) name(given *string) string {
+	if given == nil {
+		return DefaultBus
+	}
+	return strings.TrimPrefix(*given, b.arn(""))
 }
 
 func (b *eventBuses) arn(name string) string {
@@ -188,10 +218,7 @@ func (b *eventBuses) putOne(e putEventsEntry) putEventsResult {
 	if json.Unmarshal([]byte(*e.Detail), &object) != nil || object == nil {
 		return putEventsResult{ErrorCode: "MalformedDetail", ErrorMessage: "Detail is malformed."}
 	}
-	bus := DefaultBus
-	if e.EventBusName != nil {
-		bus = strings.TrimPrefix(*e.EventBusName, b.arn(""))
-	}
+	bus := b.name(e.EventBusName)
 	if !slices.Contains(b.names, bus) {
 		// The service accepts and drops such an event; here it would go unnoticed.
 		return invalid("EventBusName", "there is no event bus "+bus+".")

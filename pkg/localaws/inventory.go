@@ -1,19 +1,56 @@
 package localaws
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 )
 
-// Leftovers names everything that exists in Parameter Store and in Cognito,
-// sorted, one line each:
+// Keep notes that something exists which has no other place in the stand-in,
+// such as a queue or an alarm: its name is taken, and it is among the Leftovers,
+// until [Server.Forget]. It is an error when it exists already.
+func (s *Server) Keep(resourceType, id string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	k := keptResource{resourceType, id}
+	if s.kept[k] {
+		return fmt.Errorf("%s %s already exists", resourceType, id)
+	}
+	if s.kept == nil {
+		s.kept = map[keptResource]bool{}
+	}
+	s.kept[k] = true
+	return nil
+}
+
+// Kept reports whether [Server.Keep] noted something that was not forgotten.
+func (s *Server) Kept(resourceType, id string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.kept[keptResource{resourceType, id}]
+}
+
+// Forget ends what [Server.Keep] began. What is not there is no error.
+func (s *Server) Forget(resourceType, id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.kept, keptResource{resourceType, id})
+}
+
+type keptResource struct{ resourceType, id string }
+
+// Leftovers names everything that exists in Parameter Store, in Cognito and in
+// ECR, and what was kept, sorted, one line each:
 //
 //	client {pool id}/{client id} {name}
 //	domain {prefix} of {pool id}
+//	image {repository}:{tag}
 //	parameter {name}
 //	pool {pool id} {name}
+//	repository {name}
 //	resource server {pool id}/{identifier}
 //	user {pool id}/{name}
+//	{resource type} {id}
 //
 // Nothing has been left behind when there are none.
 func (s *Server) Leftovers() []string {
@@ -21,6 +58,20 @@ func (s *Server) Leftovers() []string {
 	for name := range s.Parameters() {
 		all = append(all, "parameter "+name)
 	}
+	s.images.mu.Lock()
+	repositories := slices.Collect(maps.Keys(s.images.byName))
+	s.images.mu.Unlock()
+	for _, name := range repositories {
+		all = append(all, "repository "+name)
+		for _, tag := range s.Images(name) {
+			all = append(all, "image "+name+":"+tag)
+		}
+	}
+	s.mu.Lock()
+	for k := range s.kept {
+		all = append(all, k.resourceType+" "+k.id)
+	}
+	s.mu.Unlock()
 	p := s.cognito
 	p.mu.Lock()
 	defer p.mu.Unlock()

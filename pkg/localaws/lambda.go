@@ -15,6 +15,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
 )
 
 // The largest payloads that Lambda takes and gives.
@@ -34,6 +36,7 @@ const maxInit = 10 * time.Second
 type FunctionConfig struct {
 	Name     string            // as in an ARN: letters, digits, hyphens, underscores
 	Binary   string            // path of the executable
+	Role     string            // ARN of the execution role; default: none, and the account's own credentials
 	Env      map[string]string // the function's own variables; Lambda's reserved names are refused
 	Timeout  time.Duration     // default 3 s, at most 15 minutes, as Lambda's
 	MemoryMB int               // announced, not enforced; default 128
@@ -45,14 +48,16 @@ type FunctionConfig struct {
 // invocation and again after it ended or was ended. Its methods are safe for
 // concurrent use.
 type Function struct {
-	cfg FunctionConfig
-	s   *Server
-	env []string // all of the process's environment but AWS_LAMBDA_RUNTIME_API
+	cfg     FunctionConfig
+	version string // a number, or $LATEST
+	s       *Server
+	env     []string // all of the process's environment but AWS_LAMBDA_RUNTIME_API
 
 	slot   chan struct{} // held from an invocation's start until the process asks for the next one
 	closed chan struct{}
 	once   sync.Once
-	stop   func() bool // forgets StartFunction's context
+	stop   func() bool  // forgets StartFunction's context
+	url    *FunctionURL // nil: none; guarded by the functions' mutex
 
 	proc   *process // guarded by slot
 	frozen bool     // guarded by slot
@@ -111,11 +116,15 @@ const maxEnvironment = 4096
 type functions struct {
 	s *Server
 
-	mu     sync.Mutex // guards what follows
-	byName map[string]*Function
+	mu       sync.Mutex           // guards what follows
+	byName   map[string]*Function // a published version as name:version
+	versions map[string]int       // the number last published, by name
+	aliases  map[string]string    // name:alias to version
 }
 
-func newFunctions(s *Server) *functions { return &functions{s: s, byName: map[string]*Function{}} }
+func newFunctions(s *Server) *functions {
+	return &functions{s: s, byName: map[string]*Function{}, versions: map[string]int{}, aliases: map[string]string{}}
+}
 
 // close ends every function and waits.
 func (p *functions) close() {
@@ -136,7 +145,7 @@ func (s *Server) StartFunction(ctx context.Context, cfg FunctionConfig) (*Functi
 	if s.URL() == "" {
 		return nil, errors.New("starting a function: the stand-in is not started; call Start first")
 	}
-	f, err := newFunction(s, cfg)
+	f, err := newFunction(s, cfg, latest)
 	if err != nil {
 		return nil, fmt.Errorf("starting function %.80q: %w", cfg.Name, err)
 	}
@@ -150,7 +159,7 @@ func (s *Server) StartFunction(ctx context.Context, cfg FunctionConfig) (*Functi
 	return f, nil
 }
 
-func newFunction(s *Server, cfg FunctionConfig) (*Function, error) {
+func newFunction(s *Server, cfg FunctionConfig, version string) (*Function, error) {
 	if !validFunctionName.MatchString(cfg.Name) {
 		return nil, errors.New("want a name of 1 to 64 letters, digits, hyphens or underscores")
 	}
@@ -180,9 +189,26 @@ func newFunction(s *Server, cfg FunctionConfig) (*Function, error) {
 	if err := checkVariables(cfg.Env); err != nil {
 		return nil, err
 	}
-	f := &Function{cfg: cfg, s: s, slot: make(chan struct{}, 1), closed: make(chan struct{})}
-	f.env = f.environment()
+	creds, err := s.executionCredentials(cfg)
+	if err != nil {
+		return nil, err
+	}
+	f := &Function{cfg: cfg, version: version, s: s, slot: make(chan struct{}, 1), closed: make(chan struct{})}
+	f.env = f.environment(creds)
 	return f, nil
+}
+
+// executionCredentials are what Lambda gets for a function by assuming its role;
+// the session has the function's name. The words are those of CreateFunction.
+// https://docs.aws.amazon.com/lambda/latest/dg/lambda-intro-execution-role.html
+func (s *Server) executionCredentials(cfg FunctionConfig) (aws.Credentials, error) {
+	if cfg.Role == "" {
+		return accountCredentials, nil
+	}
+	if !s.assumable(cfg.Role, "lambda.amazonaws.com", s.funcs.arn(cfg.Name)) {
+		return aws.Credentials{}, fmt.Errorf("role %.200q: The role defined for the function cannot be assumed by Lambda.", cfg.Role)
+	}
+	return s.assume(cfg.Role, cfg.Name)
 }
 
 func checkVariables(env map[string]string) error {
@@ -208,20 +234,20 @@ func checkVariables(env map[string]string) error {
 // AWS_EXECUTION_ENV is not set, with the addresses of the stand-in and the
 // function's own variables. Nothing comes from the environment of this process.
 // https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html
-func (f *Function) environment() []string {
+func (f *Function) environment(creds aws.Credentials) []string {
 	env := map[string]string{}
-	for _, kv := range f.s.Env() {
+	for _, kv := range f.s.env(creds) {
 		k, v, _ := strings.Cut(kv, "=")
 		env[k] = v
 	}
 	maps.Copy(env, map[string]string{
 		"_HANDLER":                        "bootstrap",
 		"AWS_LAMBDA_FUNCTION_NAME":        f.cfg.Name,
-		"AWS_LAMBDA_FUNCTION_VERSION":     "$LATEST",
+		"AWS_LAMBDA_FUNCTION_VERSION":     f.version,
 		"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": strconv.Itoa(f.cfg.MemoryMB),
 		"AWS_LAMBDA_INITIALIZATION_TYPE":  "on-demand",
 		"AWS_LAMBDA_LOG_GROUP_NAME":       "/aws/lambda/" + f.cfg.Name,
-		"AWS_LAMBDA_LOG_STREAM_NAME":      f.s.cfg.Now().UTC().Format("2006/01/02") + "/[$LATEST]local",
+		"AWS_LAMBDA_LOG_STREAM_NAME":      f.s.cfg.Now().UTC().Format("2006/01/02") + "/[" + f.version + "]local",
 		"LAMBDA_TASK_ROOT":                filepath.Dir(f.cfg.Binary),
 		"LAMBDA_RUNTIME_DIR":              "/var/runtime",
 		"LANG":                            "en_US.UTF-8",
@@ -237,9 +263,11 @@ func (f *Function) environment() []string {
 	return list
 }
 
-// ARN is the function's unqualified ARN.
-func (f *Function) ARN() string {
-	return "arn:aws:lambda:" + f.s.cfg.Region + ":" + Account + ":function:" + f.cfg.Name
+// ARN is the function's unqualified ARN, or a published version's ARN.
+func (f *Function) ARN() string { return f.s.funcs.arn(f.key()) }
+
+func (p *functions) arn(name string) string {
+	return "arn:aws:lambda:" + p.s.cfg.Region + ":" + Account + ":function:" + name
 }
 
 // Close ends the process, waits for it and forgets the function. An invocation
@@ -249,7 +277,9 @@ func (f *Function) Close() {
 	f.once.Do(func() {
 		close(f.closed)
 		f.s.funcs.mu.Lock()
-		delete(f.s.funcs.byName, f.cfg.Name)
+		if f.s.funcs.byName[f.key()] == f { // it is not when an update has put another in its place
+			delete(f.s.funcs.byName, f.key())
+		}
 		stop := f.stop
 		f.s.funcs.mu.Unlock()
 		stop()

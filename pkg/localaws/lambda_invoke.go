@@ -47,7 +47,7 @@ func (p *functions) serveInvoke(w http.ResponseWriter, r *http.Request, rec *Rec
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("X-Amz-Executed-Version", "$LATEST")
+	w.Header().Set("X-Amz-Executed-Version", f.version)
 	if res.FunctionError != "" {
 		w.Header().Set("X-Amz-Function-Error", res.FunctionError)
 	}
@@ -103,15 +103,16 @@ func (p *functions) checkInvoke(r *http.Request, body []byte) (*Function, string
 	return f, kind, nil
 }
 
-// find returns the function that a request names by name or by ARN, with
-// $LATEST as its only version.
+// find returns the function that a request names by name or by ARN, and by
+// version or alias, unless the caller may not invoke it.
 func (p *functions) find(r *http.Request) (*Function, *apiError) {
-	escaped := strings.TrimSuffix(strings.TrimPrefix(r.URL.EscapedPath(), "/2015-03-31/functions/"), "/invocations")
+	_, escaped, _ := strings.Cut(r.URL.EscapedPath(), "/functions/")
+	escaped = escaped[:max(0, strings.LastIndex(escaped, "/"))]
 	asked, err := url.PathUnescape(escaped)
 	if err != nil || strings.Contains(escaped, "/") {
 		return nil, errorf("ValidationException", "FunctionName %.80q is neither a name nor an ARN", escaped)
 	}
-	name := strings.TrimPrefix(asked, "arn:aws:lambda:"+p.s.cfg.Region+":"+Account+":function:")
+	name := strings.TrimPrefix(asked, p.arn(""))
 	name = strings.TrimPrefix(name, Account+":function:")
 	name, version, qualified := strings.Cut(name, ":")
 	if q := r.URL.Query().Get("Qualifier"); q != "" {
@@ -120,14 +121,18 @@ func (p *functions) find(r *http.Request) (*Function, *apiError) {
 		}
 		version, qualified = q, true
 	}
-	p.mu.Lock()
-	f := p.byName[name]
-	p.mu.Unlock()
-	if f == nil || qualified && version != "$LATEST" {
-		arn := "arn:aws:lambda:" + p.s.cfg.Region + ":" + Account + ":function:" + name
-		if qualified {
-			arn += ":" + version
-		}
+	arn := p.arn(name)
+	if qualified {
+		arn += ":" + version
+	} else {
+		version = latest
+	}
+	// https://docs.aws.amazon.com/service-authorization/latest/reference/list_awslambda.html
+	if err := p.s.authorize(r, access{action: "lambda:InvokeFunction", resources: []string{arn}}); err != nil {
+		return nil, err
+	}
+	f := p.get(name, version)
+	if f == nil {
 		return nil, &apiError{http.StatusNotFound, "ResourceNotFoundException", "Function not found: " + arn}
 	}
 	return f, nil

@@ -512,11 +512,15 @@ func TestServer_refusesToStartInLambda(t *testing.T) { // case 139
 	}
 }
 
-// signRequest signs req as the AWS SDKs would.
+// signRequest signs req as the AWS SDKs would, with the account's credentials.
 func signRequest(t *testing.T, req *http.Request, body []byte, service string) {
 	t.Helper()
+	signRequestAs(t, aws.Credentials{AccessKeyID: localaws.AccessKeyID, SecretAccessKey: localaws.SecretAccessKey}, req, body, service)
+}
+
+func signRequestAs(t *testing.T, creds aws.Credentials, req *http.Request, body []byte, service string) {
+	t.Helper()
 	hash := sha256.Sum256(body)
-	creds := aws.Credentials{AccessKeyID: localaws.AccessKeyID, SecretAccessKey: localaws.SecretAccessKey}
 	if err := v4.NewSigner().SignHTTP(t.Context(), creds, req, hex.EncodeToString(hash[:]), service, "eu-central-1", time.Now()); err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package localaws
 
 import (
+	"cmp"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -24,6 +25,11 @@ type Runtime struct {
 	Name     string // a letter, then up to 47 letters, digits or underscores
 	Protocol string // MCP (default) or HTTP
 	Target   string // where the container listens on this machine, such as http://127.0.0.1:8000; the path is the protocol's
+
+	// Role is the ARN of the execution role, which bedrock-agentcore.amazonaws.com
+	// must be able to assume. It is not given to the container, which somebody
+	// else runs: [Server.RoleEnv] has credentials of a role. Default: not checked.
+	Role string
 
 	// Authorizer says which bearers pass; its Now and Logger default to the
 	// stand-in's. nil: callers sign with SigV4, and a bearer is refused.
@@ -87,6 +93,46 @@ var runtimeName = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9_]{0,47}$`)
 // AddRuntime puts a container behind the front door and returns the ARN under
 // which it is called. The container need not be listening yet.
 func (s *Server) AddRuntime(rt Runtime) (arn string, err error) {
+	added, err := s.newRuntime(rt, fmt.Sprintf("arn:aws:bedrock-agentcore:%s:%s:runtime/%s-%s", s.cfg.Region, Account, rt.Name, rand.Text()[:10]))
+	if err != nil {
+		return "", fmt.Errorf("adding runtime: %w", err)
+	}
+
+	p := s.runtime
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, other := range p.byARN {
+		if other.Name == rt.Name {
+			return "", fmt.Errorf("adding runtime: Name %q is taken by %s", rt.Name, other.arn)
+		}
+	}
+	p.byARN[added.arn] = added
+	return added.arn, nil
+}
+
+// UpdateRuntime puts a new version of a runtime behind the ARN of the present
+// one, which goes on with the requests that it has. The name must be the same.
+func (s *Server) UpdateRuntime(arn string, rt Runtime) error {
+	added, err := s.newRuntime(rt, arn)
+	if err != nil {
+		return fmt.Errorf("updating runtime: %w", err)
+	}
+
+	p := s.runtime
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch old := p.byARN[arn]; {
+	case old == nil:
+		return fmt.Errorf("updating runtime: there is no %s", arn)
+	case old.Name != rt.Name:
+		return fmt.Errorf("updating runtime: the name of %s cannot be changed to %q", arn, rt.Name)
+	}
+	p.byARN[arn] = added
+	return nil
+}
+
+// newRuntime checks a Runtime and fills in its defaults.
+func (s *Server) newRuntime(rt Runtime, arn string) (*runtime, error) {
 	if rt.Protocol == "" {
 		rt.Protocol = ProtocolMCP
 	}
@@ -94,7 +140,7 @@ func (s *Server) AddRuntime(rt Runtime) (arn string, err error) {
 		rt.StartTimeout = 30 * time.Second
 	}
 	rt.HeaderAllowlist = slices.Clone(rt.HeaderAllowlist)
-	added := &runtime{Runtime: rt}
+	added := &runtime{Runtime: rt, arn: arn}
 	var errs []error
 	if !runtimeName.MatchString(rt.Name) {
 		errs = append(errs, fmt.Errorf("Name %.80q: want a letter and up to 47 letters, digits or underscores", rt.Name))
@@ -103,6 +149,7 @@ func (s *Server) AddRuntime(rt Runtime) (arn string, err error) {
 	if path == "" {
 		errs = append(errs, fmt.Errorf("Protocol %.80q: localaws has %s and %s", rt.Protocol, ProtocolMCP, ProtocolHTTP))
 	}
+	var err error
 	if added.target, err = parseTarget(rt.Target); err != nil {
 		errs = append(errs, fmt.Errorf("Target: %w", err))
 	} else {
@@ -110,6 +157,11 @@ func (s *Server) AddRuntime(rt Runtime) (arn string, err error) {
 	}
 	if err := checkAllowlist(rt.HeaderAllowlist, rt.Authorizer != nil); err != nil {
 		errs = append(errs, fmt.Errorf("HeaderAllowlist: %w", err))
+	}
+	// The words are those of CreateAgentRuntime.
+	// https://docs.aws.amazon.com/bedrock-agentcore/latest/devguide/runtime-permissions.html
+	if rt.Role != "" && !s.assumable(rt.Role, "bedrock-agentcore.amazonaws.com", arn) {
+		errs = append(errs, fmt.Errorf("Role validation failed for '%.200s'. Please verify that the role exists and its trust policy allows assumption by this service", rt.Role))
 	}
 	if rt.StartTimeout < 0 {
 		errs = append(errs, fmt.Errorf("StartTimeout %s: must not be negative", rt.StartTimeout))
@@ -129,21 +181,7 @@ func (s *Server) AddRuntime(rt Runtime) (arn string, err error) {
 			errs = append(errs, err)
 		}
 	}
-	if len(errs) > 0 {
-		return "", fmt.Errorf("adding runtime: %w", errors.Join(errs...))
-	}
-	added.arn = fmt.Sprintf("arn:aws:bedrock-agentcore:%s:%s:runtime/%s-%s", s.cfg.Region, Account, rt.Name, rand.Text()[:10])
-
-	p := s.runtime
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, other := range p.byARN {
-		if other.Name == rt.Name {
-			return "", fmt.Errorf("adding runtime: Name %q is taken by %s", rt.Name, other.arn)
-		}
-	}
-	p.byARN[added.arn] = added
-	return added.arn, nil
+	return added, errors.Join(errs...)
 }
 
 // FrontDoorAgent is the User-Agent with which the front door reads an issuer's
@@ -211,6 +249,7 @@ func checkAllowlist(names []string, jwt bool) error {
 
 const (
 	sessionHeader    = "X-Amzn-Bedrock-Agentcore-Runtime-Session-Id" // as net/http spells it
+	userHeader       = "X-Amzn-Bedrock-Agentcore-Runtime-User-Id"
 	mcpSessionHeader = "Mcp-Session-Id"
 	customHeader     = "x-amzn-bedrock-agentcore-runtime-custom-"
 
@@ -345,6 +384,10 @@ func (p *runtimes) authorize(a *answer, r *http.Request) bool {
 			a.refuse(faultAccessDenied, "ACCESS_DENIED: "+err.Message)
 			return false
 		}
+		if err := p.s.authorizeAll(r, invokeAccess(a.rt.arn, r)); err != nil {
+			a.refuse(faultAccessDenied, err.Message)
+			return false
+		}
 		return true
 	}
 	token, err := authorizer.Bearer(r)
@@ -358,6 +401,19 @@ func (p *runtimes) authorize(a *answer, r *http.Request) bool {
 	a.w.Header().Set("Www-Authenticate", fmt.Sprintf("Bearer resource_metadata=%q", baseURL(r)+"/runtimes/"+escapeARN(a.rt.arn)+metadataPath+"?qualifier=DEFAULT"))
 	a.refuse(faultUnauthorized, unauthorized(err, token))
 	return false
+}
+
+// invokeAccess is what InvokeAgentRuntime asks for: the runtime and the
+// endpoint, and one action more for who names a user.
+// https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonbedrockagentcore.html
+// https://docs.aws.amazon.com/bedrock-agentcore/latest/devguide/runtime-oauth.html
+func invokeAccess(arn string, r *http.Request) []access {
+	endpoint := cmp.Or(r.URL.Query().Get("qualifier"), "DEFAULT")
+	need := []access{{action: "bedrock-agentcore:InvokeAgentRuntime", resources: []string{arn, arn + "/runtime-endpoint/" + endpoint}}}
+	if r.Header.Get(userHeader) != "" {
+		need = append(need, access{action: "bedrock-agentcore:InvokeAgentRuntimeForUser", resources: need[0].resources})
+	}
+	return need
 }
 
 // unauthorized is what the platform tells a caller: the name of a claim that

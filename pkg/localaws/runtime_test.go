@@ -393,3 +393,29 @@ func TestRuntime_metadata(t *testing.T) {
 		t.Errorf("unknown qualifier: status %d, want 404", resp.StatusCode)
 	}
 }
+
+// A new version of a runtime answers under the ARN of the old one.
+func TestUpdateRuntime(t *testing.T) {
+	d := newDoor(t, nil)
+	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		io.WriteString(w, `"second"`)
+	}))
+	defer other.Close()
+	rt := localaws.Runtime{Name: "calculator", Protocol: localaws.ProtocolHTTP, Target: other.URL, Authorizer: &authorizer.Config{
+		DiscoveryURL: d.issuer + "/.well-known/openid-configuration", AllowedClients: []string{"client-1"},
+	}}
+	for want, err := range map[string]error{
+		"there is no arn:aws:none": d.UpdateRuntime("arn:aws:none", rt),
+		"cannot be changed":        d.UpdateRuntime(d.arn, localaws.Runtime{Name: "another", Target: other.URL}),
+		"Target: ":                 d.UpdateRuntime(d.arn, localaws.Runtime{Name: "calculator", Target: "http://192.0.2.1:80"}),
+	} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %q", err, want)
+		}
+	}
+	if err := d.UpdateRuntime(d.arn, rt); err != nil {
+		t.Fatal(err)
+	}
+	d.mustDo(d.request(call), 200, `"second"`)
+}

@@ -2,13 +2,15 @@
 // path, so that unmodified AWS SDKs, the compiled Lambda bootstraps and the MCP
 // container run on one machine with no AWS account: SSM Parameter Store,
 // Cognito user pools and their token endpoint, the AgentCore Runtime front
-// door, Bedrock Converse, the CloudFormation reply URL, EventBridge's PutEvents
-// and the Lambda runtime API.
+// door, Bedrock Converse, CloudFormation's reply URL and DescribeStacks,
+// EventBridge's PutEvents, ECR's registry, the conditional writes of DynamoDB,
+// Lambda's invocations, Function URLs and runtime API.
 //
 // It is strict where the services are strict, and in doubt stricter: an
 // operation or a member of a request that it does not implement is refused by
 // name, so that nothing passes here only to fail in an account. Each rule names
-// the page or the SDK comment it comes from.
+// the page or the SDK comment it comes from. What is signed with a role's
+// credentials is held to the role's policies.
 //
 // One [Server] is one [http.Handler] on one loopback port; all state is in
 // memory and gone with it. It refuses every address but loopback and it refuses
@@ -62,6 +64,10 @@ type Server struct {
 	replies *replyBox
 	funcs   *functions
 	buses   *eventBuses
+	images  *repositories
+	dynamo  *dynamo
+	iam     *roles
+	stacks  *stacks
 	bedrock bedrockRuntime // its zero value answers with [Arithmetic]
 
 	mu       sync.Mutex // guards what follows
@@ -71,6 +77,8 @@ type Server struct {
 	watchers []func(Record)
 	fault    func(Record) *Fault
 	seq      int
+	kept     map[keptResource]bool
+	exports  exports
 }
 
 // New makes a stand-in that is not yet listening.
@@ -87,13 +95,16 @@ func New(cfg Config) *Server {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{cfg: cfg}
+	s := &Server{cfg: cfg, iam: newRoles()}
 	s.ssm = newParameterStore(s)
 	s.cognito = newUserPools(s)
 	s.runtime = newRuntimes(s)
 	s.replies = newReplyBox(s)
 	s.funcs = newFunctions(s)
 	s.buses = newEventBuses(s)
+	s.images = newRepositories(s)
+	s.stacks = &stacks{s: s, byName: map[string]*stack{}}
+	s.dynamo = newDynamo(s)
 	return s
 }
 
@@ -155,34 +166,24 @@ func (s *Server) AWSConfig() aws.Config {
 	return aws.Config{
 		Region:       s.cfg.Region,
 		BaseEndpoint: aws.String(s.URL()),
-		Credentials:  credentials.NewStaticCredentialsProvider(AccessKeyID, SecretAccessKey, ""),
+		Credentials:  credentials.StaticCredentialsProvider{Value: accountCredentials},
 	}
 }
 
 // Env is the environment that points any AWS SDK or the aws command line at
 // this stand-in, and away from the credentials and configuration files of
 // whoever runs it.
-func (s *Server) Env() []string {
-	return []string{
-		"AWS_ENDPOINT_URL=" + s.URL(),
-		"AWS_REGION=" + s.cfg.Region,
-		"AWS_DEFAULT_REGION=" + s.cfg.Region,
-		"AWS_ACCESS_KEY_ID=" + AccessKeyID,
-		"AWS_SECRET_ACCESS_KEY=" + SecretAccessKey,
-		"AWS_CONFIG_FILE=" + os.DevNull,
-		"AWS_SHARED_CREDENTIALS_FILE=" + os.DevNull,
-		"AWS_EC2_METADATA_DISABLED=true",
-	}
-}
+func (s *Server) Env() []string { return s.env(accountCredentials) }
 
 // Record is one request that reached the stand-in and what it answered. Bodies
 // are kept whole, secrets and tokens included, so that tests can check the
-// wire; whoever prints a Record masks what must not be seen.
+// wire; whoever prints a Record masks what must not be seen. Only the layers of
+// images are left out, being large.
 type Record struct {
 	Seq            int
 	Time           time.Time
 	Duration       time.Duration
-	Service        string // ssm, cognito-idp, oidc, oauth, agentcore, bedrock, cloudformation, lambda, events
+	Service        string // ssm, cognito-idp, oidc, oauth, agentcore, bedrock, cloudformation, lambda, events, ecr, registry, dynamodb
 	Operation      string // GetParametersByPath, Converse, GET openid-configuration, …
 	Method, Path   string
 	RequestHeader  http.Header
@@ -243,6 +244,10 @@ func (s *Server) route(r *http.Request) (service, operation string, h handler) {
 		return "cognito-idp", strings.TrimPrefix(target, "AWSCognitoIdentityProviderService."), s.cognito.serve
 	case strings.HasPrefix(target, "AWSEvents."):
 		return "events", strings.TrimPrefix(target, "AWSEvents."), s.buses.serve
+	case strings.HasPrefix(target, "AmazonEC2ContainerRegistry_V20150921."):
+		return "ecr", strings.TrimPrefix(target, "AmazonEC2ContainerRegistry_V20150921."), s.images.serve
+	case strings.HasPrefix(target, "DynamoDB_20120810."):
+		return "dynamodb", strings.TrimPrefix(target, "DynamoDB_20120810."), s.dynamo.serve
 	case target != "":
 		return "unknown", target, refuse
 	case strings.HasSuffix(path, "/.well-known/openid-configuration"), strings.HasSuffix(path, "/.well-known/jwks.json"):
@@ -255,6 +260,8 @@ func (s *Server) route(r *http.Request) (service, operation string, h handler) {
 			op = "GetRuntimeProtectedResourceMetadata"
 		}
 		return "agentcore", op, s.runtime.serve
+	case strings.HasPrefix(path, "/v2/"):
+		return "registry", r.Method + " " + path, s.images.serveRegistry
 	case strings.HasPrefix(path, "/model/") && strings.HasSuffix(path, "/converse"):
 		return "bedrock", "Converse", s.serveConverse
 	case strings.HasPrefix(path, "/model/") && strings.HasSuffix(path, "/converse-stream"):
@@ -263,9 +270,15 @@ func (s *Server) route(r *http.Request) (service, operation string, h handler) {
 		return "cloudformation", r.Method + " reply", s.replies.serve
 	case strings.HasPrefix(path, "/2015-03-31/functions/") && strings.HasSuffix(path, "/invocations"):
 		return "lambda", "Invoke", s.funcs.serveInvoke
-	default:
-		return "unknown", r.Method + " " + path, refuse
+	case strings.HasPrefix(path, "/2021-11-15/functions/") && strings.HasSuffix(path, "/response-streaming-invocations"):
+		return "lambda", "InvokeWithResponseStream", s.funcs.serveInvokeStream
+	case strings.HasPrefix(path, urlPath):
+		return "lambda", "InvokeFunctionUrl", s.funcs.serveURL
 	}
+	if action, version := queryAction(r); version == cloudFormationVersion {
+		return "cloudformation", action, s.stacks.serve
+	}
+	return "unknown", r.Method + " " + path, refuse
 }
 
 // refuse says loudly what the stand-in does not implement.
@@ -339,10 +352,17 @@ func serveWithFault(w *recorder, r *http.Request, rec *Record, h handler, fault 
 	for k, v := range fault.Header {
 		w.Header()[k] = v
 	}
+	if _, version := queryAction(r); version != "" {
+		writeQueryError(w, &apiError{fault.Status, fault.Type, fault.Message})
+		return
+	}
 	writeError(w, fault.Status, fault.Type, fault.Message)
 }
 
 func (s *Server) keep(rec Record) {
+	if rec.Service == "registry" && strings.Contains(rec.Path, "/blobs/") {
+		rec.RequestBody, rec.ResponseBody = nil, nil
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.seq++

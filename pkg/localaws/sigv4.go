@@ -19,8 +19,8 @@ import (
 const maxSkew = 5 * time.Minute
 
 // checkSignature refuses a request that does not bear a valid Signature
-// Version 4 of the stand-in's credentials for service and the stand-in's
-// region. The refusals are the ones that AWS services share.
+// Version 4 of the account's or a role's credentials for service and the
+// stand-in's region. The refusals are the ones that AWS services share.
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/create-signed-request.html
 //
 // Age is judged by the clock of the machine, not by Config.Now, because SDKs
@@ -46,8 +46,9 @@ func (s *Server) checkSignature(r *http.Request, body []byte, service string) *a
 	if err != nil {
 		return refusal("IncompleteSignatureException", "X-Amz-Date is missing or not of the form 20060102T150405Z")
 	}
+	creds, known := s.credentialsOf(auth.accessKeyID)
 	switch age := time.Since(signedAt); {
-	case auth.accessKeyID != AccessKeyID, r.Header.Get("X-Amz-Security-Token") != "":
+	case !known, r.Header.Get("X-Amz-Security-Token") != creds.SessionToken:
 		return refusal("UnrecognizedClientException", "The security token included in the request is invalid.")
 	case auth.date != signedAt.Format("20060102"):
 		return refusal("InvalidSignatureException", "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP")
@@ -63,7 +64,7 @@ func (s *Server) checkSignature(r *http.Request, body []byte, service string) *a
 		r.Header.Get("X-Amz-Target") != "" && !slices.Contains(auth.signedHeaders, "x-amz-target"):
 		return refusal("InvalidSignatureException", "host, x-amz-date and x-amz-target must be among the SignedHeaders")
 	}
-	want, ok := sign(r, body, auth, signedAt)
+	want, ok := sign(r, body, creds, auth, signedAt)
 	if !ok || subtle.ConstantTimeCompare([]byte(want), []byte(auth.signature)) != 1 {
 		return refusal("InvalidSignatureException", "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method.")
 	}
@@ -99,8 +100,8 @@ func parseAuthorization(header string) (a authorization, ok bool) {
 }
 
 // sign signs r again, over the headers that the caller signed and the body that
-// arrived, with the SDK's own signer.
-func sign(r *http.Request, body []byte, auth authorization, at time.Time) (signature string, ok bool) {
+// arrived, with the SDK's own signer, which signs a session token too.
+func sign(r *http.Request, body []byte, creds aws.Credentials, auth authorization, at time.Time) (signature string, ok bool) {
 	again := &http.Request{
 		Method: r.Method,
 		Host:   r.Host,
@@ -118,7 +119,6 @@ func sign(r *http.Request, body []byte, auth authorization, at time.Time) (signa
 		}
 	}
 	hash := sha256.Sum256(body)
-	creds := aws.Credentials{AccessKeyID: AccessKeyID, SecretAccessKey: SecretAccessKey}
 	err := v4.NewSigner().SignHTTP(r.Context(), creds, again, hex.EncodeToString(hash[:]), auth.service, auth.region, at)
 	if err != nil {
 		return "", false

@@ -3,6 +3,7 @@ package localaws
 import (
 	"crypto/rand"
 	"encoding/base64"
+	"encoding/json"
 	"maps"
 	"net/http"
 	"regexp"
@@ -59,10 +60,10 @@ type parameterStore struct {
 func newParameterStore(s *Server) *parameterStore {
 	p := &parameterStore{s: s, parameters: map[string]*parameter{}}
 	p.ops = map[string]operation{
-		"PutParameter":           op(&p.mu, p.put),
-		"GetParameter":           op(&p.mu, p.get),
-		"GetParameters":          op(&p.mu, p.getAll),
-		"GetParametersByPath":    op(&p.mu, p.getByPath),
+		"PutParameter":           opFrom(&p.mu, p.put),
+		"GetParameter":           opFrom(&p.mu, p.get),
+		"GetParameters":          opFrom(&p.mu, p.getAll),
+		"GetParametersByPath":    opFrom(&p.mu, p.getByPath),
 		"DescribeParameters":     op(&p.mu, p.describe),
 		"DeleteParameter":        op(&p.mu, p.delete),
 		"DeleteParameters":       op(&p.mu, p.deleteAll),
@@ -74,11 +75,31 @@ func newParameterStore(s *Server) *parameterStore {
 }
 
 func (p *parameterStore) serve(w http.ResponseWriter, r *http.Request, rec *Record) {
-	if err := p.s.checkSignature(r, rec.RequestBody, "ssm"); err != nil {
-		writeError(w, err.Status, err.Type, err.Message)
-		return
+	p.s.serveSigned(w, r, rec, "ssm", p.ops, p.needs)
+}
+
+// needs is what the operations ask for: each its own action, on each parameter
+// that the request names, or on the path in the way it is written there,
+// whatever is found below it. DescribeParameters has no resource.
+// https://docs.aws.amazon.com/service-authorization/latest/reference/list_awssystemsmanager.html
+// https://docs.aws.amazon.com/systems-manager/latest/userguide/ps-retrieval-authorization.html
+func (p *parameterStore) needs(rec *Record) []access {
+	var in struct {
+		Name, Path, ResourceId string
+		Names                  []string
+		Tags                   []json.RawMessage
 	}
-	serveJSON(w, r, rec, p.ops)
+	json.Unmarshal(rec.RequestBody, &in) // the operation says what is wrong with it
+	a := access{action: "ssm:" + rec.Operation}
+	for _, name := range append(in.Names, in.Name, in.Path, in.ResourceId) {
+		if name != "" {
+			a.resources = append(a.resources, p.arn(name))
+		}
+	}
+	if rec.Operation == "PutParameter" && len(in.Tags) > 0 {
+		return []access{a, {action: "ssm:AddTagsToResource", resources: a.resources}}
+	}
+	return []access{a}
 }
 
 // Limits of Parameter Store.
@@ -133,7 +154,7 @@ type putParameterInput struct {
 	Tags                              []tag
 }
 
-func (p *parameterStore) put(in *putParameterInput) (any, *apiError) {
+func (p *parameterStore) put(r *http.Request, in *putParameterInput) (any, *apiError) {
 	if err := firstError(
 		p.checkName(in.Name),
 		checkEnum("ValidationException", "type", in.Type, "String", "StringList", "SecureString"),
@@ -160,11 +181,14 @@ func (p *parameterStore) put(in *putParameterInput) (any, *apiError) {
 	}}
 	if old != nil {
 		param.Type, param.Version, param.Tags = old.Type, old.Version+1, old.Tags
-		param.KeyID, param.Description = old.KeyID, old.Description
+		param.Description = old.Description
 	}
 	for _, t := range in.Tags {
 		param.Tags[t.Key] = *t.Value
 	}
+	// Without a KeyId the account's aws/ssm key is used, in place of another that
+	// encrypted the version before too.
+	// https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_PutParameter.html
 	if in.KeyId != nil {
 		param.KeyID = *in.KeyId
 	}
@@ -172,6 +196,9 @@ func (p *parameterStore) put(in *putParameterInput) (any, *apiError) {
 		param.Description = *in.Description
 	}
 	if param.Type == "SecureString" {
+		if err := p.encrypts(r, param); err != nil {
+			return nil, err
+		}
 		param.ciphertext = ciphertext()
 	}
 	p.parameters[in.Name] = param

@@ -2,6 +2,7 @@ package localaws
 
 import (
 	"maps"
+	"net/http"
 	"slices"
 	"strings"
 )
@@ -44,7 +45,7 @@ func (p *parameterStore) view(param *parameter, decrypt bool) parameterView {
 	return v
 }
 
-func (p *parameterStore) get(in *struct {
+func (p *parameterStore) get(r *http.Request, in *struct {
 	Name           string
 	WithDecryption bool
 }) (any, *apiError) {
@@ -55,11 +56,14 @@ func (p *parameterStore) get(in *struct {
 	if param == nil {
 		return nil, errorf("ParameterNotFound", "Parameter %s not found.", in.Name)
 	}
+	if err := p.decrypts(r, param, in.WithDecryption); err != nil {
+		return nil, err
+	}
 	return struct{ Parameter parameterView }{p.view(param, in.WithDecryption)}, nil
 }
 
 // getAll answers in alphabetical order, as the GetParameters page says.
-func (p *parameterStore) getAll(in *struct {
+func (p *parameterStore) getAll(r *http.Request, in *struct {
 	Names          []string
 	WithDecryption bool
 }) (any, *apiError) {
@@ -69,6 +73,9 @@ func (p *parameterStore) getAll(in *struct {
 	found, invalid := []parameterView{}, []string{}
 	for _, name := range slices.Sorted(slices.Values(in.Names)) {
 		if param := p.parameters[name]; param != nil {
+			if err := p.decrypts(r, param, in.WithDecryption); err != nil {
+				return nil, err
+			}
 			found = append(found, p.view(param, in.WithDecryption))
 		} else {
 			invalid = append(invalid, name)
@@ -80,7 +87,7 @@ func (p *parameterStore) getAll(in *struct {
 	}{found, invalid}, nil
 }
 
-func (p *parameterStore) getByPath(in *struct {
+func (p *parameterStore) getByPath(r *http.Request, in *struct {
 	Path                      string
 	Recursive, WithDecryption bool
 	MaxResults                *int32
@@ -115,6 +122,9 @@ func (p *parameterStore) getByPath(in *struct {
 	}
 	found := []parameterView{}
 	for _, name := range names {
+		if err := p.decrypts(r, p.parameters[name], in.WithDecryption); err != nil {
+			return nil, err
+		}
 		found = append(found, p.view(p.parameters[name], in.WithDecryption))
 	}
 	return struct {

@@ -320,3 +320,17 @@ func TestParameterTags(t *testing.T) {
 		}
 	}
 }
+
+// An overwrite without a KeyId encrypts with the account's key again.
+func TestPutParameter_key(t *testing.T) {
+	a := newAccount(t)
+	put := func(key *string) {
+		try(t, a.ssm.PutParameter, &ssm.PutParameterInput{Name: aws.String("/app/s"), Value: aws.String("v"), Type: types.ParameterTypeSecureString, KeyId: key, Overwrite: aws.Bool(true)})
+	}
+	for _, key := range []*string{aws.String("alias/mine"), nil, aws.String("alias/mine"), aws.String("alias/aws/ssm")} {
+		put(key)
+		if got := a.Parameters()["/app/s"].KeyID; got != aws.ToString(key) {
+			t.Errorf("got key %q, want %q", got, aws.ToString(key))
+		}
+	}
+}

@@ -79,6 +79,10 @@ type Result struct {
 	ParameterPath string // with a trailing slash
 	Username      string // of [Provisioner.EnsureUser] only
 
+	// SecretSince is when the client secret was written that
+	// [Provisioner.Rotate] or [Provisioner.Tidy] found.
+	SecretSince time.Time
+
 	// Changes says in one line each what the run changed, or would change.
 	// Nothing to change: empty.
 	Changes []string

@@ -48,7 +48,7 @@ func (p *Provisioner) onServer(ctx context.Context, name string, do func(*run, r
 	err = do(r, set)
 	return Result{
 		UserPoolID: set.UserPoolID, ClientID: set.ClientID, DiscoveryURL: set.DiscoveryURL,
-		Scope: set.Scope, ParameterPath: path, Changes: r.changes,
+		Scope: set.Scope, ParameterPath: path, SecretSince: set.SecretSince, Changes: r.changes,
 	}, err
 }
 

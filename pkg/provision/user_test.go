@@ -41,6 +41,22 @@ func (w *world) signIn() error {
 	return err
 }
 
+// The password is under the key that the set was made with.
+func TestEnsureUser_key(t *testing.T) {
+	w := newWorld(t)
+	if _, err := w.p.Ensure(t.Context(), provision.Desired{Name: "calc", UserPoolID: w.pool, KMSKeyID: "alias/mine"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.p.EnsureUser(t.Context(), provision.Desired{Name: "calc"}); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"cognito_secret", "password"} {
+		if got := w.aws.Parameters()[path+name].KeyID; got != "alias/mine" {
+			t.Errorf("key of %s: got %q, want alias/mine", name, got)
+		}
+	}
+}
+
 // The token of the user is accepted by the runtime that admits the user's
 // client, and refused by the one that admits the machine's.
 func TestEnsureUser_token(t *testing.T) {

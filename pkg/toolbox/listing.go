@@ -55,8 +55,9 @@ func (c *conn) list(ctx context.Context, s Server) (*listing, error) {
 				Description string          `json:"description"`
 				InputSchema json.RawMessage `json:"inputSchema"`
 				Annotations struct {
-					ReadOnly   bool `json:"readOnlyHint"`
-					Idempotent bool `json:"idempotentHint"`
+					ReadOnly    bool `json:"readOnlyHint"`
+					Destructive bool `json:"destructiveHint"`
+					Idempotent  bool `json:"idempotentHint"`
 				} `json:"annotations"`
 			} `json:"tools"`
 			NextCursor string `json:"nextCursor"`
@@ -78,6 +79,9 @@ func (c *conn) list(ctx context.Context, s Server) (*listing, error) {
 			}
 			t.quoted, _ = json.Marshal(t.Tool)
 			reason := c.objection(&t)
+			if p.Annotations.Destructive && !t.ReadOnly && len(s.Allow) == 0 {
+				reason = "the server calls it destructive; to offer it, name it or * in the list of allowed tools"
+			}
 			if names[t.Tool] {
 				reason = "the server lists it more than once"
 			}

@@ -33,8 +33,9 @@ type Server struct {
 	Resolve func(context.Context) (Endpoint, error)
 
 	// Allow and Deny name tools that may and may not be used, by the server's
-	// own names; a trailing * stands for any rest. An empty Allow is all, and
-	// Deny wins. What they forbid is neither listed nor called.
+	// own names; a trailing * stands for any rest. An empty Allow is all but those
+	// that the server itself calls destructive, and Deny wins. What they forbid is
+	// neither listed nor called.
 	Allow, Deny []string
 
 	// Era is the protocol era to speak, [Era2025] (the default) or [Era2026]. A

@@ -57,10 +57,10 @@ func TestServer_real(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := server.NewMCPServer("real", "1")
-			s.AddTool(mcp.NewTool("greet", mcp.WithString("name", mcp.Required())), func(_ context.Context, r mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+			s.AddTool(mcp.NewTool("greet", mcp.WithDestructiveHintAnnotation(false), mcp.WithString("name", mcp.Required())), func(_ context.Context, r mcp.CallToolRequest) (*mcp.CallToolResult, error) {
 				return mcp.NewToolResultText("Hello, " + r.GetString("name", "nobody")), nil
 			})
-			s.AddTool(mcp.NewTool("fail"), func(context.Context, mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+			s.AddTool(mcp.NewTool("fail", mcp.WithDestructiveHintAnnotation(false)), func(context.Context, mcp.CallToolRequest) (*mcp.CallToolResult, error) {
 				return mcp.NewToolResultError("no luck"), nil
 			})
 			var options []server.StreamableHTTPOption
@@ -199,6 +199,40 @@ func TestAllowDeny(t *testing.T) {
 	}
 	if n := len(f.requests("tools/call")); n > 0 {
 		t.Errorf("%d calls were sent", n)
+	}
+}
+
+// case 81: what a server calls destructive is used only where somebody allowed it.
+func TestDestructive(t *testing.T) {
+	f := &fake{tools: `[{"name":"drop","inputSchema":{"type":"object"},"annotations":{"destructiveHint":true}},
+		{"name":"plain","inputSchema":{"type":"object"}},
+		{"name":"read","inputSchema":{"type":"object"},"annotations":{"readOnlyHint":true,"destructiveHint":true}},
+		{"name":"set","inputSchema":{"type":"object"},"annotations":{"destructiveHint":false}}]`}
+	url := f.serve(t)
+	for _, tt := range []struct {
+		allow, deny []string
+		want        string
+	}{
+		{nil, nil, "plain read set"}, // of one that only reads the hint means nothing
+		{[]string{"*"}, nil, "drop plain read set"},
+		{[]string{"drop"}, nil, "drop"},
+		{[]string{"s*"}, nil, "set"},
+		{nil, []string{"set"}, "plain read"},
+		{[]string{"drop", "set"}, []string{"drop"}, "set"},
+	} {
+		s := at("s", url, nil)
+		s.Allow, s.Deny = tt.allow, tt.deny
+		b := open(t, toolbox.Options{}, s)
+		if got := toolNames(mustTools(t, b)); got != tt.want {
+			t.Errorf("allowed %q, denied %q: tools %q, want %q", tt.allow, tt.deny, got, tt.want)
+		}
+		offered := strings.Contains(tt.want, "drop")
+		if _, err := b.Call(t.Context(), "drop", nil); errors.Is(err, toolbox.ErrUnknownTool) == offered {
+			t.Errorf("allowed %q: calling it: %v", tt.allow, err)
+		}
+		if tt.allow == nil && (len(b.Dropped()) != 1 || !strings.Contains(b.Dropped()[0].Reason, "destructive")) {
+			t.Errorf("dropped %v", b.Dropped())
+		}
 	}
 }
 

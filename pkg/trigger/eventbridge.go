@@ -47,6 +47,10 @@ func (h *Handler) answerOne(res result) (any, *Error) {
 		return nil, res.err
 	case res.err != nil:
 		return errorDocument{res.err}, nil
+	case res.again:
+		return struct {
+			Ignored string `json:"ignored"`
+		}{"it was answered before, with more than is kept"}, nil
 	}
 	return res.answer, nil
 }

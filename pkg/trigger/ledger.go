@@ -1,7 +1,9 @@
 package trigger
 
 import (
+	"cmp"
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"errors"
 	"sync"
@@ -9,16 +11,18 @@ import (
 )
 
 // Ledger remembers which records were worked on, so that one that comes twice,
-// as all queues and buses allow themselves, is answered once. A nil error and a
-// nil outcome of Begin give the key to the caller, until End or until the time
-// given, when a crash is assumed. Implementations are safe for concurrent use.
+// as all queues and buses allow themselves, is answered once. Implementations
+// are safe for concurrent use.
 type Ledger interface {
-	// Begin asks for the key of a record with this content. An outcome is what
-	// End was given when the record came before.
-	Begin(ctx context.Context, key string, content [sha256.Size]byte, until time.Time) (outcome []byte, err error)
+	// Begin asks for the key of a record with this content. A nil error and a nil
+	// outcome give it to the caller, until End or until the time given, when a
+	// crash is assumed. An outcome is what End was given when the record came
+	// before. The claim is what End wants to see.
+	Begin(ctx context.Context, key string, content [sha256.Size]byte, until time.Time) (claim string, outcome []byte, err error)
 
-	// End keeps what came of the record; nil gives the key back.
-	End(ctx context.Context, key string, outcome []byte) error
+	// End keeps what came of the record, or replaces what was kept; nil gives the
+	// key back. It fails when the key has been claimed by another since.
+	End(ctx context.Context, key, claim string, outcome []byte) error
 }
 
 // What Begin answers for a key that it does not give.
@@ -27,11 +31,21 @@ var (
 	ErrAltered = errors.New("a record of this id had another content")
 )
 
+// What End answers when it has kept nothing.
+var (
+	ErrTooLarge = errors.New("the outcome is too large to be kept")
+	errLost     = errors.New("the record was taken over after its time, and may be answered twice")
+)
+
+// keepOutcomes is how long outcomes are remembered: as long as EventBridge retries.
+// https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-rule-retry-policy.html
+const keepOutcomes = 24 * time.Hour
+
 // Memory is a [Ledger] for one process. Its zero value is ready. Other
 // processes of the same function know nothing of it, so it keeps the deliveries
 // apart that reach one process, not all.
 type Memory struct {
-	Keep time.Duration // how long outcomes are remembered; default 24 h, for as long as EventBridge retries
+	Keep time.Duration // how long outcomes are remembered; default 24 h
 	Max  int           // how many; default 1000; the oldest go first
 
 	mu    sync.Mutex // guards what follows
@@ -40,23 +54,24 @@ type Memory struct {
 }
 
 type note struct {
+	claim   string
 	content [sha256.Size]byte
 	until   time.Time
 	outcome []byte // nil: under way
 }
 
 // Begin is [Ledger].Begin.
-func (m *Memory) Begin(_ context.Context, key string, content [sha256.Size]byte, until time.Time) ([]byte, error) {
+func (m *Memory) Begin(_ context.Context, key string, content [sha256.Size]byte, until time.Time) (string, []byte, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if n := m.notes[key]; n != nil && time.Now().Before(n.until) {
 		switch {
 		case n.content != content:
-			return nil, ErrAltered
+			return "", nil, ErrAltered
 		case n.outcome == nil:
-			return nil, ErrRunning
+			return "", nil, ErrRunning
 		}
-		return n.outcome, nil
+		return n.claim, n.outcome, nil
 	}
 	m.forget(key)
 	if m.notes == nil {
@@ -69,26 +84,25 @@ func (m *Memory) Begin(_ context.Context, key string, content [sha256.Size]byte,
 	for len(m.order) >= limit {
 		m.forget(m.order[0])
 	}
-	m.notes[key] = &note{content: content, until: until}
+	n := &note{claim: rand.Text(), content: content, until: until}
+	m.notes[key] = n
 	m.order = append(m.order, key)
-	return nil, nil
+	return n.claim, nil, nil
 }
 
 // End is [Ledger].End.
-func (m *Memory) End(_ context.Context, key string, outcome []byte) error {
+func (m *Memory) End(_ context.Context, key, claim string, outcome []byte) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	n := m.notes[key]
 	switch {
-	case n == nil:
+	case n == nil: // one of too many
+	case n.claim != claim:
+		return errLost
 	case outcome == nil:
 		m.forget(key)
 	default:
-		keep := m.Keep
-		if keep == 0 {
-			keep = 24 * time.Hour
-		}
-		n.outcome, n.until = outcome, time.Now().Add(keep)
+		n.outcome, n.until = outcome, time.Now().Add(cmp.Or(m.Keep, keepOutcomes))
 	}
 	return nil
 }

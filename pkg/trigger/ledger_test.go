@@ -13,17 +13,27 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/service/eventbridge/types"
 
+	"agentcore-mcp-auth/pkg/localaws"
 	"agentcore-mcp-auth/pkg/trigger"
 )
 
 // case 97: a record that comes twice is answered once.
 func TestLedger(t *testing.T) {
+	t.Run("Memory", func(t *testing.T) {
+		testLedger(t, func(*testing.T) trigger.Ledger { return &trigger.Memory{} })
+	})
+	t.Run("Table", func(t *testing.T) {
+		testLedger(t, func(t *testing.T) trigger.Ledger { return newTable(t, localaws.New(localaws.Config{})) })
+	})
+}
+
+func testLedger(t *testing.T, newLedger func(*testing.T) trigger.Ledger) {
 	event := sample(t, "eventbridge.json")
 	setting := func(t *testing.T) (*trigger.Handler, *recording, *memoryBus) {
 		agent, bus := &recording{}, &memoryBus{}
 		h, _ := newHandler(agent)
 		h.Results = &trigger.Bus{API: bus, Name: "results"}
-		h.Ledger = &trigger.Memory{}
+		h.Ledger = newLedger(t)
 		return h, agent, bus
 	}
 	t.Run("one after the other", func(t *testing.T) {
@@ -137,25 +147,27 @@ func TestLedger(t *testing.T) {
 
 type crashing struct{ trigger.Ledger }
 
-func (crashing) End(context.Context, string, []byte) error { return nil }
+func (crashing) End(context.Context, string, string, []byte) error { return nil }
 
 type down struct{}
 
-func (down) Begin(context.Context, string, [sha256.Size]byte, time.Time) ([]byte, error) {
-	return nil, errors.New("no route")
+func (down) Begin(context.Context, string, [sha256.Size]byte, time.Time) (string, []byte, error) {
+	return "", nil, errors.New("no route")
 }
-func (down) End(context.Context, string, []byte) error { return errors.New("no route") }
+func (down) End(context.Context, string, string, []byte) error { return errors.New("no route") }
 
 // case 97: outcomes are forgotten after their time, and the oldest when there
 // are too many.
 func TestMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := &trigger.Memory{Keep: time.Hour, Max: 3}
+		claims := map[string]string{}
 		begin := func(key string) string {
-			got, err := m.Begin(t.Context(), key, [32]byte{}, time.Now().Add(time.Minute))
+			claim, got, err := m.Begin(t.Context(), key, [32]byte{}, time.Now().Add(time.Minute))
 			if err != nil {
 				return err.Error()
 			}
+			claims[key] = claim
 			return string(got)
 		}
 		for i := range 3 {
@@ -166,12 +178,12 @@ func TestMemory(t *testing.T) {
 			if got := begin(key); got != trigger.ErrRunning.Error() {
 				t.Errorf("%s under way: got %q", key, got)
 			}
-			m.End(t.Context(), key, []byte("out"+key))
+			m.End(t.Context(), key, claims[key], []byte("out"+key))
 			if got := begin(key); got != "out"+key {
 				t.Errorf("%s done: got %q", key, got)
 			}
 		}
-		if _, err := m.Begin(t.Context(), "1", [32]byte{1}, time.Now()); !errors.Is(err, trigger.ErrAltered) {
+		if _, _, err := m.Begin(t.Context(), "1", [32]byte{1}, time.Now()); !errors.Is(err, trigger.ErrAltered) {
 			t.Errorf("altered: got %v", err)
 		}
 		begin("3")
@@ -185,7 +197,10 @@ func TestMemory(t *testing.T) {
 		if got := begin("2"); got != "" {
 			t.Errorf("after its time: got %q", got)
 		}
-		m.End(t.Context(), "2", nil)
+		if err := m.End(t.Context(), "2", "another's", []byte("late")); err == nil {
+			t.Error("one who lost the key could end it")
+		}
+		m.End(t.Context(), "2", claims["2"], nil)
 		if got := begin("2"); got != "" {
 			t.Errorf("given back: got %q", got)
 		}

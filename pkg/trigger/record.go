@@ -27,16 +27,21 @@ type result struct {
 	ignored bool // it was ours; nothing came of it
 	left    bool // its source is to deliver it again
 
-	key       string // claimed in the ledger, or with an outcome there; empty: none
-	published bool
+	key, claim string // in the ledger; empty: there is nothing to tell it
+	published  bool
+	again      bool // it was answered before; the answer is not known any more
 }
 
-// outcome is what the ledger keeps of a result.
+// outcome is what the ledger keeps of a result. Without answer and error it was
+// answered, and the answer was too large to be kept.
 type outcome struct {
 	Answer    *Answer `json:"answer,omitempty"`
 	Error     *Error  `json:"error,omitempty"`
-	Published bool    `json:"published"`
+	Published bool    `json:"published"` // or there was no bus to publish on
 }
+
+// endsAtOnce is how many records of a batch are ended at once.
+const endsAtOnce = 10
 
 // minimum is how much time a record needs at least to be worth a start.
 const minimum = time.Second
@@ -89,9 +94,7 @@ func (h *Handler) work(ctx context.Context, from source, records []record) []res
 			}
 		}
 	}
-	for i := range results {
-		h.endRecord(ctx, from, records[i], &results[i])
-	}
+	h.endAll(ctx, from, records, results)
 	return results
 }
 
@@ -104,7 +107,7 @@ func heldBack() result {
 func (h *Handler) workOn(ctx context.Context, r record) (res result) {
 	defer func() {
 		if p := recover(); p != nil {
-			res = result{key: res.key, left: true, err: panicked(p)}
+			res = result{key: res.key, claim: res.claim, left: true, err: panicked(p)}
 		}
 	}()
 	fields := decodeObject(r.body)
@@ -116,7 +119,7 @@ func (h *Handler) workOn(ctx context.Context, r record) (res result) {
 	}
 	if h.Ledger != nil {
 		key := r.origin.Source + " " + r.origin.ARN + " " + r.id
-		kept, err := h.Ledger.Begin(ctx, key, sha256.Sum256(append([]byte(r.prompt), r.body...)), claimUntil(ctx))
+		claim, kept, err := h.Ledger.Begin(ctx, key, sha256.Sum256(append([]byte(r.prompt), r.body...)), claimUntil(ctx))
 		switch {
 		case errors.Is(err, ErrAltered):
 			return h.settle(result{err: refuse(InvalidRequest, "a record of the same id was answered before, and it said something else")})
@@ -125,14 +128,10 @@ func (h *Handler) workOn(ctx context.Context, r record) (res result) {
 		case err != nil:
 			return result{left: true, err: internal(fmt.Errorf("asking the ledger: %w", err))}
 		}
-		res.key = key
 		if kept != nil {
-			var o outcome
-			if err := json.Unmarshal(kept, &o); err != nil {
-				return result{left: true, err: internal(fmt.Errorf("reading the ledger: %w", err))}
-			}
-			return h.settle(result{key: key, answer: o.Answer, err: o.Error, published: o.Published})
+			return h.recall(key, claim, kept)
 		}
+		res.key, res.claim = key, claim
 	}
 	req, refusal := r.request(fields)
 	if refusal != nil {
@@ -144,6 +143,19 @@ func (h *Handler) workOn(ctx context.Context, r record) (res result) {
 		res.err = failure
 	} else {
 		res.answer = &answer
+	}
+	return h.settle(res)
+}
+
+// recall is the result of a record that was worked on before.
+func (h *Handler) recall(key, claim string, kept []byte) result {
+	var o outcome
+	if err := json.Unmarshal(kept, &o); err != nil {
+		return result{left: true, err: internal(fmt.Errorf("reading the ledger: %w", err))}
+	}
+	res := result{answer: o.Answer, err: o.Error, published: o.Published, again: o.Answer == nil && o.Error == nil}
+	if !res.published {
+		res.key, res.claim = key, claim
 	}
 	return h.settle(res)
 }
@@ -210,9 +222,26 @@ func (h *Handler) publishAll(ctx context.Context, records []record, results []re
 	}
 }
 
+// endAll ends the records, side by side and in what is left of the time: an
+// invocation that ran into its timeout would lose what all of them came to.
+func (h *Handler) endAll(ctx context.Context, from source, records []record, results []result) {
+	ctx, cancel := keepBack(ctx, grace)
+	defer cancel()
+	slots := make(chan struct{}, endsAtOnce)
+	var wg sync.WaitGroup
+	for i := range results {
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			h.endRecord(ctx, from, records[i], results[i])
+		})
+	}
+	wg.Wait()
+}
+
 // endRecord tells the ledger and the log what came of a record. What the ledger
 // does not take in is at worst answered twice.
-func (h *Handler) endRecord(ctx context.Context, from source, r record, res *result) {
+func (h *Handler) endRecord(ctx context.Context, from source, r record, res result) {
 	if res.err != nil && (!res.left || from == fromSQS) { // else it becomes the invocation's error, which is logged
 		h.logFailure(ctx, from, res.err, "record", r.id, "origin", r.origin.ARN, "left", res.left)
 	}
@@ -223,13 +252,22 @@ func (h *Handler) endRecord(ctx context.Context, from source, r record, res *res
 	// An answer is kept also when it could not be published: the next delivery
 	// publishes it, and the model is not asked again.
 	if res.answer != nil || !res.left {
-		o := outcome{Answer: res.answer, Published: res.published}
+		o := outcome{Answer: res.answer, Published: res.published || h.Results == nil}
 		if res.answer == nil {
 			o.Error = res.err
 		}
 		kept, _ = json.Marshal(o) // strings and numbers
 	}
-	if err := h.Ledger.End(context.WithoutCancel(ctx), res.key, kept); err != nil {
+	err := h.Ledger.End(ctx, res.key, res.claim, kept)
+	if errors.Is(err, ErrTooLarge) {
+		// That it was answered is kept, unless nobody has the answer.
+		kept = nil
+		if !res.left {
+			kept, _ = json.Marshal(outcome{Published: true})
+		}
+		err = h.Ledger.End(ctx, res.key, res.claim, kept)
+	}
+	if err != nil {
 		h.Logger.Warn("the ledger took no result", "record", r.id, "error", err)
 	}
 }

@@ -39,7 +39,7 @@ func echo(_ context.Context, r trigger.Request) (trigger.Answer, error) {
 //	 94  TestQueue_deadline
 //	 95  TestQueue_order
 //	 96  TestQueue_reportedIDs, FuzzInvoke
-//	 97  TestLedger, TestMemory
+//	 97  TestLedger, TestMemory, TestTable, TestTable_written, TestTable_unreachable
 //	 99  TestEvent, TestTopic
 //	100  TestHTTP_refused, TestHTTP_tooBig, TestHTTP_base64
 //	101  TestHTTP_frontBudget

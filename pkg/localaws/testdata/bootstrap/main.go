@@ -15,9 +15,13 @@ import (
 	"time"
 
 	"github.com/aws/aws-lambda-go/cfn"
+	"github.com/aws/aws-lambda-go/events"
 	"github.com/aws/aws-lambda-go/lambda"
 	"github.com/aws/aws-lambda-go/lambda/messages"
 	"github.com/aws/aws-lambda-go/lambdacontext"
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
 )
 
 var calls int
@@ -26,6 +30,9 @@ type event struct {
 	Do    string `json:"do"`
 	Bytes int    `json:"bytes"`
 	cfn.Event
+
+	RequestContext json.RawMessage // of a Function URL, whose body then has the order
+	Body           string
 }
 
 func handle(ctx context.Context, raw json.RawMessage) (any, error) {
@@ -37,11 +44,32 @@ func handle(ctx context.Context, raw json.RawMessage) (any, error) {
 	if e.RequestType != "" {
 		e.Do, _ = e.ResourceProperties["Do"].(string)
 	}
+	if e.RequestContext != nil {
+		json.Unmarshal([]byte(e.Body), &e)
+	}
 	switch e.Do {
 	case "", "echo":
 		return raw, nil
 	case "calls":
 		return calls, nil
+	case "text":
+		return "plain text", nil
+	case "respond":
+		return events.LambdaFunctionURLResponse{StatusCode: 201, Headers: map[string]string{"X-Kind": "a"}, Cookies: []string{"c=1"}, Body: "bWFkZQ==", IsBase64Encoded: true}, nil
+	case "respond-badly":
+		return map[string]any{"statusCode": "ok"}, nil
+	case "respond-in-parts", "respond-in-half":
+		r, w := io.Pipe()
+		go func() {
+			io.WriteString(w, "one ")
+			if e.Do == "respond-in-half" {
+				w.CloseWithError(errors.New("told to break off"))
+				return
+			}
+			io.WriteString(w, "two")
+			w.Close()
+		}()
+		return &events.LambdaFunctionURLStreamingResponse{StatusCode: 202, Headers: map[string]string{"Content-Type": "text/event-stream"}, Body: r}, nil
 	case "context":
 		lc, _ := lambdacontext.FromContext(ctx)
 		deadline, _ := ctx.Deadline()
@@ -53,6 +81,16 @@ func handle(ctx context.Context, raw json.RawMessage) (any, error) {
 		env := os.Environ()
 		slices.Sort(env)
 		return env, nil
+	case "parameter":
+		cfg, err := config.LoadDefaultConfig(ctx)
+		if err != nil {
+			return nil, err
+		}
+		out, err := ssm.NewFromConfig(cfg).GetParameter(ctx, &ssm.GetParameterInput{Name: aws.String("/app/a")})
+		if err != nil {
+			return nil, err
+		}
+		return *out.Parameter.Value, nil
 	case "error":
 		return nil, errors.New("told to fail")
 	case "typed":

@@ -1,0 +1,72 @@
+// Command byhand is a Lambda function that does by hand what the agent does for
+// one answer: the requests in the file that REQUESTS names, with net/http over
+// kept-alive connections, one after the other. Benchmarks compare the agent
+// with it, both run by the same stand-in.
+//
+// The first invocation sends all requests, later ones the file's warm part.
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+
+	"github.com/aws/aws-lambda-go/lambda"
+)
+
+// Plan is the file.
+type Plan struct {
+	Cold, Warm []Request
+}
+
+// Request is one request as it was recorded.
+type Request struct {
+	Method, URL string
+	Header      http.Header
+	Body        []byte
+}
+
+func main() {
+	var plan Plan
+	text, err := os.ReadFile(os.Getenv("REQUESTS"))
+	if err == nil {
+		err = json.Unmarshal(text, &plan)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "byhand:", err)
+		os.Exit(1)
+	}
+	next := plan.Cold
+	lambda.Start(func(ctx context.Context, _ json.RawMessage) (string, error) {
+		requests := next
+		next = plan.Warm
+		for _, r := range requests {
+			if err := send(ctx, r); err != nil {
+				return "", err
+			}
+		}
+		return "done", nil
+	})
+}
+
+func send(ctx context.Context, r Request) error {
+	req, err := http.NewRequestWithContext(ctx, r.Method, r.URL, bytes.NewReader(r.Body))
+	if err != nil {
+		return err
+	}
+	req.Header = r.Header
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode >= 300 {
+		err = fmt.Errorf("%s %s: %s %s", r.Method, r.URL, resp.Status, body)
+	}
+	return err
+}

@@ -1,0 +1,105 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+)
+
+// parseArguments makes the input of a tool out of name=value pairs. A value is
+// text where the schema says so, and otherwise JSON if it is that.
+func parseArguments(schema json.RawMessage, pairs []string) (json.RawMessage, error) {
+	var s struct {
+		Properties map[string]struct {
+			Type json.RawMessage // a name or a list of names
+		}
+	}
+	json.Unmarshal(schema, &s) // what cannot be read says nothing of types
+	input := map[string]json.RawMessage{}
+	for _, pair := range pairs {
+		name, value, ok := strings.Cut(pair, "=")
+		if !ok || name == "" {
+			return nil, usagef("%.80q: want ARGUMENT=VALUE", pair)
+		}
+		if input[name] != nil {
+			return nil, usagef("argument %.80q is given twice", name)
+		}
+		property, known := s.Properties[name]
+		if !known && len(s.Properties) > 0 {
+			return nil, usagef("no argument %.80q: there are %s", name, strings.Join(sortedKeys(s.Properties), ", "))
+		}
+		raw := json.RawMessage(value)
+		if string(property.Type) == `"string"` || !json.Valid(raw) {
+			raw, _ = json.Marshal(value) // a string encodes
+		}
+		input[name] = raw
+	}
+	return json.Marshal(input)
+}
+
+func sortedKeys[V any](m map[string]V) []string {
+	var keys []string
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// checkArguments says what is wrong with a tool's input, and with which
+// argument; empty: nothing. A schema that cannot be compiled takes everything:
+// the server will say what it makes of the input.
+func checkArguments(schema, input json.RawMessage) (fault string) {
+	defer func() {
+		// The library has no value for a number whose exponent is beyond a million,
+		// and compares with it all the same.
+		if recover() != nil {
+			fault = "the input cannot be checked against the tool's schema"
+		}
+	}()
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(schema))
+	if err != nil {
+		return ""
+	}
+	c := jsonschema.NewCompiler()
+	c.DefaultDraft(jsonschema.Draft2020) // as MCP says of a schema that names none
+	c.UseLoader(noLoader{})
+	const place = "tool:///input"
+	if c.AddResource(place, doc) != nil {
+		return ""
+	}
+	compiled, err := c.Compile(place)
+	if err != nil {
+		return ""
+	}
+	v, err := jsonschema.UnmarshalJSON(bytes.NewReader(input)) // keeps the digits of numbers
+	if err != nil {
+		return "the input is not JSON"
+	}
+	var invalid *jsonschema.ValidationError
+	if !errors.As(compiled.Validate(v), &invalid) {
+		return ""
+	}
+	_, causes, _ := strings.Cut(invalid.Error(), "\n") // the first line names our own place for the schema
+	causes = faultTop.ReplaceAllString(causes, "")
+	return faultPlace.ReplaceAllString(causes, "$1: ")
+}
+
+// How the library says where in the input a fault is.
+var (
+	faultTop   = regexp.MustCompile(`(?m)^\s*- at '': `)
+	faultPlace = regexp.MustCompile(`(?m)^\s*- at '/?([^']*)': `)
+)
+
+// noLoader refuses every reference out of a schema: a server's schema must not
+// make us fetch anything.
+type noLoader struct{}
+
+func (noLoader) Load(string) (any, error) {
+	return nil, errors.New("references to other documents are not followed")
+}

@@ -1,0 +1,228 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/url"
+	"regexp"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/lambda"
+	"github.com/google/uuid"
+	"github.com/spf13/cobra"
+
+	"agentcore-mcp-auth/pkg/agentcore"
+)
+
+// deployed is a deployed agent and what it is asked.
+type deployed struct {
+	target
+	stack, function, url string
+	session              string
+
+	mcpName string // of the stack's MCP server, as far as that is known
+}
+
+func invokeDeployedCommand() *cobra.Command {
+	var d deployed
+	cmd := &cobra.Command{
+		Use:   "invoke PROMPT (--stack-name S | --function F | --url U)",
+		Short: "Ask a deployed agent",
+		Long: `Invoke asks an agent a question and prints its answer. A stack is asked where its
+outputs say that its agent is: at the Function URL or the AgentCore runtime, whose
+answer a terminal shows as it comes, or else as a function. Tools that the agent
+uses are told of on stderr. Requests are signed with your AWS credentials. With
+--json the whole answer is printed, or the whole error.`,
+		Example: "  mcpauth invoke \"What is 2+2?\" --stack-name agentcore-mcp-auth\n" +
+			"  mcpauth invoke - --function agent --json < prompt.txt\n" +
+			"  mcpauth invoke \"greet Alice\" --url arn:aws:bedrock-agentcore:…:runtime/agent-…",
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			prompt := args[0]
+			if prompt == "-" {
+				raw, err := io.ReadAll(cmd.InOrStdin())
+				if err != nil {
+					return fmt.Errorf("reading the prompt: %w", err)
+				}
+				prompt = string(raw)
+			}
+			if err := d.check(prompt); err != nil {
+				return err
+			}
+			return d.ask(cmd, prompt)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&d.stack, "stack-name", "", "CloudFormation stack that the agent is in")
+	f.StringVar(&d.function, "function", "", "name or ARN of the agent's Lambda function")
+	f.StringVar(&d.url, "url", "", "Function URL, or ARN or URL of an AgentCore runtime")
+	cmd.MarkFlagsOneRequired("stack-name", "function", "url")
+	cmd.MarkFlagsMutuallyExclusive("stack-name", "function", "url")
+	f.StringVar(&d.session, "session-id", "", "session to ask in; default: a new one")
+	d.accountFlags(cmd)
+	return cmd
+}
+
+// check refuses what no agent takes, before anybody is asked.
+func (d *deployed) check(prompt string) error {
+	switch {
+	case strings.TrimSpace(prompt) == "":
+		return usagef(`the prompt is empty; ask something, such as "What is 2+2?"`)
+	case !utf8.ValidString(prompt):
+		return usagef("the prompt is not UTF-8")
+	case d.session != "" && utf8.RuneCountInString(d.session) > 256:
+		return usagef("--session-id: want at most 256 characters")
+	}
+	if d.url != "" {
+		_, err := d.endpoint(d.url)
+		return err
+	}
+	return nil
+}
+
+// ask asks the agent wherever it is.
+func (d *deployed) ask(cmd *cobra.Command, prompt string) error {
+	ctx := cmd.Context()
+	e, err := endpoint{}, error(nil)
+	if d.url != "" {
+		if e, err = d.endpoint(d.url); err != nil {
+			return err
+		}
+	}
+	if e.service == "" && e.url != "" { // on this machine, with no AWS in between
+		return d.post(cmd, aws.Config{}, e, prompt)
+	}
+	cfg, err := d.load(ctx)
+	if err != nil {
+		return err
+	}
+	if d.stack != "" {
+		if e, err = d.find(ctx, cfg); err != nil {
+			return err
+		}
+	}
+	if d.function != "" {
+		return d.invoke(cmd, cfg, prompt)
+	}
+	return d.post(cmd, cfg, e, prompt)
+}
+
+// request is what an agent is sent.
+func (d *deployed) request(prompt string) []byte {
+	body := map[string]string{"prompt": prompt}
+	if d.session != "" {
+		body["session_id"] = d.session
+	}
+	raw, err := json.Marshal(body)
+	if err != nil {
+		panic(err) // strings encode
+	}
+	return raw
+}
+
+// find looks where the outputs of the stack say that its agent is; a function
+// becomes d.function.
+func (d *deployed) find(ctx context.Context, cfg aws.Config) (endpoint, error) {
+	st, err := describeStack(ctx, cfg, d.stack)
+	if err != nil {
+		return endpoint{}, err
+	}
+	outputs := st.outputs
+	d.mcpName = st.parameters["McpName"]
+	if where := cmp.Or(outputs["AgentUrl"], outputs["AgentRuntimeArn"]); where != "" {
+		return d.endpoint(where)
+	}
+	if d.function = outputs["AgentFunction"]; d.function == "" {
+		return endpoint{}, fmt.Errorf("stack %s (%s) has no output AgentUrl, AgentRuntimeArn or AgentFunction: name the agent with --function or --url", d.stack, st.status)
+	}
+	return endpoint{}, nil
+}
+
+// invoke asks the agent's function, which answers when it is done.
+func (d *deployed) invoke(cmd *cobra.Command, cfg aws.Config, prompt string) error {
+	client := lambda.NewFromConfig(cfg, func(o *lambda.Options) { o.RetryMaxAttempts = 1 }) // an invocation is not repeated
+	out, err := client.Invoke(cmd.Context(), &lambda.InvokeInput{FunctionName: aws.String(d.function), Payload: d.request(prompt)})
+	if err != nil {
+		return err
+	}
+	p := newAnswerPrinter(cmd)
+	if out.FunctionError == nil {
+		return p.done(out.Payload)
+	}
+	var failed struct{ ErrorType, ErrorMessage string }
+	if err := json.Unmarshal(out.Payload, &failed); err != nil {
+		return fmt.Errorf("the function failed and said %.200q; %s", out.Payload, d.log())
+	}
+	return p.failed(d, failed.ErrorType, failed.ErrorMessage)
+}
+
+// endpoint is where an agent is asked by HTTP.
+type endpoint struct {
+	url     string
+	service string // to sign for; empty: not signed
+	region  string // to sign for; empty: the configuration's
+	session bool   // a header names the session, which AgentCore routes by
+}
+
+// Hosts of agents. https://docs.aws.amazon.com/lambda/latest/dg/urls-configuration.html
+// https://docs.aws.amazon.com/general/latest/gr/bedrock_agentcore.html
+var (
+	functionHost = regexp.MustCompile(`^[a-z0-9]+\.lambda-url\.([a-z0-9-]+)\.on\.aws$`)
+	runtimeHost  = regexp.MustCompile(`^bedrock-agentcore\.([a-z0-9-]+)\.(?:amazonaws\.com(?:\.cn)?|api\.aws)$`)
+)
+
+// endpoint says how the agent at where, a URL or a runtime ARN, is asked.
+func (d *deployed) endpoint(where string) (endpoint, error) {
+	e := endpoint{url: where}
+	if agentcore.IsARN(where) {
+		var err error
+		if e.url, err = agentcore.InvocationURL(where, "", runtimeBase()); err != nil {
+			return e, &usageError{err}
+		}
+		if parts := strings.Split(where, ":"); len(parts) > 3 {
+			e.region = parts[3]
+		}
+	}
+	u, err := url.Parse(e.url)
+	if err != nil || u.Host == "" || u.User != nil {
+		return e, usagef("%.200q is not the URL or the ARN of an agent", where)
+	}
+	function, runtime := functionHost.FindStringSubmatch(u.Host), runtimeHost.FindStringSubmatch(u.Host)
+	local := u.Scheme == "http" && isLoopback(u.Hostname())
+	switch {
+	case u.Scheme == "https" && function != nil, local && strings.HasPrefix(u.Path, "/lambda-url/"):
+		e.service = "lambda"
+	case u.Scheme == "https" && runtime != nil, local && strings.HasPrefix(u.EscapedPath(), "/runtimes/"), agentcore.IsARN(where):
+		e.service, e.session = "bedrock-agentcore", true
+	case local: // an agent's container
+		e.session = true
+	default:
+		return e, usagef("%.200q: want a Function URL (https://….lambda-url.REGION.on.aws/), an AgentCore runtime's ARN or URL, or an agent on this machine", where)
+	}
+	if function != nil {
+		e.region = function[1]
+	} else if runtime != nil {
+		e.region = runtime[1]
+	}
+	if e.session && d.session != "" && utf8.RuneCountInString(d.session) < 33 {
+		return e, usagef("--session-id: an AgentCore runtime wants 33 to 256 characters, such as %s", uuid.NewString())
+	}
+	return e, nil
+}
+
+// log is how to read what the agent logs.
+func (d *deployed) log() string {
+	switch {
+	case d.stack != "":
+		return "read its log with: sam logs --stack-name " + d.stack
+	case d.function != "":
+		name := d.function[strings.LastIndex(d.function, ":")+1:]
+		return "read its log with: aws logs tail /aws/lambda/" + name + " --since 10m"
+	}
+	return "its log says more"
+}

@@ -1,0 +1,303 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
+	"github.com/spf13/cobra"
+
+	"agentcore-mcp-auth/pkg/agentcore"
+	"agentcore-mcp-auth/pkg/credstore"
+	"agentcore-mcp-auth/pkg/tokensource"
+	"agentcore-mcp-auth/pkg/toolbox"
+)
+
+// The ways to authenticate to an MCP server, as the agent's MCP_AUTH names them.
+const (
+	authMachine = "m2m"
+	authUser    = "user"
+	authIAM     = "iam"
+	authNone    = "none"
+)
+
+// patience is how long a command that asks a server or a token endpoint takes
+// unless told otherwise: a container may need 30 seconds to start.
+const patience = time.Minute
+
+// server is the MCP server that a command speaks to, and how.
+type server struct {
+	target
+	url         string
+	auth        string
+	bearerEnv   string
+	issuerHosts []string
+	timeout     time.Duration
+
+	witness witness // of the requests to it
+}
+
+func (s *server) flags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVar(&s.name, "mcp-name", "", "name of the MCP server; its endpoint is recorded under it")
+	f.StringVar(&s.url, "url", "", "URL or runtime ARN of an MCP server, in place of a name")
+	f.StringVar(&s.auth, "auth", "", "m2m, user, iam or none; default: m2m for a name, none for a URL")
+	f.StringVar(&s.bearerEnv, "bearer-env", "", "environment variable with a bearer token to send instead")
+	cmd.MarkFlagsOneRequired("mcp-name", "url")
+	cmd.MarkFlagsMutuallyExclusive("mcp-name", "url")
+	cmd.MarkFlagsMutuallyExclusive("auth", "bearer-env")
+	completeValues(cmd, "auth", authMachine, authUser, authIAM, authNone)
+	s.sourceFlags(cmd)
+	s.completeNames(cmd)
+}
+
+// sourceFlags are what a token source needs beside the name.
+func (s *server) sourceFlags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringSliceVar(&s.issuerHosts, "issuer-host", nil, "host of an issuer other than Cognito that may get the credentials")
+	f.DurationVar(&s.timeout, "timeout", patience, "how long all of it may take")
+	s.awsFlags(cmd)
+}
+
+// check refuses what does not go together, before anybody is asked anything.
+func (s *server) check() error {
+	if s.auth == "" {
+		s.auth = authNone
+		if s.name != "" {
+			s.auth = authMachine
+		}
+	}
+	switch {
+	case s.name != "" && credstore.CheckName(s.name) != nil:
+		return usagef("--mcp-name: %w", credstore.CheckName(s.name))
+	case !slices.Contains([]string{authMachine, authUser, authIAM, authNone}, s.auth):
+		return usagef("--auth %.40q: want m2m, user, iam or none", s.auth)
+	case s.url != "" && (s.auth == authMachine || s.auth == authUser):
+		return usagef("--auth %s needs --mcp-name, under which its credentials are recorded", s.auth)
+	case s.bearerEnv != "" && os.Getenv(s.bearerEnv) == "":
+		return usagef("--bearer-env: there is no environment variable %.80q, or it is empty", s.bearerEnv)
+	case s.timeout <= 0:
+		return usagef("--timeout %s: want more than none", s.timeout)
+	}
+	if s.url != "" {
+		_, err := s.locate(s.url)
+		return err
+	}
+	return nil
+}
+
+// locate is where a server is that is recorded or given as endpoint.
+func (s *server) locate(endpoint string) (toolbox.Endpoint, error) {
+	e := toolbox.Endpoint{URL: endpoint}
+	if agentcore.IsARN(endpoint) {
+		e.SteadySession = true
+		var err error
+		if e.URL, err = agentcore.InvocationURL(endpoint, "", runtimeBase()); err != nil {
+			return e, &usageError{err}
+		}
+	}
+	u, err := url.Parse(e.URL)
+	if err != nil || u.Host == "" || u.Scheme != "https" && !(u.Scheme == "http" && isLoopback(u.Hostname())) {
+		return e, usagef("%.200q: want an https URL (http only on a loopback address) or a runtime ARN", endpoint)
+	}
+	return e, nil
+}
+
+// runtimeBase is where runtimes are invoked; empty: at AWS.
+func runtimeBase() string {
+	return cmp.Or(os.Getenv("AWS_ENDPOINT_URL_BEDROCK_AGENTCORE"), os.Getenv("AWS_ENDPOINT_URL"))
+}
+
+func isLoopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// open prepares the session to the server. Nobody is asked anything but
+// Parameter Store. The caller closes the toolbox.
+func (s *server) open(ctx context.Context, logger *slog.Logger) (*toolbox.Toolbox, error) {
+	if err := s.check(); err != nil {
+		return nil, err
+	}
+	e := toolbox.Endpoint{URL: s.url}
+	var cfg aws.Config
+	var err error
+	if s.name != "" || s.auth == authIAM {
+		if cfg, err = s.load(ctx); err != nil {
+			return nil, err
+		}
+	}
+	var set *credstore.Set
+	if s.name != "" {
+		var c credstore.Credentials
+		if set, c, err = s.read(ctx, cfg); err != nil {
+			return nil, err
+		}
+		if e.URL = c.Endpoint; e.URL == "" {
+			return nil, fmt.Errorf("%s%s is not recorded; record it with: mcpauth setup --mcp-name %s --endpoint ARN-or-URL", set.Path(), credstore.Endpoint, s.name)
+		}
+	}
+	if e, err = s.locate(e.URL); err != nil {
+		return nil, err
+	}
+	if e.Client, err = s.client(cfg, set, e.URL, logger); err != nil {
+		return nil, err
+	}
+	s.witness.next = cmp.Or(e.Client.Transport, http.DefaultTransport)
+	e.Client.Transport = &s.witness
+	name := cmp.Or(s.name, "at "+s.url)
+	return toolbox.New([]toolbox.Server{{
+		Name: name, Allow: []string{"*"}, Resolve: func(context.Context) (toolbox.Endpoint, error) { return e, nil },
+	}}, toolbox.Options{Logger: logger}), nil
+}
+
+// client authenticates to the server at resource.
+func (s *server) client(cfg aws.Config, set *credstore.Set, resource string, logger *slog.Logger) (*http.Client, error) {
+	switch {
+	case s.bearerEnv != "":
+		return &http.Client{Transport: &bearer{credstore.NewSecret(os.Getenv(s.bearerEnv)), resource}}, nil
+	case s.auth == authNone:
+		return &http.Client{}, nil
+	case s.auth == authIAM:
+		sign := tokensource.IAM{Credentials: cfg.Credentials, Resource: resource}
+		if runtimeBase() != "" {
+			sign.Region = cfg.Region // an override's host does not tell
+		}
+		return sign.Client()
+	}
+	source, err := s.source(set, resource, logger)
+	if err != nil {
+		return nil, err
+	}
+	return source.Client(), nil
+}
+
+// read gets what is recorded under the server's name.
+func (s *server) read(ctx context.Context, cfg aws.Config) (*credstore.Set, credstore.Credentials, error) {
+	set := (&credstore.Store{API: ssm.NewFromConfig(cfg), Prefix: s.prefix}).Set(s.name)
+	c, err := set.Refresh(ctx)
+	if errors.Is(err, credstore.ErrNotFound) {
+		return nil, c, fmt.Errorf("%w; set it up with: mcpauth setup --mcp-name %s", err, s.name)
+	}
+	var missing *credstore.MissingError
+	if err == nil && s.auth == authMachine && errors.As(c.Machine(), &missing) {
+		return nil, c, fmt.Errorf("%w below %s; mend it with: mcpauth setup --mcp-name %s", missing, set.Path(), s.name)
+	}
+	if err == nil && s.auth == authUser && c.UserClientID == "" {
+		return nil, c, fmt.Errorf("%s has no test user; make one with: mcpauth setup --mcp-name %s --auth user", s.name, s.name)
+	}
+	return set, c, err
+}
+
+func (s *server) source(set *credstore.Set, resource string, logger *slog.Logger) (*tokensource.Source, error) {
+	return tokensource.New(tokensource.Config{
+		Credentials: set, Resource: resource, User: s.auth == authUser, IssuerHosts: s.issuerHosts, Logger: logger,
+	})
+}
+
+// advise adds to an error of the way to the server what finds its cause.
+func (s *server) advise(err error) error {
+	var refused *tokensource.RefusedError
+	var challenge *tokensource.ChallengeError
+	var platform *agentcore.Error
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		if last := s.witness.last(); last != nil {
+			return fmt.Errorf("%w; it did not pass within %s, allow more with --timeout", last, s.timeout)
+		}
+		return fmt.Errorf("no answer from %s within %s, allow more with --timeout", cmp.Or(s.name, s.url), s.timeout)
+	case s.name != "" && (errors.As(err, &refused) || errors.As(err, &challenge) || errors.As(err, &platform)):
+		return fmt.Errorf("%w; find the failing check with: mcpauth doctor --mcp-name %s", err, s.name)
+	case s.auth == authNone && errors.As(err, &platform) && platform.Unauthorized():
+		return fmt.Errorf("%w; authenticate with --mcp-name, --bearer-env or --auth iam", err)
+	}
+	return err
+}
+
+// bearer sends a token that was given, to the server and nowhere else.
+type bearer struct {
+	token    credstore.Secret
+	resource string
+}
+
+func (b *bearer) RoundTrip(req *http.Request) (*http.Response, error) {
+	u, err := url.Parse(b.resource)
+	if err != nil || req.URL.Host != u.Host || req.URL.Scheme != u.Scheme {
+		return nil, fmt.Errorf("refusing to send the token to %s://%s", req.URL.Scheme, req.URL.Host)
+	}
+	req = req.Clone(req.Context())
+	req.Header.Set("Authorization", "Bearer "+b.token.Reveal())
+	return http.DefaultTransport.RoundTrip(req)
+}
+
+// witness remembers how the last request failed, for when time is up while what
+// may pass is waited out.
+type witness struct {
+	next http.RoundTripper
+
+	mu     sync.Mutex
+	failed error
+}
+
+func (w *witness) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := w.next.RoundTrip(req)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case req.Context().Err() != nil: // says nothing of the server
+	case err != nil:
+		w.failed = err
+	case resp.StatusCode >= 400:
+		w.failed = fmt.Errorf("%s answered %s", req.URL.Host, resp.Status)
+	}
+	return resp, err
+}
+
+func (w *witness) last() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.failed
+}
+
+// newLogger logs to stderr when that was asked for.
+func newLogger(cmd *cobra.Command) *slog.Logger {
+	out := io.Discard
+	if on, _ := cmd.Flags().GetBool("verbose"); on {
+		out = cmd.ErrOrStderr()
+	}
+	return slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
+// ask opens the server, has f use it and closes it, all within the time limit.
+func (s *server) ask(cmd *cobra.Command, f func(context.Context, *toolbox.Toolbox, []toolbox.Tool) error) error {
+	ctx, cancel := context.WithTimeout(cmd.Context(), s.timeout)
+	defer cancel()
+	box, err := s.open(ctx, newLogger(cmd))
+	if err != nil {
+		return s.advise(err)
+	}
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		box.Close(ctx)
+	}()
+	tools, _, err := box.Tools(ctx)
+	if err != nil {
+		return s.advise(err)
+	}
+	slices.SortFunc(tools, func(a, b toolbox.Tool) int { return strings.Compare(a.Tool, b.Tool) })
+	return f(ctx, box, tools)
+}

@@ -1,0 +1,200 @@
+package main
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/aws/aws-lambda-go/cfn"
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ecr"
+
+	"agentcore-mcp-auth/pkg/image"
+)
+
+// resourceType is the CloudFormation type that the function serves.
+const resourceType = "Custom::MCPImage"
+
+// programs are what the function carries, and how each is started where
+// AgentCore runs it.
+var programs = map[string]image.Config{
+	// The Host header that the platform sends is not documented, and its
+	// authorizer is in front: any is taken.
+	"mcp-server": {Name: "mcp-server", Port: 8000, Env: map[string]string{"MCP_ALLOWED_HOSTS": "*"}},
+	"agent":      {Name: "agent", Port: 8080},
+}
+
+// tokens is the part of ECR that is used.
+type tokens interface {
+	GetAuthorizationToken(context.Context, *ecr.GetAuthorizationTokenInput, ...func(*ecr.Options)) (*ecr.GetAuthorizationTokenOutput, error)
+}
+
+// publisher serves Custom::MCPImage.
+type publisher struct {
+	ecr     tokens
+	region  string
+	archive string // of the programs
+	local   bool   // the registry may be on a loopback address
+	log     *slog.Logger
+}
+
+// properties are the resource's. Version is not read: when it changes, so has
+// the function, and perhaps the program.
+type properties struct {
+	repository *repository
+	binary     string
+}
+
+// handle puts the program's image into the repository and answers with its URI.
+// The physical id is made of repository and program, so that another of either
+// is a replacement. On Delete nothing is done: a runtime starts from its image
+// again and again, so images go with the repository, or by its lifecycle.
+func (p *publisher) handle(ctx context.Context, e cfn.Event) (physicalID string, data map[string]any, err error) {
+	if e.ResourceType != resourceType {
+		return e.PhysicalResourceID, nil, fmt.Errorf("resource type %.60q: this function serves %s", e.ResourceType, resourceType)
+	}
+	if e.RequestType == cfn.RequestDelete {
+		return e.PhysicalResourceID, nil, nil
+	}
+	want, err := p.decode(e.ResourceProperties)
+	if err != nil {
+		return e.PhysicalResourceID, nil, err
+	}
+	uri, digest, err := p.publish(ctx, want)
+	if err != nil {
+		return e.PhysicalResourceID, nil, err
+	}
+	p.log.Info("image published", "request_id", e.RequestID, "logical_id", e.LogicalResourceID, "uri", uri)
+	return "mcp-image:" + want.repository.uri + ":" + want.binary, map[string]any{"ImageUri": uri, "Digest": digest}, nil
+}
+
+// decode reads the properties and refuses by name what is wrong with them.
+func (p *publisher) decode(raw map[string]any) (properties, error) {
+	var got properties
+	for _, name := range slices.Sorted(maps.Keys(raw)) {
+		if !slices.Contains([]string{"ServiceToken", "ServiceTimeout", "RepositoryUri", "Binary", "Version"}, name) {
+			return got, fmt.Errorf("property %.80q: there is none of this name; remove it", name)
+		}
+		if _, ok := raw[name].(string); !ok {
+			return got, fmt.Errorf("property %s: want a string", name)
+		}
+	}
+	text := func(name string) string { s, _ := raw[name].(string); return s }
+	got.binary = text("Binary")
+	if _, ok := programs[got.binary]; !ok {
+		return got, fmt.Errorf("property Binary: %.80q is none of %s", got.binary, strings.Join(slices.Sorted(maps.Keys(programs)), ", "))
+	}
+	var err error
+	if got.repository, err = parseRepository(text("RepositoryUri")); err != nil {
+		return got, fmt.Errorf("property RepositoryUri: %w", err)
+	}
+	if got.repository.region != p.region {
+		return got, fmt.Errorf("property RepositoryUri: the repository is in %s, this function in %s; use one in its region", got.repository.region, p.region)
+	}
+	return got, nil
+}
+
+// repository is a repository of ECR.
+type repository struct{ uri, host, region string }
+
+// repositoryURI is the form in every partition.
+// https://docs.aws.amazon.com/AmazonECR/latest/userguide/Registries.html
+var repositoryURI = regexp.MustCompile(`^(\d{12}\.dkr\.ecr(?:-fips)?\.([a-z]{2,4}(?:-[a-z]+)+-\d)\.(?:amazonaws\.com(?:\.cn)?|amazonaws\.eu|c2s\.ic\.gov|sc2s\.sgov\.gov))/[a-z0-9]+(?:[._/-][a-z0-9]+)*$`)
+
+func parseRepository(uri string) (*repository, error) {
+	m := repositoryURI.FindStringSubmatch(uri)
+	if m == nil {
+		return nil, fmt.Errorf("%.200q is not ACCOUNT.dkr.ecr.REGION.amazonaws.com/NAME; use a repository's RepositoryUri attribute", uri)
+	}
+	return &repository{uri: uri, host: m[1], region: m[2]}, nil
+}
+
+func (p *publisher) publish(ctx context.Context, want properties) (uri, digest string, err error) {
+	binary, err := program(p.archive, want.binary)
+	if err != nil {
+		return "", "", err
+	}
+	c := programs[want.binary]
+	c.Labels = map[string]string{"org.opencontainers.image.title": want.binary, "org.opencontainers.image.licenses": "MIT"}
+	img, err := image.New(binary, c)
+	if err != nil {
+		return "", "", err
+	}
+	if digest, err = img.Digest(); err != nil {
+		return "", "", err
+	}
+	to, err := p.logIn(ctx, want.repository)
+	if err != nil {
+		return "", "", err
+	}
+	if uri, err = img.Push(ctx, to); err != nil {
+		return "", "", err
+	}
+	return uri, digest, nil
+}
+
+// logIn gets a token of the account's registry and makes sure that the registry
+// is the repository's: the token goes nowhere else.
+func (p *publisher) logIn(ctx context.Context, r *repository) (image.Target, error) {
+	out, err := p.ecr.GetAuthorizationToken(ctx, &ecr.GetAuthorizationTokenInput{})
+	if err != nil {
+		return image.Target{}, fmt.Errorf("logging in to ECR: %w", err)
+	}
+	if len(out.AuthorizationData) != 1 {
+		return image.Target{}, fmt.Errorf("logging in to ECR: %d registries answered, want one", len(out.AuthorizationData))
+	}
+	data := out.AuthorizationData[0]
+	plain, err := base64.StdEncoding.DecodeString(aws.ToString(data.AuthorizationToken))
+	username, password, ok := strings.Cut(string(plain), ":")
+	if err != nil || !ok {
+		return image.Target{}, errors.New("logging in to ECR: the token is not of the form user:password")
+	}
+	endpoint, err := url.Parse(aws.ToString(data.ProxyEndpoint))
+	if err != nil {
+		return image.Target{}, errors.New("logging in to ECR: the registry's address is not a URL")
+	}
+	to := image.Target{Repository: r.uri, Username: username, Password: password}
+	switch {
+	case endpoint.Scheme == "https" && sameRegistry(endpoint.Host, r.host):
+		return to, nil
+	case p.local && isLoopback(endpoint.String()):
+		to.Transport = elsewhere{host: r.host, endpoint: endpoint}
+		return to, nil
+	}
+	return image.Target{}, fmt.Errorf("property RepositoryUri: the repository is in the registry %s, this account's is %s; use a repository of this account", r.host, endpoint.Host)
+}
+
+// sameRegistry compares registries, whose FIPS names are other names of theirs.
+func sameRegistry(a, b string) bool {
+	return strings.Replace(a, ".ecr-fips.", ".ecr.", 1) == strings.Replace(b, ".ecr-fips.", ".ecr.", 1)
+}
+
+// elsewhere sends what is for a registry's host to where the registry is, as
+// its proxyEndpoint says, which makes a difference in local runs only.
+// https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_AuthorizationData.html
+type elsewhere struct {
+	host     string
+	endpoint *url.URL
+}
+
+func (t elsewhere) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.URL.Host != t.host {
+		return nil, fmt.Errorf("refusing a request for %s: the registry is %s", r.URL.Host, t.host)
+	}
+	there := r.Clone(r.Context())
+	there.URL.Scheme, there.URL.Host, there.Host = t.endpoint.Scheme, t.endpoint.Host, t.endpoint.Host
+	resp, err := http.DefaultTransport.RoundTrip(there)
+	if err != nil {
+		return nil, err
+	}
+	resp.Request = r // relative locations are of the host that was meant
+	return resp, nil
+}

@@ -1,0 +1,139 @@
+package cloudformation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// goBack makes the stack what it was before the deployment failed, and returns
+// why it failed.
+func (d *deployment) goBack(ctx context.Context, failed error) error {
+	reason := strings.ReplaceAll(failed.Error(), "\n", "; ")
+	switch {
+	case ctx.Err() != nil:
+		d.leaveAsIs()
+		d.enter(map[bool]Status{true: CreateFailed, false: UpdateFailed}[d.first], reason)
+		return fmt.Errorf("%w; nothing was rolled back", failed)
+	case d.first:
+		d.enter(RollbackInProgress, reason)
+		if err := d.discard(ctx, d.undoCreation()); err != nil {
+			d.enter(RollbackFailed, strings.ReplaceAll(err.Error(), "\n", "; "))
+			return fmt.Errorf("%w; rolling back: %w", failed, err)
+		}
+		d.enter(RollbackComplete, "")
+		return fmt.Errorf("%w; rolled back", failed)
+	}
+	d.enter(UpdateRollbackInProgress, reason)
+	gone, err := d.undoUpdate(ctx)
+	if err != nil {
+		d.enter(UpdateRollbackFailed, strings.ReplaceAll(err.Error(), "\n", "; "))
+		return fmt.Errorf("%w; rolling back: %w", failed, err)
+	}
+	d.enter(UpdateRollbackCleanup, "")
+	d.discard(ctx, gone) // what it cannot delete is kept for Delete
+	d.enter(UpdateRollbackComplete, "")
+	return fmt.Errorf("%w; rolled back", failed)
+}
+
+// undone says how a resource that was made leaves when its making is undone.
+func undone(r *resource) leaving { return leaving{r, r.deletion == retain} }
+
+// undoCreation is all that was made, or may have been.
+func (d *deployment) undoCreation() []leaving {
+	var gone []leaving
+	for _, st := range d.steps {
+		if st.now != nil {
+			gone = append(gone, undone(st.now))
+		}
+	}
+	return gone
+}
+
+// leaveAsIs has Delete find what no resource stands for.
+func (d *deployment) leaveAsIs() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, st := range d.steps {
+		for _, r := range []*resource{st.was, st.now} {
+			if r != nil && (d.resources[r.logicalID] == nil || d.resources[r.logicalID].id != r.id) {
+				d.discarded = append(d.discarded, leaving{r, false})
+			}
+		}
+	}
+}
+
+// undoUpdate brings every resource back, in the order in which they depended on
+// each other, and returns what is left over.
+func (d *deployment) undoUpdate(ctx context.Context) ([]leaving, error) {
+	var gone []leaving
+	var errs []error
+	steps, back := map[string]*step{}, order{}
+	d.mu.Lock()
+	for _, st := range d.steps {
+		if st.was == nil {
+			if st.now != nil {
+				gone = append(gone, undone(st.now))
+				delete(d.resources, st.now.logicalID)
+			}
+			continue
+		}
+		steps[st.was.logicalID], back[st.was.logicalID] = st, st.was.dependsOn
+	}
+	for id, r := range d.before {
+		if steps[id] == nil {
+			d.resources[id] = r
+		}
+	}
+	d.mu.Unlock()
+	back.run(false, func(id string) error {
+		extra, err := d.restore(ctx, steps[id])
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		gone, errs = append(gone, extra...), append(errs, err)
+		return err
+	})
+	if err := errors.Join(errs...); err != nil {
+		d.mu.Lock()
+		d.discarded = append(d.discarded, gone...)
+		d.mu.Unlock()
+		return nil, err
+	}
+	slices.SortFunc(gone, func(a, b leaving) int { return strings.Compare(a.id, b.id) })
+	return gone, nil
+}
+
+// restore brings one resource back to what it was.
+func (d *deployment) restore(ctx context.Context, st *step) (gone []leaving, err error) {
+	now := *st.was
+	if st.created { // what it was is still there
+		if st.now != nil {
+			gone = append(gone, undone(st.now))
+		}
+		d.emit(&now, UpdateComplete, "")
+		d.keep(&now, nil)
+		return gone, nil
+	}
+	now.made = st.now.made
+	d.emit(&now, UpdateInProgress, "")
+	r := now.request(d.Stack)
+	r.old, r.attributes = st.now.properties, st.now.attributes
+	m, err := now.kind.update(ctx, r)
+	if err != nil {
+		d.emit(&now, UpdateFailed, err.Error())
+		return nil, fmt.Errorf("%s (%s): %w", now.logicalID, now.resourceType, err)
+	}
+	now.made = m
+	d.emit(&now, UpdateComplete, "")
+	d.keep(&now, nil)
+	// A custom resource that answered with another id made another resource.
+	abandoned := map[string]*resource{st.was.id: st.was, st.now.id: st.now}
+	delete(abandoned, m.id)
+	for _, id := range slices.Sorted(maps.Keys(abandoned)) {
+		gone = append(gone, leaving{abandoned[id], false})
+	}
+	return gone, nil
+}

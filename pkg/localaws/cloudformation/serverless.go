@@ -1,0 +1,457 @@
+package cloudformation
+
+import (
+	"bytes"
+	"crypto/sha1"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// serverlessFunction is the one type of the transform that is implemented.
+const serverlessFunction = "AWS::Serverless::Function"
+
+// MarshalJSON writes the long form.
+func (c *call) MarshalJSON() ([]byte, error) { return json.Marshal(map[string]any{c.fn: c.arg}) }
+
+// packager gives the place of a function's code from its CodeUri, as
+// `sam package` does: the Code property of the function.
+type packager func(logicalID, codeURI string) (map[string]any, error)
+
+// expand returns the template's resources and outputs after the Serverless
+// transform: the same resources, under the same logical ids, that
+// aws-sam-translator 1.110 makes.
+// https://docs.aws.amazon.com/serverless-application-model/latest/developerguide/sam-specification-generated-resources.html
+func (t *Template) expand(code packager) (map[string]*declaration, map[string]*output, error) {
+	x := &expansion{code: code, resources: map[string]*declaration{}, names: map[string]string{}}
+	var errs []error
+	for _, id := range slices.Sorted(maps.Keys(t.resources)) {
+		d := t.resources[id]
+		switch {
+		case d.resourceType != serverlessFunction:
+			x.add(d)
+		case !t.serverless:
+			errs = append(errs, fmt.Errorf("Resources/%s: %s needs Transform: %s", id, d.resourceType, serverlessTransform))
+		default:
+			if err := x.function(d, t.globals); err != nil {
+				errs = append(errs, fmt.Errorf("Resources/%s: %w", id, err))
+			}
+		}
+	}
+	if err := errors.Join(append(errs, x.errs...)...); err != nil {
+		return nil, nil, err
+	}
+	outputs := map[string]*output{}
+	for id, o := range t.outputs {
+		outputs[id] = &output{x.rename(o.value), o.export, o.condition}
+	}
+	for _, d := range x.resources {
+		d.properties = x.rename(d.properties).(map[string]any)
+	}
+	return x.resources, outputs, nil
+}
+
+// expansion is the transform under way.
+type expansion struct {
+	code      packager
+	resources map[string]*declaration
+	names     map[string]string // Function.Version, Function.Alias to the logical id they stand for
+	errs      []error
+}
+
+// add adds a copy of a resource.
+func (x *expansion) add(d *declaration) {
+	if x.resources[d.logicalID] != nil {
+		x.errs = append(x.errs, fmt.Errorf("Resources/%s: the transform makes a resource of this logical id", d.logicalID))
+	}
+	c := *d
+	x.resources[d.logicalID] = &c
+}
+
+// rename replaces Function.Version and Function.Alias in a value by the logical
+// ids they stand for.
+func (x *expansion) rename(v any) any {
+	switch v := v.(type) {
+	case []any:
+		list := make([]any, len(v))
+		for i, item := range v {
+			list[i] = x.rename(item)
+		}
+		return list
+	case map[string]any:
+		m := make(map[string]any, len(v))
+		for key, item := range v {
+			m[key] = x.rename(item)
+		}
+		return m
+	case *call:
+		if name, ok := v.arg.(string); ok && v.fn == fnRef && x.names[name] != "" {
+			return &call{fnRef, x.names[name]}
+		}
+		c := &call{v.fn, x.rename(v.arg)}
+		if text, list := subText(c.arg); v.fn == fnSub {
+			text = substitution.ReplaceAllStringFunc(text, func(m string) string {
+				if to := x.names[m[2:len(m)-1]]; to != "" {
+					return "${" + to + "}"
+				}
+				return m
+			})
+			c.arg = text
+			if list != nil {
+				c.arg = []any{text, list[1]}
+			}
+		}
+		return c
+	}
+	return v
+}
+
+// subText is the text of an argument of Fn::Sub, and the argument when it is a
+// list.
+func subText(arg any) (string, []any) {
+	list, _ := arg.([]any)
+	if list != nil {
+		arg = list[0]
+	}
+	text, _ := arg.(string)
+	return text, list
+}
+
+// passed are the properties that the function has under the same name.
+var passed = []string{
+	"FunctionName", "Handler", "Runtime", "Description", "MemorySize", "Timeout", "Role", "Environment",
+	"ReservedConcurrentExecutions", "Architectures", "LoggingConfig",
+}
+
+// changed are those that become something else.
+var changed = []string{
+	"AutoPublishAlias", "AutoPublishAliasAllProperties", "CodeUri", "DeadLetterQueue", "EventInvokeConfig", "Events", "FunctionUrlConfig",
+	"Policies", "Tags", "Tracing", "VersionDescription",
+}
+
+// notGlobal are those that Globals cannot set.
+var notGlobal = []string{"FunctionName", "Role", "Policies", "Events", "VersionDescription"}
+
+// functionParts is a function of the transform while it is taken apart.
+type functionParts struct {
+	*expansion
+	of         *declaration
+	properties map[string]any
+	lambda     *declaration
+	role       *declaration // nil: the template has one
+	alias      *declaration // nil: none
+}
+
+func (x *expansion) function(d *declaration, globals map[string]any) error {
+	var errs []error
+	for _, from := range []struct {
+		name       string
+		properties map[string]any
+		not        []string
+	}{{"Globals/Function", globals, notGlobal}, {"Properties", d.properties, nil}} {
+		for _, key := range slices.Sorted(maps.Keys(from.properties)) {
+			if !slices.Contains(passed, key) && !slices.Contains(changed, key) || slices.Contains(from.not, key) {
+				errs = append(errs, fmt.Errorf("%s: %s of %s is not implemented", from.name, key, d.resourceType))
+			}
+		}
+	}
+	if errs != nil {
+		return errors.Join(errs...)
+	}
+	p, _ := merge(globals, d.properties).(map[string]any)
+	f := &functionParts{expansion: x, of: d, properties: p}
+	for _, step := range []func() error{f.makeFunction, f.makeRole, f.makeVersion, f.makeURL, f.makeInvokeConfig, f.makeEvents} {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	x.add(f.lambda)
+	if f.role != nil {
+		x.add(f.role)
+	}
+	return nil
+}
+
+// merge puts a function's own properties over the global ones: mappings are
+// merged, lists joined, anything else is replaced.
+// https://docs.aws.amazon.com/serverless-application-model/latest/developerguide/sam-specification-template-anatomy-globals.html
+func merge(global, local any) any {
+	switch l := local.(type) {
+	case map[string]any:
+		if g, ok := global.(map[string]any); ok {
+			m := maps.Clone(g)
+			if m == nil {
+				m = map[string]any{}
+			}
+			for key, v := range l {
+				if common, ok := g[key]; ok {
+					v = merge(common, v)
+				}
+				m[key] = v
+			}
+			return m
+		}
+	case []any:
+		if g, ok := global.([]any); ok {
+			return slices.Concat(g, l)
+		}
+	}
+	return local
+}
+
+// part makes a resource that goes with the function.
+func (f *functionParts) part(suffix, resourceType string, properties map[string]any) *declaration {
+	d := *f.of
+	d.logicalID, d.resourceType, d.properties, d.dependsOn = d.logicalID+suffix, resourceType, properties, nil
+	return &d
+}
+
+// mapping reads a property that has to be written out.
+func (f *functionParts) mapping(name string) (map[string]any, error) {
+	v, ok := f.properties[name]
+	if !ok {
+		return nil, nil
+	}
+	m, ok := v.(map[string]any)
+	if !ok {
+		return nil, fmt.Errorf("%s: want a mapping, written out", name)
+	}
+	return m, nil
+}
+
+// createdBy is the tag of what the transform makes.
+var createdBy = map[string]any{"Key": "lambda:createdBy", "Value": "SAM"}
+
+func (f *functionParts) makeFunction() error {
+	p := map[string]any{}
+	for _, name := range passed {
+		if v, ok := f.properties[name]; ok {
+			p[name] = v
+		}
+	}
+	uri, ok := f.properties["CodeUri"].(string)
+	if !ok {
+		return errors.New("CodeUri: want a folder")
+	}
+	code, err := f.code(f.of.logicalID, uri)
+	if err != nil {
+		return err
+	}
+	p["Code"] = code
+	if tracing, ok := f.properties["Tracing"]; ok && tracing != "Disabled" {
+		p["TracingConfig"] = map[string]any{"Mode": tracing}
+	}
+	queue, err := f.mapping("DeadLetterQueue")
+	if err != nil {
+		return err
+	}
+	if queue != nil {
+		if err := known("DeadLetterQueue", queue, "Type", "TargetArn"); err != nil {
+			return err
+		}
+		if t := queue["Type"]; t != "SQS" && t != "SNS" || queue["TargetArn"] == nil {
+			return errors.New("DeadLetterQueue: want a Type, SQS or SNS, and a TargetArn")
+		}
+		p["DeadLetterConfig"] = map[string]any{"TargetArn": queue["TargetArn"]}
+	}
+	tags, err := f.mapping("Tags")
+	if err != nil {
+		return err
+	}
+	list := []any{createdBy}
+	for _, key := range slices.Sorted(maps.Keys(tags)) {
+		list = append(list, map[string]any{"Key": key, "Value": tags[key]})
+	}
+	p["Tags"] = list
+	d := *f.of
+	d.resourceType, d.properties = lambdaFunction, p
+	f.lambda = &d
+	return nil
+}
+
+// known refuses what a mapping has beside the given keys.
+func known(name string, m map[string]any, keys ...string) error {
+	for _, key := range slices.Sorted(maps.Keys(m)) {
+		if !slices.Contains(keys, key) {
+			return fmt.Errorf("%s: %s is not implemented", name, key)
+		}
+	}
+	return nil
+}
+
+const managedPolicy = "arn:aws:iam::aws:policy/"
+
+// makeRole makes the role of a function that has none.
+func (f *functionParts) makeRole() error {
+	policies, has := f.properties["Policies"]
+	if f.properties["Role"] != nil {
+		if has {
+			return errors.New("Policies are ignored beside a Role; write them into the role")
+		}
+		return nil
+	}
+	managed := []any{managedPolicy + "service-role/AWSLambdaBasicExecutionRole"}
+	if f.lambda.properties["TracingConfig"] != nil {
+		managed = append(managed, managedPolicy+"AWSXrayWriteOnlyAccess")
+	}
+	var inline []any
+	if c, ok := f.lambda.properties["DeadLetterConfig"].(map[string]any); ok {
+		queue, _ := f.mapping("DeadLetterQueue")
+		action := map[any]string{"SQS": "sqs:SendMessage", "SNS": "sns:Publish"}[queue["Type"]]
+		p := policy("DeadLetterQueuePolicy", action, c["TargetArn"])
+		p["PolicyDocument"].(map[string]any)["Version"] = "2012-10-17"
+		inline = append(inline, p)
+	}
+	list, ok := policies.([]any)
+	if has && !ok {
+		return errors.New("Policies: want a list")
+	}
+	for i, item := range list {
+		switch item := item.(type) {
+		case string:
+			if !strings.HasPrefix(item, "arn:") {
+				return fmt.Errorf("Policies[%d]: want the ARN of a managed policy, or statements", i)
+			}
+			if !slices.Contains(managed, any(item)) {
+				managed = append(managed, item)
+			}
+		case map[string]any:
+			if item["Statement"] == nil {
+				return fmt.Errorf("Policies[%d]: policy templates are not implemented; write the statements", i)
+			}
+			inline = append(inline, map[string]any{"PolicyName": fmt.Sprintf("%sRolePolicy%d", f.of.logicalID, i), "PolicyDocument": item})
+		default:
+			return fmt.Errorf("Policies[%d]: want the ARN of a managed policy, or statements", i)
+		}
+	}
+	p := map[string]any{"AssumeRolePolicyDocument": trust("lambda.amazonaws.com"), "ManagedPolicyArns": managed}
+	if inline != nil {
+		p["Policies"] = inline
+	}
+	p["Tags"] = []any{createdBy}
+	f.role = f.part("Role", iamRole, p)
+	f.lambda.properties["Role"] = attribute(f.role, "Arn")
+	return nil
+}
+
+func policy(name, action string, resource any) map[string]any {
+	return map[string]any{"PolicyName": name, "PolicyDocument": map[string]any{
+		"Statement": []any{map[string]any{"Effect": "Allow", "Action": action, "Resource": resource}},
+	}}
+}
+
+// trust is a trust policy for a service.
+func trust(service string) map[string]any {
+	return map[string]any{"Version": "2012-10-17", "Statement": []any{
+		map[string]any{"Effect": "Allow", "Action": []any{"sts:AssumeRole"}, "Principal": map[string]any{"Service": []any{service}}},
+	}}
+}
+
+func attribute(d *declaration, name string) *call {
+	return &call{fnGetAtt, []any{d.logicalID, name}}
+}
+
+func ref(d *declaration) *call { return &call{fnRef, d.logicalID} }
+
+// makeVersion makes the version and the alias of AutoPublishAlias. The version
+// gets another logical id, and the alias with it another version, when the code,
+// the memory or what the template says of the environment changes; a parameter's
+// value does not count.
+func (f *functionParts) makeVersion() error {
+	name, ok := f.properties["AutoPublishAlias"]
+	if !ok {
+		return nil
+	}
+	alias, ok := name.(string)
+	if !ok || alias == "" {
+		return errors.New("AutoPublishAlias: want a name, written out")
+	}
+	from := map[string]any{}
+	if f.properties["AutoPublishAliasAllProperties"] == true {
+		maps.Copy(from, f.lambda.properties)
+	} else {
+		maps.Copy(from, f.lambda.properties["Code"].(map[string]any))
+		if env, ok := f.lambda.properties["Environment"].(map[string]any); ok {
+			maps.Copy(from, env)
+		}
+		if memory, ok := f.lambda.properties["MemorySize"]; ok {
+			from["MemorySize"] = memory
+		}
+	}
+	var doc bytes.Buffer
+	enc := json.NewEncoder(&doc)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(from); err != nil {
+		return err
+	}
+	sum := sha1.Sum(bytes.TrimSpace(doc.Bytes()))
+	version := f.part("Version"+hex.EncodeToString(sum[:])[:10], lambdaVersion, map[string]any{"FunctionName": ref(f.lambda)})
+	if v, ok := f.properties["VersionDescription"]; ok {
+		version.properties["Description"] = v
+	}
+	// The version stays when another takes its place, and goes with the function.
+	if version.deletion == "" {
+		version.deletion = retain
+	}
+	f.alias = f.part("Alias"+strings.NewReplacer("-", "D", "_", "U").Replace(alias), lambdaAlias, map[string]any{
+		"Name": alias, "FunctionName": ref(f.lambda), "FunctionVersion": attribute(version, "Version"),
+	})
+	f.add(version)
+	f.add(f.alias)
+	f.names[f.of.logicalID+".Version"] = version.logicalID
+	f.names[f.of.logicalID+".Alias"] = f.alias.logicalID
+	return nil
+}
+
+// target is the function, or its alias, by name for Lambda.
+func (f *functionParts) target() *call {
+	if f.alias != nil {
+		return ref(f.alias)
+	}
+	return ref(f.lambda)
+}
+
+// targetARN is the same for other services.
+func (f *functionParts) targetARN() *call {
+	if f.alias != nil {
+		return ref(f.alias)
+	}
+	return attribute(f.lambda, "Arn")
+}
+
+func (f *functionParts) makeURL() error {
+	config, err := f.mapping("FunctionUrlConfig")
+	if err != nil || config == nil {
+		return err
+	}
+	if config["AuthType"] != "AWS_IAM" {
+		return errors.New("FunctionUrlConfig: only AuthType AWS_IAM is implemented")
+	}
+	p := maps.Clone(config)
+	p["TargetFunctionArn"] = f.target()
+	f.add(f.part("Url", lambdaURL, p))
+	return nil
+}
+
+func (f *functionParts) makeInvokeConfig() error {
+	config, err := f.mapping("EventInvokeConfig")
+	if err != nil || config == nil {
+		return err
+	}
+	if config["DestinationConfig"] != nil {
+		return errors.New("EventInvokeConfig: DestinationConfig is not implemented")
+	}
+	p := maps.Clone(config)
+	p["FunctionName"], p["Qualifier"] = ref(f.lambda), "$LATEST"
+	d := f.part("EventInvokeConfig", lambdaInvokeConfig, p)
+	if f.alias != nil {
+		p["Qualifier"] = f.alias.properties["Name"]
+		d.dependsOn = []string{f.alias.logicalID}
+	}
+	f.add(d)
+	return nil
+}

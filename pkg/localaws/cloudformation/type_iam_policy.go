@@ -1,0 +1,106 @@
+package cloudformation
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"agentcore-mcp-auth/pkg/localaws"
+)
+
+type policyProperties struct {
+	PolicyName     string         `cfn:"required"`
+	PolicyDocument map[string]any `cfn:"required"`
+	Roles          []string       `cfn:"required"`
+}
+
+// policyType is a policy that several roles of the stack have.
+var policyType = native[policyProperties]{
+	attributes: []string{"Id"},
+	made: func(_ context.Context, r *request, p policyProperties) (made, error) {
+		id := r.name("", 128)
+		m := made{id: id, attributes: map[string]any{"Id": id}}
+		return m, r.stack.attach(id, p)
+	},
+	changed: func(_ context.Context, r *request, p, _ policyProperties) (made, error) {
+		return made{id: r.id, attributes: r.attributes}, r.stack.attach(r.id, p)
+	},
+	removed: func(_ context.Context, r *request, _ policyProperties) error {
+		return r.stack.attach(r.id, policyProperties{})
+	},
+}
+
+// policies are the documents that the roles of a stack have: their own, and
+// those of policies that name them.
+type policies struct {
+	own      map[string]localaws.Role              // by name
+	attached map[string]map[string]json.RawMessage // by role, by the policy's physical id
+}
+
+// ownRole notes what a role has of its own; nil forgets the role.
+func (s *Stack) ownRole(name string, role *localaws.Role) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if role == nil {
+		delete(s.policies.own, name)
+		delete(s.policies.attached, name)
+		return
+	}
+	s.policies.own[name] = *role
+}
+
+// applyRole gives a role all its documents.
+func (s *Stack) applyRole(name string) error {
+	s.mu.Lock()
+	role := s.policies.own[name]
+	role.Policies = slices.Clone(role.Policies)
+	for _, id := range slices.Sorted(maps.Keys(s.policies.attached[name])) {
+		role.Policies = append(role.Policies, s.policies.attached[name][id])
+	}
+	s.mu.Unlock()
+	return s.aws.UpdateRole(role)
+}
+
+// attach makes a policy one of exactly the roles that it names.
+func (s *Stack) attach(id string, policy policyProperties) error {
+	var doc json.RawMessage
+	if len(policy.Roles) > 0 {
+		var err error
+		if doc, err = document(policy.PolicyDocument); err != nil {
+			return err
+		}
+	}
+	touched, err := s.noteAttached(id, policy.Roles, doc)
+	errs := []error{err}
+	for _, role := range touched {
+		errs = append(errs, s.applyRole(role))
+	}
+	return errors.Join(errs...)
+}
+
+// noteAttached returns the roles that have a document more or less.
+func (s *Stack) noteAttached(id string, roles []string, doc json.RawMessage) (touched []string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, role := range roles {
+		if _, ok := s.policies.own[role]; !ok {
+			return nil, fmt.Errorf("Roles: %.200q is not of this stack, which is not implemented", role)
+		}
+	}
+	for role, attached := range s.policies.attached {
+		if _, had := attached[id]; had && !slices.Contains(roles, role) {
+			delete(attached, id)
+			touched = append(touched, role)
+		}
+	}
+	for _, role := range roles {
+		if s.policies.attached[role] == nil {
+			s.policies.attached[role] = map[string]json.RawMessage{}
+		}
+		s.policies.attached[role][id] = doc
+	}
+	return append(touched, roles...), nil
+}

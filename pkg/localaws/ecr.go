@@ -1,0 +1,235 @@
+package localaws
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log"
+	"net/http"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/registry"
+)
+
+// Repository is a repository of ECR.
+type Repository struct {
+	Name          string // lower-case letters and digits with ._-/ between them
+	ImmutableTags bool
+}
+
+// repositories stands in for ECR: its API and the registry behind it, which is
+// go-containerregistry's, with the service's rules in front.
+type repositories struct {
+	s        *Server
+	ops      map[string]operation
+	registry http.Handler
+
+	mu     sync.Mutex // guards what follows
+	byName map[string]*imageRepository
+	tokens map[string]registryToken // by password
+}
+
+type imageRepository struct {
+	Repository
+	images map[string]string // what a manifest was pushed as, a tag or a digest, to its body
+}
+
+// registryToken is what a registry's password stands for.
+type registryToken struct {
+	keyID   string // access key that asked for it
+	expires time.Time
+}
+
+func newRepositories(s *Server) *repositories {
+	p := &repositories{
+		s: s, registry: registry.New(registry.Logger(log.New(io.Discard, "", 0))),
+		byName: map[string]*imageRepository{}, tokens: map[string]registryToken{},
+	}
+	p.ops = map[string]operation{"GetAuthorizationToken": opFrom(&p.mu, p.getAuthorizationToken)}
+	return p
+}
+
+// repositoryName is the rule of API_CreateRepository.
+// https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_CreateRepository.html
+var repositoryName = regexp.MustCompile(`^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*$`)
+
+// AddRepository makes an empty repository and returns its URI, whose host is
+// the service's: the registry on this machine is behind the proxyEndpoint of
+// GetAuthorizationToken.
+func (s *Server) AddRepository(r Repository) (uri string, err error) {
+	p := s.images
+	if !repositoryName.MatchString(r.Name) || len(r.Name) < 2 || len(r.Name) > 256 {
+		return "", fmt.Errorf("adding repository %.80q: want 2 to 256 lower-case letters and digits, with one of ._-/ between them", r.Name)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.byName[r.Name] != nil {
+		return "", fmt.Errorf("adding repository %s: it exists", r.Name)
+	}
+	p.byName[r.Name] = &imageRepository{Repository: r, images: map[string]string{}}
+	return p.host() + "/" + r.Name, nil
+}
+
+// RemoveRepository deletes a repository with its images. A name that is not
+// there is no error.
+func (s *Server) RemoveRepository(name string) {
+	s.images.mu.Lock()
+	defer s.images.mu.Unlock()
+	delete(s.images.byName, name)
+}
+
+// Images lists the tags of a repository's images, sorted.
+func (s *Server) Images(repository string) []string {
+	p := s.images
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var tags []string
+	if r := p.byName[repository]; r != nil {
+		for ref := range r.images {
+			if !strings.Contains(ref, ":") {
+				tags = append(tags, ref)
+			}
+		}
+	}
+	slices.Sort(tags)
+	return tags
+}
+
+// host is the name of the account's registry at AWS.
+func (p *repositories) host() string {
+	return Account + ".dkr.ecr." + p.s.cfg.Region + ".amazonaws.com"
+}
+
+func (p *repositories) arn(name string) string {
+	return "arn:aws:ecr:" + p.s.cfg.Region + ":" + Account + ":repository/" + name
+}
+
+func (p *repositories) serve(w http.ResponseWriter, r *http.Request, rec *Record) {
+	p.s.serveSigned(w, r, rec, "ecr", p.ops, func(rec *Record) []access {
+		return []access{{action: "ecr:" + rec.Operation}} // has no resource
+	})
+}
+
+// tokenLife is how long a registry's password is good for.
+// https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_GetAuthorizationToken.html
+const tokenLife = 12 * time.Hour
+
+type getAuthorizationTokenInput struct{}
+
+func (p *repositories) getAuthorizationToken(r *http.Request, _ *getAuthorizationTokenInput) (any, *apiError) {
+	auth, _ := parseAuthorization(r.Header.Get("Authorization"))
+	password, expires := rand.Text(), p.s.cfg.Now().Add(tokenLife)
+	p.tokens[password] = registryToken{auth.accessKeyID, expires}
+	return map[string]any{"authorizationData": []any{map[string]any{
+		"authorizationToken": base64.StdEncoding.EncodeToString([]byte("AWS:" + password)),
+		"expiresAt":          epoch(expires),
+		"proxyEndpoint":      baseURL(r),
+	}}}, nil
+}
+
+// registryPath takes the path of a registry request apart.
+// https://github.com/opencontainers/distribution-spec/blob/main/spec.md#endpoints
+var registryPath = regexp.MustCompile(`^/v2/(.+)/(blobs/uploads|blobs|manifests)/([^/]*)$`)
+
+// serveRegistry serves what docker and its like speak. The registry knows its
+// callers by their password, and asks for the permissions of ECR's API.
+// https://docs.aws.amazon.com/AmazonECR/latest/userguide/image-push-iam.html
+func (p *repositories) serveRegistry(w http.ResponseWriter, r *http.Request, rec *Record) {
+	deny := func(status int, code, message string) {
+		w.Header().Set("Content-Type", "application/json; charset=utf-8")
+		w.WriteHeader(status)
+		json.NewEncoder(w).Encode(map[string]any{"errors": []any{map[string]string{"code": code, "message": message}}})
+	}
+	user, password, ok := r.BasicAuth()
+	p.mu.Lock()
+	token, known := p.tokens[password]
+	p.mu.Unlock()
+	if !ok || user != "AWS" || !known {
+		w.Header().Set("Www-Authenticate", `Basic realm="`+baseURL(r)+`/",service="ecr.amazonaws.com"`)
+		deny(http.StatusUnauthorized, "UNAUTHORIZED", "Not Authorized")
+		return
+	}
+	if p.s.cfg.Now().After(token.expires) {
+		deny(http.StatusForbidden, "DENIED", "Your authorization token has expired. Reauthenticate and try again.")
+		return
+	}
+	if r.URL.Path == "/v2/" {
+		p.registry.ServeHTTP(w, r)
+		return
+	}
+	m := registryPath.FindStringSubmatch(r.URL.Path)
+	action := ""
+	if m != nil {
+		action = registryAction(r.Method, m[2])
+	}
+	if action == "" {
+		deny(http.StatusNotImplemented, "UNSUPPORTED", "localaws does not implement "+rec.Operation)
+		return
+	}
+	name, reference := m[1], m[3]
+	if err := p.s.authorizeKey(token.keyID, access{action: "ecr:" + action, resources: []string{p.arn(name)}}); err != nil {
+		deny(http.StatusForbidden, "DENIED", err.Message)
+		return
+	}
+	p.mu.Lock()
+	repository := p.byName[name]
+	taken := false
+	if repository != nil && action == "PutImage" && repository.ImmutableTags {
+		_, taken = repository.images[reference]
+	}
+	p.mu.Unlock()
+	switch {
+	case repository == nil:
+		deny(http.StatusNotFound, "NAME_UNKNOWN", fmt.Sprintf("The repository with name '%s' does not exist in the registry with id '%s'", name, Account))
+		return
+	case taken && !strings.Contains(reference, ":"):
+		// https://docs.aws.amazon.com/AmazonECR/latest/userguide/image-tag-mutability.html
+		deny(http.StatusBadRequest, "TAG_INVALID", fmt.Sprintf("The image tag '%s' already exists in the '%s' repository and cannot be overwritten because the repository is immutable.", reference, name))
+		return
+	}
+	status := &statusWriter{ResponseWriter: w}
+	p.registry.ServeHTTP(status, r)
+	if action == "PutImage" && status.status == http.StatusCreated {
+		p.mu.Lock()
+		repository.images[reference] = string(rec.RequestBody)
+		p.mu.Unlock()
+	}
+}
+
+// registryAction is the permission that a request to the registry needs.
+func registryAction(method, kind string) string {
+	switch method + " " + kind {
+	case "HEAD manifests", "GET manifests":
+		return "BatchGetImage"
+	case "PUT manifests":
+		return "PutImage"
+	case "HEAD blobs":
+		return "BatchCheckLayerAvailability"
+	case "GET blobs":
+		return "GetDownloadUrlForLayer"
+	case "POST blobs/uploads":
+		return "InitiateLayerUpload"
+	case "PATCH blobs/uploads":
+		return "UploadLayerPart"
+	case "PUT blobs/uploads":
+		return "CompleteLayerUpload"
+	}
+	return ""
+}
+
+// statusWriter notes the status of an answer.
+type statusWriter struct {
+	http.ResponseWriter
+	status int
+}
+
+func (w *statusWriter) WriteHeader(status int) {
+	w.status = status
+	w.ResponseWriter.WriteHeader(status)
+}

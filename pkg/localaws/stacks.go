@@ -1,0 +1,288 @@
+package localaws
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"mime"
+	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// Stack is a stack of CloudFormation as DescribeStacks tells of it.
+type Stack struct {
+	Name        string // a letter, then letters, digits or hyphens
+	ID          string // ARN; empty: one is made up
+	Status      string // default CREATE_COMPLETE
+	Description string
+	Parameters  map[string]string
+	Outputs     []StackOutput
+}
+
+// StackOutput is one output of a [Stack].
+type StackOutput struct {
+	Key, Value, Description string
+	ExportName              string // empty: not exported
+}
+
+// stacks is CloudFormation's memory of stacks. Making them is not its business.
+type stacks struct {
+	s *Server
+
+	mu     sync.Mutex // guards what follows
+	byName map[string]*stack
+}
+
+// stack is a Stack that was added.
+type stack struct {
+	Stack
+	id               string
+	created, updated time.Time
+}
+
+// https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_CreateStack.html
+// https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/outputs-section-structure.html
+var (
+	stackName = regexp.MustCompile(`^[a-zA-Z][-a-zA-Z0-9]{0,127}$`)
+	outputKey = regexp.MustCompile(`^[a-zA-Z0-9]{1,255}$`)
+)
+
+// stackStatuses are those of a stack that has not been deleted.
+// https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_Stack.html
+var stackStatuses = []string{
+	"CREATE_IN_PROGRESS", "CREATE_FAILED", "CREATE_COMPLETE", "ROLLBACK_IN_PROGRESS", "ROLLBACK_FAILED", "ROLLBACK_COMPLETE",
+	"DELETE_IN_PROGRESS", "DELETE_FAILED", "UPDATE_IN_PROGRESS", "UPDATE_COMPLETE_CLEANUP_IN_PROGRESS", "UPDATE_COMPLETE",
+	"UPDATE_FAILED", "UPDATE_ROLLBACK_IN_PROGRESS", "UPDATE_ROLLBACK_FAILED", "UPDATE_ROLLBACK_COMPLETE_CLEANUP_IN_PROGRESS",
+	"UPDATE_ROLLBACK_COMPLETE", "REVIEW_IN_PROGRESS", "IMPORT_IN_PROGRESS", "IMPORT_COMPLETE", "IMPORT_ROLLBACK_IN_PROGRESS",
+	"IMPORT_ROLLBACK_FAILED", "IMPORT_ROLLBACK_COMPLETE",
+}
+
+// AddStack has DescribeStacks tell of a stack and returns the stack's id, which
+// is an ARN. A stack of the same name is updated and keeps its id.
+func (s *Server) AddStack(st Stack) (id string, err error) {
+	if st.Status == "" {
+		st.Status = "CREATE_COMPLETE"
+	}
+	if err := st.check(); err != nil {
+		return "", fmt.Errorf("adding stack: %w", err)
+	}
+	st.Outputs, st.Parameters = slices.Clone(st.Outputs), maps.Clone(st.Parameters)
+	p := s.stacks
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if old := p.byName[st.Name]; old != nil {
+		old.Stack, old.updated = st, s.cfg.Now()
+		return old.id, nil
+	}
+	id = cmp.Or(st.ID, fmt.Sprintf("arn:aws:cloudformation:%s:%s:stack/%s/%s", s.cfg.Region, Account, st.Name, uuid.NewString()))
+	p.byName[st.Name] = &stack{Stack: st, id: id, created: s.cfg.Now()}
+	return id, nil
+}
+
+// RemoveStack forgets a stack. A name that is not there is no error.
+func (s *Server) RemoveStack(name string) {
+	s.stacks.mu.Lock()
+	defer s.stacks.mu.Unlock()
+	delete(s.stacks.byName, name)
+}
+
+func (st Stack) check() error {
+	var errs []error
+	if !stackName.MatchString(st.Name) {
+		errs = append(errs, fmt.Errorf("Name %.140q: want a letter and up to 127 letters, digits or hyphens", st.Name))
+	}
+	if !slices.Contains(stackStatuses, st.Status) {
+		errs = append(errs, fmt.Errorf("Status %.80q: want one such as CREATE_COMPLETE", st.Status))
+	}
+	seen := map[string]bool{}
+	for _, o := range st.Outputs {
+		if !outputKey.MatchString(o.Key) || seen[o.Key] {
+			errs = append(errs, fmt.Errorf("output %.80q: want letters and digits, and each key once", o.Key))
+		}
+		seen[o.Key] = true
+	}
+	return errors.Join(errs...)
+}
+
+// find returns the stacks that a name or an id stands for; an empty one stands
+// for all.
+func (p *stacks) find(nameOrID string) []*stack {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var found []*stack
+	for _, st := range p.byName {
+		if nameOrID == "" || nameOrID == st.Name || nameOrID == st.id {
+			copied := *st
+			found = append(found, &copied)
+		}
+	}
+	slices.SortFunc(found, func(a, b *stack) int { return strings.Compare(a.Name, b.Name) })
+	return found
+}
+
+// cloudFormationVersion is the version of CloudFormation's API, which tells its
+// requests from those of other services of the query protocol.
+const cloudFormationVersion = "2010-05-15"
+
+// queryAction is the action of a request of the AWS query protocol and the
+// version of the API that it is of; empty for any other request.
+// https://smithy.io/2.0/aws/protocols/aws-query-protocol.html
+func queryAction(r *http.Request) (action, version string) {
+	media, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if r.Method != http.MethodPost || r.URL.Path != "/" || media != "application/x-www-form-urlencoded" {
+		return "", ""
+	}
+	body, err := io.ReadAll(r.Body)
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	if err != nil {
+		return "", ""
+	}
+	form, err := url.ParseQuery(string(body))
+	if err != nil {
+		return "", ""
+	}
+	return form.Get("Action"), form.Get("Version")
+}
+
+// serve answers DescribeStacks, the one operation that there is.
+// https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_DescribeStacks.html
+func (p *stacks) serve(w http.ResponseWriter, r *http.Request, rec *Record) {
+	if rec.Operation != "DescribeStacks" {
+		writeQueryError(w, &apiError{http.StatusNotImplemented, "UnknownOperationException", "localaws does not implement " + rec.Operation + " of CloudFormation"})
+		return
+	}
+	if err := p.s.checkSignature(r, rec.RequestBody, "cloudformation"); err != nil {
+		writeQueryError(w, err)
+		return
+	}
+	found, err := p.describe(r, rec.RequestBody)
+	if err != nil {
+		writeQueryError(w, err)
+		return
+	}
+	type output struct {
+		OutputKey, OutputValue  string
+		Description, ExportName string `xml:",omitempty"`
+	}
+	type parameter struct{ ParameterKey, ParameterValue string }
+	type member struct {
+		StackId, StackName string
+		Description        string      `xml:",omitempty"`
+		Parameters         []parameter `xml:"Parameters>member"`
+		CreationTime       string
+		LastUpdatedTime    string `xml:",omitempty"`
+		StackStatus        string
+		DisableRollback    bool
+		Outputs            []output `xml:"Outputs>member"`
+	}
+	var answer struct {
+		XMLName   xml.Name `xml:"http://cloudformation.amazonaws.com/doc/2010-05-15/ DescribeStacksResponse"`
+		Stacks    []member `xml:"DescribeStacksResult>Stacks>member"`
+		RequestId string   `xml:"ResponseMetadata>RequestId"`
+	}
+	for _, st := range found {
+		m := member{StackId: st.id, StackName: st.Name, Description: st.Description, CreationTime: xmlTime(st.created), StackStatus: st.Status}
+		if !st.updated.IsZero() {
+			m.LastUpdatedTime = xmlTime(st.updated)
+		}
+		for _, key := range slices.Sorted(maps.Keys(st.Parameters)) {
+			m.Parameters = append(m.Parameters, parameter{key, st.Parameters[key]})
+		}
+		for _, o := range st.Outputs {
+			m.Outputs = append(m.Outputs, output{o.Key, o.Value, o.Description, o.ExportName})
+		}
+		answer.Stacks = append(answer.Stacks, m)
+	}
+	answer.RequestId = uuid.NewString()
+	writeXML(w, http.StatusOK, answer)
+}
+
+func xmlTime(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }
+
+func (p *stacks) describe(r *http.Request, body []byte) ([]*stack, *apiError) {
+	form, err := url.ParseQuery(string(body))
+	if err != nil {
+		return nil, errorf("MalformedInput", "the request is not a form")
+	}
+	for name, values := range form {
+		switch {
+		case name != "Action" && name != "Version" && name != "StackName":
+			return nil, unimplemented("member %s", name) // all stacks fit in one answer, which has no NextToken
+		case len(values) > 1:
+			return nil, errorf("MalformedInput", "member %s occurs twice", name)
+		}
+	}
+	name, resources := form.Get("StackName"), []string(nil)
+	found := p.find(name)
+	for _, st := range found {
+		resources = append(resources, st.id)
+	}
+	if form.Has("StackName") && name == "" {
+		return nil, errorf("ValidationError", "1 validation error detected: Value '' at 'stackName' failed to satisfy constraint: Member must have length greater than or equal to 1")
+	}
+	if name == "" {
+		resources = nil
+	}
+	if err := p.s.authorize(r, access{action: "cloudformation:DescribeStacks", resources: resources}); err != nil {
+		return nil, err
+	}
+	if name != "" && len(found) == 0 {
+		return nil, errorf("ValidationError", "Stack with id %s does not exist", name)
+	}
+	return found, nil
+}
+
+// queryCodes are the codes that services of the query protocol have for what
+// the others call by the name of an exception.
+// https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/CommonErrors.html
+var queryCodes = map[string]apiError{
+	"MissingAuthenticationTokenException": {Status: http.StatusForbidden, Type: "MissingAuthenticationToken"},
+	"IncompleteSignatureException":        {Status: http.StatusBadRequest, Type: "IncompleteSignature"},
+	"UnrecognizedClientException":         {Status: http.StatusForbidden, Type: "InvalidClientTokenId"},
+	"InvalidSignatureException":           {Status: http.StatusForbidden, Type: "SignatureDoesNotMatch"},
+	"AccessDeniedException":               {Status: http.StatusForbidden, Type: "AccessDenied"},
+}
+
+// writeQueryError answers with an error in the form of the query protocol.
+func writeQueryError(w http.ResponseWriter, e *apiError) {
+	status, code := e.Status, e.Type
+	if common, ok := queryCodes[code]; ok {
+		status, code = common.Status, common.Type
+	}
+	if status == 0 {
+		status = http.StatusBadRequest
+	}
+	var doc struct {
+		XMLName   xml.Name `xml:"http://cloudformation.amazonaws.com/doc/2010-05-15/ ErrorResponse"`
+		Type      string   `xml:"Error>Type"`
+		Code      string   `xml:"Error>Code"`
+		Message   string   `xml:"Error>Message"`
+		RequestId string
+	}
+	doc.Type, doc.Code, doc.Message, doc.RequestId = "Sender", code, e.Message, uuid.NewString()
+	if status >= 500 {
+		doc.Type = "Receiver"
+	}
+	writeXML(w, status, doc)
+}
+
+func writeXML(w http.ResponseWriter, status int, doc any) {
+	body, err := xml.Marshal(doc)
+	if err != nil {
+		panic(err) // strings and booleans encode
+	}
+	w.Header().Set("Content-Type", "text/xml")
+	w.WriteHeader(status)
+	w.Write(body)
+}

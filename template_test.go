@@ -1,0 +1,521 @@
+package stack_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"go.yaml.in/yaml/v3"
+
+	"agentcore-mcp-auth/events"
+)
+
+// template is template.yaml, its short intrinsics as one-member objects: !Ref X
+// is {"Ref": "X"}.
+type template struct {
+	Parameters, Conditions, Resources, Outputs map[string]any
+	Metadata, Globals                          map[string]any
+}
+
+func readTemplate(t *testing.T) template {
+	t.Helper()
+	text, err := os.ReadFile("template.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var root yaml.Node
+	if err := yaml.Unmarshal(text, &root); err != nil {
+		t.Fatal(err)
+	}
+	doc := plain(root.Content[0]).(map[string]any)
+	section := func(name string) map[string]any { m, _ := doc[name].(map[string]any); return m }
+	return template{
+		Parameters: section("Parameters"), Conditions: section("Conditions"), Resources: section("Resources"),
+		Outputs: section("Outputs"), Metadata: section("Metadata"), Globals: section("Globals"),
+	}
+}
+
+// plain is a node without its YAML.
+func plain(n *yaml.Node) any {
+	var v any
+	switch n.Kind {
+	case yaml.MappingNode:
+		m := map[string]any{}
+		for i := 0; i < len(n.Content); i += 2 {
+			m[n.Content[i].Value] = plain(n.Content[i+1])
+		}
+		v = m
+	case yaml.SequenceNode:
+		list := []any{}
+		for _, c := range n.Content {
+			list = append(list, plain(c))
+		}
+		v = list
+	default:
+		v = n.Value
+	}
+	if name, ok := strings.CutPrefix(n.Tag, "!"); ok && !strings.HasPrefix(name, "!") {
+		v = map[string]any{name: v}
+	}
+	return v
+}
+
+// at follows keys into a value; nil where there is nothing.
+func at(v any, keys ...string) any {
+	for _, k := range keys {
+		m, _ := v.(map[string]any)
+		v = m[k]
+	}
+	return v
+}
+
+// walk calls f with every object in v.
+func walk(v any, f func(map[string]any)) {
+	switch v := v.(type) {
+	case map[string]any:
+		f(v)
+		for _, c := range v {
+			walk(c, f)
+		}
+	case []any:
+		for _, c := range v {
+			walk(c, f)
+		}
+	}
+}
+
+// ofType lists the resources of a type, by logical id.
+func (tp template) ofType(name string) map[string]map[string]any {
+	found := map[string]map[string]any{}
+	for id, r := range tp.Resources {
+		if at(r, "Type") == name {
+			found[id] = r.(map[string]any)
+		}
+	}
+	return found
+}
+
+// list is v as a list of strings, whether it is one string or several.
+func list(v any) []string {
+	if s, ok := v.(string); ok {
+		return []string{s}
+	}
+	var all []string
+	for _, e := range v.([]any) {
+		s, _ := e.(string)
+		all = append(all, s)
+	}
+	return all
+}
+
+// folders are where the functions' programs come from.
+var folders = map[string]string{
+	"AgentFunction":          "agent",
+	"AgentRuntime":           "agent",
+	"CognitoSetupFunction":   "cognito-setup",
+	"ImagePublisherFunction": "image-publisher",
+	"McpServer":              "mcp-server",
+}
+
+// Each variable that the template sets is one that the program reads.
+func TestTemplateVariables(t *testing.T) {
+	tp := readTemplate(t)
+	global, _ := at(tp.Globals, "Function", "Environment", "Variables").(map[string]any)
+	checked := 0
+	for id, folder := range folders {
+		names := slices.Collect(maps.Keys(global))
+		if strings.HasSuffix(id, "Function") {
+			own, _ := at(tp.Resources, id, "Properties", "Environment", "Variables").(map[string]any)
+			names = slices.AppendSeq(names, maps.Keys(own))
+		} else {
+			own, _ := at(tp.Resources, id, "Properties", "EnvironmentVariables").(map[string]any)
+			names = slices.Collect(maps.Keys(own))
+		}
+		var source strings.Builder
+		files, _ := filepath.Glob("functions/" + folder + "/*.go")
+		for _, f := range files {
+			if !strings.HasSuffix(f, "_test.go") {
+				text, err := os.ReadFile(f)
+				if err != nil {
+					t.Fatal(err)
+				}
+				source.Write(text)
+			}
+		}
+		for _, name := range names {
+			checked++
+			if strings.HasPrefix(name, "AWS_") { // the SDK's
+				continue
+			}
+			if !strings.Contains(source.String(), `"`+name+`"`) {
+				t.Errorf("%s sets %s, which functions/%s does not read", id, name, folder)
+			}
+		}
+	}
+	if checked < 12 {
+		t.Errorf("checked %d variables only", checked)
+	}
+}
+
+// Every function is built by a target of the makefile, for the architecture
+// that the template names, into what Lambda starts.
+func TestTemplateBuilds(t *testing.T) {
+	tp := readTemplate(t)
+	arch := list(at(tp.Globals, "Function", "Architectures"))
+	if !slices.Equal(arch, []string{"arm64"}) || at(tp.Globals, "Function", "Handler") != "bootstrap" || at(tp.Globals, "Function", "Runtime") != "provided.al2023" {
+		t.Errorf("functions run %v %v on %v", at(tp.Globals, "Function", "Runtime"), at(tp.Globals, "Function", "Handler"), arch)
+	}
+	functions := tp.ofType("AWS::Serverless::Function")
+	if len(functions) != 3 {
+		t.Errorf("%d functions, want 3", len(functions))
+	}
+	for id, r := range functions {
+		if at(r, "Metadata", "BuildMethod") != "makefile" {
+			t.Errorf("%s: BuildMethod %v, want makefile", id, at(r, "Metadata", "BuildMethod"))
+		}
+		if _, err := exec.LookPath("make"); err != nil {
+			continue
+		}
+		dir := t.TempDir()
+		out, err := exec.Command("make", "-n", "build-"+id, "ARTIFACTS_DIR="+dir).CombinedOutput()
+		if err != nil {
+			t.Errorf("%s: %v: %s", id, err, out)
+		}
+		for _, want := range []string{"GOARCH=arm64", "GOOS=linux", "CGO_ENABLED=0", "-trimpath", "-buildvcs=false", filepath.Join(dir, "bootstrap"), "./functions/" + folders[id]} {
+			if !strings.Contains(string(out), want) {
+				t.Errorf("make build-%s has no %s:\n%s", id, want, out)
+			}
+		}
+	}
+}
+
+// case 143: what a policy allows is named. The statements on "*" are for
+// actions that have no resource.
+func TestTemplatePolicies(t *testing.T) {
+	everything := map[string]string{
+		"RegistryLogin": "ecr:GetAuthorizationToken",
+		"DomainLookup":  "cognito-idp:DescribeUserPoolDomain",
+		"Tracing":       "xray:PutTelemetryRecords xray:PutTraceSegments",
+	}
+	statements := 0
+	walk(readTemplate(t).Resources, func(m map[string]any) {
+		if m["Effect"] == nil || m["Principal"] != nil {
+			return
+		}
+		statements++
+		sid, _ := m["Sid"].(string)
+		if sid == "" {
+			t.Errorf("a statement has no Sid: %v", m)
+		}
+		actions := list(m["Action"])
+		if !slices.IsSorted(actions) {
+			t.Errorf("%s: actions are not in order", sid)
+		}
+		for _, a := range actions {
+			if strings.ContainsAny(a, "*?") || !strings.Contains(a, ":") {
+				t.Errorf("%s: action %q", sid, a)
+			}
+		}
+		if m["Resource"] == "*" && everything[sid] != strings.Join(actions, " ") {
+			t.Errorf("%s allows %q on *", sid, actions)
+		}
+	})
+	if statements < 15 {
+		t.Errorf("found %d statements only", statements)
+	}
+}
+
+// case 143: each role may be taken by one service, and a runtime's only for
+// this account.
+func TestTemplateTrust(t *testing.T) {
+	roles := readTemplate(t).ofType("AWS::IAM::Role")
+	if len(roles) < 5 {
+		t.Errorf("found %d roles only", len(roles))
+	}
+	for id, r := range roles {
+		for _, s := range at(r, "Properties", "AssumeRolePolicyDocument", "Statement").([]any) {
+			service := at(s, "Principal", "Service")
+			want := "lambda.amazonaws.com"
+			if strings.HasPrefix(id, "McpServer") || strings.HasPrefix(id, "AgentRuntime") {
+				want = "bedrock-agentcore.amazonaws.com"
+				if at(s, "Condition", "StringEquals", "aws:SourceAccount") == nil || at(s, "Condition", "ArnLike", "aws:SourceArn") == nil {
+					t.Errorf("%s can be taken for any account", id)
+				}
+			}
+			if service != want || at(s, "Action") != "sts:AssumeRole" {
+				t.Errorf("%s trusts %v, want %s", id, service, want)
+			}
+		}
+		if at(r, "Properties", "ManagedPolicyArns") != nil {
+			t.Errorf("%s has managed policies", id)
+		}
+	}
+}
+
+// case 143, case 102: logs end some day, nothing is public, what fails is kept,
+// and nothing that has data outlives the stack unasked.
+func TestTemplateFunctions(t *testing.T) {
+	tp := readTemplate(t)
+	for id, r := range tp.ofType("AWS::Serverless::Function") {
+		p := r["Properties"]
+		group, _ := at(p, "LoggingConfig", "LogGroup", "Ref").(string)
+		if at(tp.Resources, group, "Properties", "RetentionInDays") == nil {
+			t.Errorf("%s logs to %q, which keeps everything for ever", id, group)
+		}
+		if role, _ := at(p, "Role", "GetAtt").(string); tp.ofType("AWS::IAM::Role")[strings.TrimSuffix(role, ".Arn")] == nil {
+			t.Errorf("%s has no role of its own: %v", id, role)
+		}
+		if at(p, "EventInvokeConfig", "MaximumRetryAttempts") == nil {
+			t.Errorf("%s leaves retries to Lambda's default", id)
+		}
+		if u := at(p, "FunctionUrlConfig"); u != nil && at(u, "AuthType") != "AWS_IAM" {
+			t.Errorf("%s has a URL with AuthType %v", id, at(u, "AuthType"))
+		}
+	}
+	agent := tp.Resources["AgentFunction"]
+	for _, want := range []string{"DeadLetterQueue", "ReservedConcurrentExecutions", "Tracing", "FunctionUrlConfig"} {
+		if at(agent, "Properties", want) == nil {
+			t.Errorf("the agent has no %s", want)
+		}
+	}
+	if mode := at(agent, "Properties", "FunctionUrlConfig", "InvokeMode"); mode != at(agent, "Properties", "Environment", "Variables", "INVOKE_MODE") {
+		t.Errorf("the URL's InvokeMode is %v, the agent is told otherwise", mode)
+	}
+	walk(tp.Resources, func(m map[string]any) {
+		if m["AuthType"] == "NONE" || m["AuthorizationType"] == "NONE" || m["Principal"] == "*" {
+			t.Errorf("open to everybody: %v", m)
+		}
+	})
+	for id, r := range tp.Resources {
+		switch at(r, "Type") {
+		case "AWS::Cognito::UserPool", "AWS::DynamoDB::Table", "AWS::ECR::Repository", "AWS::Logs::LogGroup", "AWS::SQS::Queue":
+			if at(r, "DeletionPolicy") != "Delete" || at(r, "UpdateReplacePolicy") != "Delete" {
+				t.Errorf("%s does not say what becomes of its data", id)
+			}
+		}
+	}
+}
+
+// case 98: a message comes back after six times the function's time, not
+// before, and is given up after some attempts.
+func TestTemplateQueue(t *testing.T) {
+	tp := readTemplate(t)
+	queue := at(tp.Resources, "AskQueue", "Properties")
+	var visible, timeout, receives int
+	fmt.Sscan(at(queue, "VisibilityTimeout").(string), &visible)
+	fmt.Sscan(at(tp.Resources, "AgentFunction", "Properties", "Timeout").(string), &timeout)
+	fmt.Sscan(at(queue, "RedrivePolicy", "maxReceiveCount").(string), &receives)
+	if visible != 6*timeout || timeout == 0 {
+		t.Errorf("visibility timeout %d s, function timeout %d s", visible, timeout)
+	}
+	if receives < 5 || at(queue, "RedrivePolicy", "deadLetterTargetArn", "GetAtt") != "DeadLetters.Arn" {
+		t.Errorf("messages are given up after %d attempts to %v", receives, at(queue, "RedrivePolicy", "deadLetterTargetArn"))
+	}
+	source := at(tp.Resources, "AgentFunction", "Properties", "Events", "Queue", "Properties")
+	if at(source, "ScalingConfig", "MaximumConcurrency") == nil || !slices.Equal(list(at(source, "FunctionResponseTypes")), []string{"ReportBatchItemFailures"}) {
+		t.Errorf("the queue's event source is %v", source)
+	}
+}
+
+// case 108: what the agent puts on the bus is nothing that the bus's rule
+// matches.
+func TestTemplateBus(t *testing.T) {
+	rule := at(readTemplate(t).Resources, "AgentFunction", "Properties", "Events", "Bus", "Properties", "Pattern", "detail-type")
+	if got := list(rule); !slices.Equal(got, []string{"Agent Ask"}) {
+		t.Errorf("the rule matches %q", got)
+	}
+}
+
+// case 29 and after: the runtime admits one client and one scope, and asks for
+// no audience, which Cognito's machine tokens do not have.
+func TestTemplateAuthorizer(t *testing.T) {
+	jwt := at(readTemplate(t).Resources, "McpServer", "Properties", "AuthorizerConfiguration", "CustomJWTAuthorizer")
+	want := map[string]any{
+		"DiscoveryUrl":   map[string]any{"GetAtt": "McpClient.DiscoveryUrl"},
+		"AllowedClients": []any{map[string]any{"GetAtt": "McpClient.ClientId"}},
+		"AllowedScopes":  []any{map[string]any{"GetAtt": "McpClient.Scope"}},
+	}
+	got, _ := json.Marshal(jwt)
+	if w, _ := json.Marshal(want); string(got) != string(w) {
+		t.Errorf("got %s, want %s", got, w)
+	}
+}
+
+// Every sample event has a resource of the template that sends its like.
+func TestTemplateTriggers(t *testing.T) {
+	tp := readTemplate(t)
+	elsewhere := map[string]string{ // samples of what a stack of the user's own may send
+		"http-api.json":  "an API Gateway in front",
+		"rest-api.json":  "an API Gateway in front",
+		"scheduler.json": "EventBridge Scheduler, which needs a role for each schedule",
+		"sqs-fifo.json":  "a queue that keeps an order",
+	}
+	triggers := map[string]any{
+		"ask.json":          at(tp.Outputs, "AgentFunction"),
+		"cfn-create.json":   at(tp.Resources, "McpClient", "Properties", "ServiceToken"),
+		"cfn-update.json":   at(tp.Resources, "McpClient", "Properties", "SecretVersion"),
+		"cfn-delete.json":   at(tp.Resources, "McpClient"),
+		"eventbridge.json":  at(tp.Resources, "AgentFunction", "Properties", "Events", "Bus"),
+		"function-url.json": at(tp.Resources, "AgentFunction", "Properties", "FunctionUrlConfig"),
+		"image-create.json": at(tp.Resources, "McpImage", "Properties", "ServiceToken"),
+		"schedule.json":     at(tp.Resources, "ScheduleRule", "Properties", "ScheduleExpression"),
+		"setup-rotate.json": at(tp.Resources, "RotateSchedule", "Properties", "ScheduleExpression"),
+		"setup-tidy.json":   at(tp.Resources, "TidySchedule", "Properties", "ScheduleExpression"),
+		"sns.json":          at(tp.Resources, "TopicSubscription"),
+		"sqs.json":          at(tp.Resources, "AgentFunction", "Properties", "Events", "Queue"),
+	}
+	names, err := fs.Glob(events.FS, "*.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		if triggers[name] == nil && elsewhere[name] == "" {
+			t.Errorf("nothing in the template sends %s", name)
+		}
+	}
+}
+
+// What is called by an event may be called by its sender, and by no other.
+func TestTemplatePermissions(t *testing.T) {
+	permissions := readTemplate(t).ofType("AWS::Lambda::Permission")
+	if len(permissions) == 0 {
+		t.Error("found no permission")
+	}
+	for id, r := range permissions {
+		if at(r, "Properties", "SourceArn") == nil || at(r, "Properties", "Action") != "lambda:InvokeFunction" {
+			t.Errorf("%s lets more in than its sender: %v", id, at(r, "Properties"))
+		}
+	}
+}
+
+// Every parameter is in a group of the console's form, has a description, and
+// is used.
+func TestTemplateParameters(t *testing.T) {
+	tp := readTemplate(t)
+	grouped := map[string]bool{}
+	for _, g := range at(tp.Metadata, "AWS::CloudFormation::Interface", "ParameterGroups").([]any) {
+		for _, name := range list(at(g, "Parameters")) {
+			grouped[name] = true
+		}
+	}
+	if len(grouped) != len(tp.Parameters) {
+		t.Errorf("%d parameters in groups, %d in all", len(grouped), len(tp.Parameters))
+	}
+	text, err := os.ReadFile("template.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, p := range tp.Parameters {
+		if !grouped[name] || at(p, "Description") == nil || at(p, "Default") == nil {
+			t.Errorf("parameter %s needs a group, a description and a default", name)
+		}
+		if !regexp.MustCompile(`!Ref ` + name + `\b|\$\{` + name + `\}`).Match(text) {
+			t.Errorf("parameter %s is not used", name)
+		}
+	}
+}
+
+// The deployer's policy has the services of all resources.
+func TestDeployerPolicy(t *testing.T) {
+	text, err := os.ReadFile("docs/deployer-policy.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var policy any
+	if err := json.Unmarshal(text, &policy); err != nil {
+		t.Fatal(err)
+	}
+	creates := map[string]string{ // resource types, and what making one takes
+		"AWS::BedrockAgentCore::Runtime": "bedrock-agentcore:CreateAgentRuntime",
+		"AWS::CloudWatch::Alarm":         "cloudwatch:PutMetricAlarm",
+		"AWS::CloudWatch::Dashboard":     "cloudwatch:PutDashboard",
+		"AWS::Cognito::UserPool":         "cognito-idp:CreateUserPool",
+		"AWS::Cognito::UserPoolDomain":   "cognito-idp:CreateUserPoolDomain",
+		"AWS::DynamoDB::Table":           "dynamodb:CreateTable",
+		"AWS::ECR::Repository":           "ecr:CreateRepository",
+		"AWS::Events::EventBus":          "events:CreateEventBus",
+		"AWS::Events::Rule":              "events:PutRule",
+		"AWS::IAM::Policy":               "iam:PutRolePolicy",
+		"AWS::IAM::Role":                 "iam:CreateRole",
+		"AWS::Lambda::Permission":        "lambda:AddPermission",
+		"AWS::Logs::LogGroup":            "logs:CreateLogGroup",
+		"AWS::Logs::MetricFilter":        "logs:PutMetricFilter",
+		"AWS::SNS::Subscription":         "sns:Subscribe",
+		"AWS::SNS::Topic":                "sns:CreateTopic",
+		"AWS::SQS::Queue":                "sqs:CreateQueue",
+		"AWS::SQS::QueuePolicy":          "sqs:SetQueueAttributes",
+		"AWS::SSM::Parameter":            "ssm:PutParameter",
+		"AWS::Serverless::Function":      "lambda:CreateFunction",
+		"Custom::MCPClient":              "lambda:InvokeFunction",
+		"Custom::MCPImage":               "lambda:InvokeFunction",
+	}
+	var allowed []string
+	walk(policy, func(m map[string]any) {
+		if m["Effect"] == "Allow" {
+			allowed = append(allowed, list(m["Action"])...)
+		}
+	})
+	for id, r := range readTemplate(t).Resources {
+		typ, _ := at(r, "Type").(string)
+		if action := creates[typ]; action == "" || !slices.Contains(allowed, action) {
+			t.Errorf("%s: nobody with docs/deployer-policy.json can make a %s (%q)", id, typ, action)
+		}
+	}
+	for _, a := range allowed {
+		if strings.Contains(a, "*") {
+			t.Errorf("docs/deployer-policy.json allows %s", a)
+		}
+	}
+}
+
+// samconfig.toml and events/env.json name nothing that the template does not
+// have.
+func TestTemplateSettings(t *testing.T) {
+	tp := readTemplate(t)
+	config, err := os.ReadFile("samconfig.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	overrides := regexp.MustCompile(`(?m)^\s+"(\w+)=([^"]*)",$`).FindAllStringSubmatch(string(config), -1)
+	if len(overrides) < 5 {
+		t.Errorf("found %d parameter overrides only", len(overrides))
+	}
+	for _, o := range overrides {
+		p, ok := tp.Parameters[o[1]]
+		if !ok {
+			t.Errorf("samconfig.toml sets %s", o[1])
+			continue
+		}
+		if pattern, ok := at(p, "AllowedPattern").(string); ok && !regexp.MustCompile(pattern).MatchString(o[2]) {
+			t.Errorf("samconfig.toml sets %s to %q, not %s", o[1], o[2], pattern)
+		}
+		if values := at(p, "AllowedValues"); values != nil && !slices.Contains(list(values), o[2]) {
+			t.Errorf("samconfig.toml sets %s to %q, none of %v", o[1], o[2], values)
+		}
+	}
+	text, err := os.ReadFile("events/env.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var env map[string]map[string]string
+	if err := json.Unmarshal(text, &env); err != nil {
+		t.Fatal(err)
+	}
+	global, _ := at(tp.Globals, "Function", "Environment", "Variables").(map[string]any)
+	for id, variables := range env {
+		own, _ := at(tp.Resources, id, "Properties", "Environment", "Variables").(map[string]any)
+		for name := range variables { // sam leaves out what is not declared
+			if own[name] == nil && global[name] == nil {
+				t.Errorf("events/env.json sets %s of %s, which the template does not declare", name, id)
+			}
+		}
+	}
+}
