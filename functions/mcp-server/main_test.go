@@ -473,7 +473,7 @@ func TestImage(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, final, _ := strings.Cut(string(dockerfile), "\nFROM scratch\n")
-	for _, want := range []string{"COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/\n", "USER 65532:65532\n", "EXPOSE 8000\n", "ENV MCP_ALLOWED_HOSTS=*\n", "ENTRYPOINT [\"/mcp-server\"]\n"} {
+	for _, want := range []string{"COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt\n", "USER 65532:65532\n", "EXPOSE 8000\n", "ENV MCP_ALLOWED_HOSTS=*\n", "ENTRYPOINT [\"/mcp-server\"]\n"} {
 		if !strings.Contains(final, want) {
 			t.Errorf("the image's last stage lacks %q", want)
 		}

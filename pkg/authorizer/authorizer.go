@@ -13,7 +13,7 @@
 //		AllowedScopes:  []string{"calculator/invoke"},
 //	})
 //	...
-//	http.Handle("/mcp", a.Handler(metadataURL, server))
+//	http.Handle("/", a.Protect("/mcp", server))
 //
 // https://docs.aws.amazon.com/bedrock-agentcore/latest/devguide/inbound-jwt-authorizer.html
 package authorizer
