@@ -26,6 +26,7 @@ var arrows = map[string][]string{
 	"converse":       {},
 	"credstore":      {},
 	"customresource": {},
+	"doctor":         {"agentcore", "authorizer", "credstore", "provision", "tokensource"},
 	"image":          {},
 	"localaws":       {"authorizer"},
 	"mcpserver":      {},

@@ -76,7 +76,7 @@ the reader of its output left.`,
 	root.PersistentFlags().Bool("json", false, "print one JSON object instead of text")
 	root.PersistentFlags().BoolP("verbose", "v", false, "show the logs of everything that runs, on stderr")
 	root.AddCommand(demoCommand(), localCommand(), setupCommand(), statusCommand(), rotateCommand(), teardownCommand(),
-		tokenCommand(), toolsCommand(), callCommand(), invokeDeployedCommand(), manCommand(), versionCommand())
+		tokenCommand(), toolsCommand(), callCommand(), invokeDeployedCommand(), doctorCommand(), explainCommand(), manCommand(), versionCommand())
 	return root
 }
 

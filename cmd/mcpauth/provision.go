@@ -47,8 +47,21 @@ func (t *target) awsFlags(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&t.prefix, "parameter-prefix", credstore.DefaultPrefix, "path in Parameter Store under which servers live")
 }
 
-// load reads the AWS configuration as every AWS tool does.
+// load reads the AWS configuration as every AWS tool does, and refuses one that
+// no request could be made with.
 func (t *target) load(ctx context.Context) (aws.Config, error) {
+	cfg, err := t.read(ctx)
+	if err != nil {
+		return cfg, err
+	}
+	if err := checkRegion(cfg.Region); err != nil {
+		return cfg, err
+	}
+	return cfg, checkCredentials(ctx, cfg, t.profile)
+}
+
+// read reads the AWS configuration as it is.
+func (t *target) read(ctx context.Context) (aws.Config, error) {
 	if err := credstore.CheckPrefix(t.prefix); err != nil {
 		return aws.Config{}, &usageError{err}
 	}
@@ -63,10 +76,7 @@ func (t *target) load(ctx context.Context) (aws.Config, error) {
 	if err != nil {
 		return cfg, configError(err)
 	}
-	if err := checkRegion(cfg.Region); err != nil {
-		return cfg, err
-	}
-	return cfg, checkCredentials(ctx, cfg, t.profile)
+	return cfg, nil
 }
 
 // provisioner acts for the command line.

@@ -44,6 +44,10 @@ type Runtime struct {
 	// listen; default 30s, the platform's.
 	StartTimeout time.Duration
 
+	// Status is what the control plane says of the runtime, such as
+	// CREATE_FAILED, and FailureReason why; default READY.
+	Status, FailureReason string
+
 	// Fail, if set, is asked about each request that may pass and has it
 	// answered with a fault of the platform instead; no fault is "". It must be
 	// safe for concurrent use.
@@ -72,6 +76,7 @@ type runtime struct {
 	target     *url.URL // with the protocol's path
 	authorizer *authorizer.Authorizer
 	started    atomic.Bool // the container has listened once
+	added      time.Time
 }
 
 func newRuntimes(s *Server) *runtimes {
@@ -139,8 +144,9 @@ func (s *Server) newRuntime(rt Runtime, arn string) (*runtime, error) {
 	if rt.StartTimeout == 0 {
 		rt.StartTimeout = 30 * time.Second
 	}
+	rt.Status = cmp.Or(rt.Status, "READY")
 	rt.HeaderAllowlist = slices.Clone(rt.HeaderAllowlist)
-	added := &runtime{Runtime: rt, arn: arn}
+	added := &runtime{Runtime: rt, arn: arn, added: s.cfg.Now()}
 	var errs []error
 	if !runtimeName.MatchString(rt.Name) {
 		errs = append(errs, fmt.Errorf("Name %.80q: want a letter and up to 47 letters, digits or underscores", rt.Name))
@@ -157,6 +163,9 @@ func (s *Server) newRuntime(rt Runtime, arn string) (*runtime, error) {
 	}
 	if err := checkAllowlist(rt.HeaderAllowlist, rt.Authorizer != nil); err != nil {
 		errs = append(errs, fmt.Errorf("HeaderAllowlist: %w", err))
+	}
+	if !slices.Contains(runtimeStatuses, rt.Status) {
+		errs = append(errs, fmt.Errorf("Status %.80q: want one of %s", rt.Status, strings.Join(runtimeStatuses, ", ")))
 	}
 	// The words are those of CreateAgentRuntime.
 	// https://docs.aws.amazon.com/bedrock-agentcore/latest/devguide/runtime-permissions.html
@@ -273,7 +282,10 @@ func (p *runtimes) find(path string) (rt *runtime, rest string) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.byARN[arn], rest
+	if rt = p.byARN[arn]; rt == nil || !rt.serving() {
+		return nil, rest
+	}
+	return rt, rest
 }
 
 // serve answers InvokeAgentRuntime and GetRuntimeProtectedResourceMetadata.

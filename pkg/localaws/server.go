@@ -2,9 +2,10 @@
 // path, so that unmodified AWS SDKs, the compiled Lambda bootstraps and the MCP
 // container run on one machine with no AWS account: SSM Parameter Store,
 // Cognito user pools and their token endpoint, the AgentCore Runtime front
-// door, Bedrock Converse, CloudFormation's reply URL and DescribeStacks,
-// EventBridge's PutEvents, ECR's registry, the conditional writes of DynamoDB,
-// Lambda's invocations, Function URLs and runtime API.
+// door and GetAgentRuntime, Bedrock Converse, CloudFormation's reply URL and
+// DescribeStacks, EventBridge's PutEvents, ECR's registry, the conditional
+// writes of DynamoDB, STS's GetCallerIdentity, Lambda's invocations, Function
+// URLs and runtime API.
 //
 // It is strict where the services are strict, and in doubt stricter: an
 // operation or a member of a request that it does not implement is refused by
@@ -183,7 +184,7 @@ type Record struct {
 	Seq            int
 	Time           time.Time
 	Duration       time.Duration
-	Service        string // ssm, cognito-idp, oidc, oauth, agentcore, bedrock, cloudformation, lambda, events, ecr, registry, dynamodb
+	Service        string // ssm, cognito-idp, oidc, oauth, agentcore, agentcore-control, bedrock, cloudformation, lambda, events, ecr, registry, dynamodb, sts
 	Operation      string // GetParametersByPath, Converse, GET openid-configuration, …
 	Method, Path   string
 	RequestHeader  http.Header
@@ -254,6 +255,8 @@ func (s *Server) route(r *http.Request) (service, operation string, h handler) {
 		return "oidc", r.Method + " " + path[strings.LastIndex(path, "/")+1:], s.cognito.serveDiscovery
 	case strings.HasSuffix(path, "/oauth2/token"):
 		return "oauth", r.Method + " /oauth2/token", s.cognito.serveToken
+	case r.Method == http.MethodGet && controlPath.MatchString(path):
+		return "agentcore-control", "GetAgentRuntime", s.runtime.serveControl
 	case strings.HasPrefix(path, "/runtimes/"):
 		op := "InvokeAgentRuntime"
 		if strings.HasSuffix(path, "/.well-known/oauth-protected-resource") {
@@ -275,8 +278,11 @@ func (s *Server) route(r *http.Request) (service, operation string, h handler) {
 	case strings.HasPrefix(path, urlPath):
 		return "lambda", "InvokeFunctionUrl", s.funcs.serveURL
 	}
-	if action, version := queryAction(r); version == cloudFormationVersion {
+	switch action, version := queryAction(r); version {
+	case cloudFormationVersion:
 		return "cloudformation", action, s.stacks.serve
+	case stsVersion:
+		return "sts", action, s.serveSTS
 	}
 	return "unknown", r.Method + " " + path, refuse
 }
@@ -353,7 +359,7 @@ func serveWithFault(w *recorder, r *http.Request, rec *Record, h handler, fault 
 		w.Header()[k] = v
 	}
 	if _, version := queryAction(r); version != "" {
-		writeQueryError(w, &apiError{fault.Status, fault.Type, fault.Message})
+		writeQueryError(w, version, &apiError{fault.Status, fault.Type, fault.Message})
 		return
 	}
 	writeError(w, fault.Status, fault.Type, fault.Message)

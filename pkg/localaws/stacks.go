@@ -167,16 +167,16 @@ func queryAction(r *http.Request) (action, version string) {
 // https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_DescribeStacks.html
 func (p *stacks) serve(w http.ResponseWriter, r *http.Request, rec *Record) {
 	if rec.Operation != "DescribeStacks" {
-		writeQueryError(w, &apiError{http.StatusNotImplemented, "UnknownOperationException", "localaws does not implement " + rec.Operation + " of CloudFormation"})
+		writeQueryError(w, cloudFormationVersion, &apiError{http.StatusNotImplemented, "UnknownOperationException", "localaws does not implement " + rec.Operation + " of CloudFormation"})
 		return
 	}
 	if err := p.s.checkSignature(r, rec.RequestBody, "cloudformation"); err != nil {
-		writeQueryError(w, err)
+		writeQueryError(w, cloudFormationVersion, err)
 		return
 	}
 	found, err := p.describe(r, rec.RequestBody)
 	if err != nil {
-		writeQueryError(w, err)
+		writeQueryError(w, cloudFormationVersion, err)
 		return
 	}
 	type output struct {
@@ -262,8 +262,16 @@ var queryCodes = map[string]apiError{
 	"AccessDeniedException":               {Status: http.StatusForbidden, Type: "AccessDenied"},
 }
 
-// writeQueryError answers with an error in the form of the query protocol.
-func writeQueryError(w http.ResponseWriter, e *apiError) {
+// queryNamespaces are the XML namespaces of the services of the query protocol,
+// by the versions of their APIs.
+var queryNamespaces = map[string]string{
+	cloudFormationVersion: "http://cloudformation.amazonaws.com/doc/2010-05-15/",
+	stsVersion:            "https://sts.amazonaws.com/doc/2011-06-15/",
+}
+
+// writeQueryError answers with an error in the form of the query protocol, in
+// the namespace of the API of that version.
+func writeQueryError(w http.ResponseWriter, version string, e *apiError) {
 	status, code := e.Status, e.Type
 	if common, ok := queryCodes[code]; ok {
 		status, code = common.Status, common.Type
@@ -272,12 +280,13 @@ func writeQueryError(w http.ResponseWriter, e *apiError) {
 		status = http.StatusBadRequest
 	}
 	var doc struct {
-		XMLName   xml.Name `xml:"http://cloudformation.amazonaws.com/doc/2010-05-15/ ErrorResponse"`
-		Type      string   `xml:"Error>Type"`
-		Code      string   `xml:"Error>Code"`
-		Message   string   `xml:"Error>Message"`
+		XMLName   xml.Name
+		Type      string `xml:"Error>Type"`
+		Code      string `xml:"Error>Code"`
+		Message   string `xml:"Error>Message"`
 		RequestId string
 	}
+	doc.XMLName = xml.Name{Space: queryNamespaces[version], Local: "ErrorResponse"}
 	doc.Type, doc.Code, doc.Message, doc.RequestId = "Sender", code, e.Message, uuid.NewString()
 	if status >= 500 {
 		doc.Type = "Receiver"

@@ -14,9 +14,12 @@ import (
 	"agentcore-mcp-auth/pkg/credstore"
 )
 
-// Tags. The first two are on every parameter, the others on the secret's.
+// OwnerTag is the tag of every parameter that says whose it is: a stack's id,
+// or [CommandLine].
+const OwnerTag = "mcpauth:owner"
+
+// Tags. The first is on every parameter too, the others on the secret's.
 const (
-	tagOwner    = "mcpauth:owner"
 	tagResource = "mcpauth:resource"
 
 	tagSecretVersion = "mcpauth:secret-version" // Desired.SecretVersion applied last
@@ -54,7 +57,7 @@ func boolOrder(a, b bool) int {
 }
 
 func (s recorded) empty() bool   { return len(s.names()) == 0 }
-func (s recorded) owner() string { return s.tags[tagOwner] }
+func (s recorded) owner() string { return s.tags[OwnerTag] }
 
 // read reads the server's set and its tags.
 func (r *run) read(ctx context.Context) (recorded, error) {
@@ -106,7 +109,7 @@ func (r *run) admit(set recorded) error {
 // store is where the server's parameters are. What it creates bears the
 // owner's tags.
 func (r *run) store() *credstore.Store {
-	tags := map[string]string{tagOwner: r.owner()}
+	tags := map[string]string{OwnerTag: r.owner()}
 	if r.Resource != "" {
 		tags[tagResource] = r.Resource
 	}
@@ -160,7 +163,7 @@ func (r *run) untag(ctx context.Context, set recorded) error {
 		_, err := r.SSM.RemoveTagsFromResource(ctx, &ssm.RemoveTagsFromResourceInput{
 			ResourceType: ssmtypes.ResourceTypeForTaggingParameter,
 			ResourceId:   aws.String(id),
-			TagKeys:      []string{tagOwner, tagResource},
+			TagKeys:      []string{OwnerTag, tagResource},
 		})
 		if err != nil && !is[*ssmtypes.InvalidResourceId](err) {
 			return fmt.Errorf("removing tags of %s: %w", id, err)

@@ -54,6 +54,35 @@ func (p *Provisioner) Status(ctx context.Context, name string) (Status, error) {
 	return s, err
 }
 
+// Restore makes again, for whoever owns the server, what Status finds missing or
+// otherwise of its machine credentials. Unlike [Provisioner.Ensure] it needs not
+// be told anew what the server was set up with. A set that nobody owns is
+// refused.
+func (p *Provisioner) Restore(ctx context.Context, name string) (Result, error) {
+	if err := p.check(Desired{Name: name}); err != nil {
+		return Result{}, err
+	}
+	set, err := p.newRun(Desired{Name: name}, true).read(ctx)
+	if err != nil {
+		return Result{}, err
+	}
+	path := (&credstore.Store{Prefix: p.prefix()}).Path(name)
+	switch {
+	case set.empty():
+		return Result{}, fmt.Errorf("MCP server %s under %s: %w", name, p.prefix(), credstore.ErrNotFound)
+	case set.owner() == "":
+		return Result{}, &OwnedError{What: "the parameters under " + path}
+	}
+	d, problem, err := p.recordedDesire(ctx, name, set)
+	if err != nil {
+		return Result{}, err
+	}
+	if problem != "" {
+		return Result{}, fmt.Errorf("restoring %s: %s", path, problem)
+	}
+	return p.as(set).Ensure(ctx, d)
+}
+
 // compare plans the machine client, the user, or both, as they are recorded.
 func (p *Provisioner) compare(ctx context.Context, d Desired, set recorded) (res Result, err error) {
 	user := set.UserClientID != "" || set.Username != "" || !set.Password.IsZero()
@@ -97,24 +126,77 @@ func (p *Provisioner) as(set recorded) *Provisioner {
 // or the problem that keeps it from being known.
 func (p *Provisioner) recordedDesire(ctx context.Context, name string, set recorded) (d Desired, problem string, err error) {
 	d = Desired{Name: name, UserPoolID: set.UserPoolID, KMSKeyID: set.tags[tagKey], Adopt: true}
+	if d.UserPoolID == "" {
+		if d.UserPoolID, err = p.poolOfDiscovery(ctx, set); err != nil {
+			return d, "", err
+		}
+	}
+	if d.UserPoolID == "" {
+		return d, "parameter " + credstore.UserPoolID + " is missing: set the server up again", nil
+	}
 	for s := range strings.FieldsSeq(set.Scope) {
 		d.Scopes = append(d.Scopes, strings.TrimPrefix(s, name+"/"))
-	}
-	if set.UserPoolID == "" {
-		return d, "parameter " + credstore.UserPoolID + " is missing: set the server up again", nil
 	}
 	if err := p.check(d); err != nil {
 		return d, fmt.Sprintf("the parameters are not what provisioning writes: %v", err), nil
 	}
-	pool, err := p.describePool(ctx, set.UserPoolID)
+	pool, err := p.describePool(ctx, d.UserPoolID)
 	if err != nil {
 		return d, "", err
 	}
 	if pool == nil {
-		return d, "user pool " + set.UserPoolID + " is gone: set the server up again", nil
+		return d, "user pool " + d.UserPoolID + " is gone: set the server up again", nil
 	}
-	d.AccessTokenMinutes, err = p.lifetime(ctx, set.UserPoolID, set.ClientID)
+	clientID := set.ClientID
+	if clientID == "" { // the client's label has it too
+		found, err := p.as(set).newRun(d, true).findClients(ctx, d.UserPoolID)
+		if err != nil {
+			return d, "", err
+		}
+		if len(found) == 1 {
+			clientID = aws.ToString(found[0].ClientId)
+		}
+	}
+	if d.Scopes == nil {
+		if d.Scopes, err = p.clientScopes(ctx, name, d.UserPoolID, clientID); err != nil {
+			return d, "", err
+		}
+	}
+	d.AccessTokenMinutes, err = p.lifetime(ctx, d.UserPoolID, clientID)
 	return d, "", err
+}
+
+// poolOfDiscovery is the user pool that the discovery URL names, if the recorded
+// app client is in it; otherwise empty.
+func (p *Provisioner) poolOfDiscovery(ctx context.Context, set recorded) (string, error) {
+	base, _ := strings.CutSuffix(set.DiscoveryURL, "/.well-known/openid-configuration")
+	id := base[strings.LastIndex(base, "/")+1:]
+	if !validPool.MatchString(id) || set.ClientID == "" {
+		return "", nil
+	}
+	client, err := p.newRun(Desired{}, true).describeClient(ctx, id, set.ClientID)
+	if client == nil {
+		return "", err
+	}
+	return id, nil
+}
+
+// clientScopes are the scopes of the server that an app client may ask for;
+// none: nil.
+func (p *Provisioner) clientScopes(ctx context.Context, name, poolID, clientID string) (scopes []string, err error) {
+	if clientID == "" {
+		return nil, nil
+	}
+	client, err := p.newRun(Desired{}, true).describeClient(ctx, poolID, clientID)
+	if client == nil {
+		return nil, err
+	}
+	for _, s := range client.AllowedOAuthScopes {
+		if scope, ok := strings.CutPrefix(s, name+"/"); ok {
+			scopes = append(scopes, scope)
+		}
+	}
+	return scopes, nil
 }
 
 // Leftover is something that bears the owner's tag or label and belongs to no

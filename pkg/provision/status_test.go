@@ -83,3 +83,51 @@ func TestLeftovers(t *testing.T) {
 	}
 	w.nothingLeft()
 }
+
+// What was removed by hand comes back with the settings that it had, and stays
+// its owner's. case 20
+func TestRestore(t *testing.T) {
+	w := newWorld(t)
+	if _, err := w.p.Restore(t.Context(), "calc"); !errors.Is(err, credstore.ErrNotFound) {
+		t.Errorf("nothing set up: got error %v, want ErrNotFound", err)
+	}
+	_, data := w.must(create(properties(w.pool, map[string]any{"Scopes": "read,write", "AccessTokenMinutes": "7"})))
+	params := credstore.Store{API: ssm.NewFromConfig(w.aws.AWSConfig())}
+	for _, tt := range []struct {
+		gone []string
+		want string // the change
+	}{
+		{[]string{credstore.ClientSecret}, credstore.ClientSecret},
+		{[]string{credstore.UserPoolID, credstore.Domain}, credstore.UserPoolID},
+		{[]string{credstore.Scope}, credstore.Scope},
+		{[]string{credstore.ClientID}, credstore.ClientID},
+		{[]string{credstore.DiscoveryURL}, credstore.DiscoveryURL},
+	} {
+		if err := params.Delete(t.Context(), "calc", tt.gone...); err != nil {
+			t.Fatal(err)
+		}
+		res, err := w.p.Restore(t.Context(), "calc")
+		if err != nil || len(res.Changes) != 1 || !strings.Contains(res.Changes[0], tt.want) {
+			t.Errorf("without %s: got changes %q, error %v", tt.gone, res.Changes, err)
+		}
+		if res.ClientID != data["ClientId"] || res.Scope != "calc/read calc/write" {
+			t.Errorf("without %s: got client %s, scope %s", tt.gone, res.ClientID, res.Scope)
+		}
+	}
+	if s, err := w.p.Status(t.Context(), "calc"); err != nil || s.Owner != stackA || len(s.Changes) > 0 {
+		t.Errorf("afterwards: got %+v, %v", s, err)
+	}
+	if _, err := w.p.Ensure(t.Context(), provision.Desired{Name: "search"}); err != nil {
+		t.Fatal(err)
+	}
+	tags := &ssm.RemoveTagsFromResourceInput{ResourceType: "Parameter", TagKeys: []string{provision.OwnerTag}}
+	for _, name := range []string{credstore.ClientSecret, credstore.DiscoveryURL, credstore.Domain, credstore.UserPoolID, credstore.Scope, credstore.ClientID} {
+		tags.ResourceId = aws.String("/app/mcp/search/" + name)
+		if _, err := ssm.NewFromConfig(w.aws.AWSConfig()).RemoveTagsFromResource(t.Context(), tags); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := w.p.Restore(t.Context(), "search"); !errors.As(err, new(*provision.OwnedError)) {
+		t.Errorf("of nobody known: got error %v, want an OwnedError", err)
+	}
+}

@@ -1,0 +1,121 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"agentcore-mcp-auth/pkg/doctor"
+)
+
+// maxExplained bounds what explain reads: an answer with its headers, or a
+// token.
+const maxExplained = 1 << 20
+
+func explainCommand() *cobra.Command {
+	var x examination
+	var status int
+	var challenges []string
+	cmd := &cobra.Command{
+		Use:   "explain [--mcp-name NAME] < RESPONSE",
+		Short: "Say what a refusal or a token means",
+		Long: `Explain says what an answer means that an agent, an MCP client, curl or the aws
+command line got instead of what it asked for: the likely causes, and for each the
+next command. It reads from stdin an HTTP answer (curl -si, or -v), a JSON-RPC or
+OAuth error, an error message, or what --status and --www-authenticate give.
+
+Of a token on stdin it tells the claims, and with --mcp-name compares them with
+what the server's parameters and its runtime's authorizer ask. It fails when one
+does not hold. The token is never printed. Without --mcp-name nobody is asked
+anything.`,
+		Example: "  curl -si -X POST $URL | mcpauth explain\n  mcpauth explain --status 401 --www-authenticate 'Bearer error=\"invalid_token\"'\n  mcpauth token --mcp-name calculator | mcpauth explain --mcp-name calculator",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			text, err := refusalText(cmd, status, challenges)
+			if err != nil {
+				return err
+			}
+			cfg := doctor.Config{}
+			if x.name != "" {
+				if cfg, err = x.config(cmd); err != nil {
+					return err
+				}
+			}
+			explanation, err := doctor.Explain(cmd.Context(), text, cfg)
+			if errors.Is(err, doctor.ErrUnknown) {
+				return fmt.Errorf("%w; give the whole answer with its headers, such as curl -si prints", err)
+			}
+			if err != nil {
+				return err
+			}
+			return printExplanation(cmd, explanation)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&x.name, "mcp-name", "", "name of the MCP server, to compare a token with")
+	f.IntVar(&status, "status", 0, "HTTP status of the answer, in place of stdin")
+	f.StringArrayVar(&challenges, "www-authenticate", nil, "WWW-Authenticate header of the answer")
+	x.flags(cmd)
+	return cmd
+}
+
+// refusalText is what there is to explain: the flags, or else stdin.
+func refusalText(cmd *cobra.Command, status int, challenges []string) (string, error) {
+	if status != 0 && (status < 100 || status > 599) {
+		return "", usagef("--status %d: want an HTTP status", status)
+	}
+	if status != 0 || challenges != nil {
+		if status == 0 {
+			status = http.StatusUnauthorized
+		}
+		text := fmt.Sprintf("HTTP/1.1 %d\n", status)
+		for _, c := range challenges {
+			text += "WWW-Authenticate: " + strings.NewReplacer("\r", " ", "\n", " ").Replace(c) + "\n"
+		}
+		return text + "\n", nil
+	}
+	if in, ok := cmd.InOrStdin().(*os.File); ok {
+		if info, err := in.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
+			fmt.Fprintln(cmd.ErrOrStderr(), "reading the answer or the token from the terminal; end with Ctrl-D")
+		}
+	}
+	text, err := io.ReadAll(io.LimitReader(cmd.InOrStdin(), maxExplained))
+	if err != nil {
+		return "", fmt.Errorf("reading stdin: %w", err)
+	}
+	if strings.TrimSpace(string(text)) == "" {
+		return "", usagef("there is nothing to explain: pipe an answer or a token in, or use --status")
+	}
+	return string(text), nil
+}
+
+func printExplanation(cmd *cobra.Command, x doctor.Explanation) error {
+	failed := (doctor.Report{Checks: x.Checks}).First()
+	if asJSON(cmd) {
+		if err := printJSON(cmd, x); err != nil {
+			return err
+		}
+	} else {
+		p := &checkPrinter{out: cmd.OutOrStdout(), colour: coloured(cmd.OutOrStdout())}
+		p.printf("%s\n", x.What)
+		for _, c := range x.Checks {
+			p.print(c)
+		}
+		p.flush()
+		for i, c := range x.Causes {
+			p.printf("%d.    %s\n      next      %s\n", i+1, c.Cause, c.Next)
+		}
+		if p.err != nil {
+			return p.err
+		}
+	}
+	if failed != nil {
+		return fmt.Errorf("%s failed: %s; next: %s", failed.ID, failed.Cause, failed.Next)
+	}
+	return nil
+}

@@ -1,0 +1,157 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"agentcore-mcp-auth/pkg/credstore"
+	"agentcore-mcp-auth/pkg/doctor"
+	"agentcore-mcp-auth/pkg/provision"
+)
+
+// repair mends what the report knows a repair for, each after asking, and
+// examines again.
+func repair(cmd *cobra.Command, cfg doctor.Config, report doctor.Report, yes bool) (doctor.Report, error) {
+	if report.First() == nil && report.Count(doctor.Warn) == 0 {
+		return report, nil
+	}
+	all := repairsOf(report)
+	if len(all.Delete)+len(all.Write) == 0 && !all.Restore && !all.Rotate {
+		fmt.Fprintln(cmd.ErrOrStderr(), "there is nothing that --fix can mend")
+		return report, nil
+	}
+	p := provision.New(cfg.AWS)
+	p.Owner, p.Prefix = provision.CommandLine, report.Prefix
+	f := fixer{cmd: cmd, provisioner: p, store: &credstore.Store{API: p.SSM, Prefix: p.Prefix}, name: report.Name, yes: yes, in: bufio.NewReader(io.LimitReader(cmd.InOrStdin(), 64<<10))}
+	done, err := f.mend(cmd.Context(), all)
+	if err != nil || done == 0 {
+		return report, err
+	}
+	fmt.Fprintln(cmd.ErrOrStderr(), "examining again")
+	return examine(cmd, cfg)
+}
+
+// repairsOf is all that the report's failures and warnings ask for.
+func repairsOf(report doctor.Report) doctor.Repair {
+	all := doctor.Repair{Write: map[string]string{}}
+	for _, c := range report.Checks {
+		if r := c.Repair; r != nil && (c.Status == doctor.Fail || c.Status == doctor.Warn) {
+			all.Delete = append(all.Delete, r.Delete...)
+			maps.Copy(all.Write, r.Write)
+			all.Restore, all.Rotate = all.Restore || r.Restore, all.Rotate || r.Rotate
+		}
+	}
+	return all
+}
+
+// fixer makes repairs.
+type fixer struct {
+	cmd         *cobra.Command
+	provisioner *provision.Provisioner
+	store       *credstore.Store
+	name        string
+	yes         bool
+	in          *bufio.Reader
+}
+
+// mend makes the repairs that are agreed to and says how many. What is deleted
+// comes back with what is restored, so that the one is not done without the
+// other.
+func (f *fixer) mend(ctx context.Context, r doctor.Repair) (done int, err error) {
+	for _, name := range slices.Sorted(maps.Keys(r.Write)) {
+		if !f.agreed("write " + r.Write[name] + " to parameter " + f.store.Path(f.name) + name) {
+			continue
+		}
+		if err := f.write(ctx, name, r.Write[name]); err != nil {
+			return done, err
+		}
+		done++
+	}
+	if r.Restore && f.agreed(f.restoring(ctx, r.Delete)) {
+		if len(r.Delete) > 0 {
+			if err := f.store.Delete(ctx, f.name, r.Delete...); err != nil {
+				return done, err
+			}
+		}
+		result, err := f.provisioner.Restore(ctx, f.name)
+		printChanges(f.cmd, result.Changes, false)
+		if err != nil {
+			return done, err
+		}
+		done++
+	}
+	if r.Rotate && f.agreed("rotate the client secret of "+f.name) {
+		result, err := f.provisioner.Rotate(ctx, f.name)
+		printChanges(f.cmd, result.Changes, false)
+		if err != nil {
+			return done, err
+		}
+		done++
+	}
+	return done, nil
+}
+
+// restoring says what a restoration would do.
+func (f *fixer) restoring(ctx context.Context, deleted []string) string {
+	what := "restore what was set up for " + f.name
+	if len(deleted) > 0 {
+		what += ", after deleting parameter " + strings.Join(deleted, ", ")
+	}
+	if st, err := f.provisioner.Status(ctx, f.name); err == nil && len(st.Changes) > 0 {
+		what += ": " + strings.Join(st.Changes, "; ")
+	}
+	return what
+}
+
+// write writes one parameter that is no secret, and nothing else.
+func (f *fixer) write(ctx context.Context, name, value string) error {
+	set, err := f.store.Read(ctx, f.name)
+	if err != nil {
+		return err
+	}
+	want := set
+	switch name {
+	case credstore.Endpoint:
+		want.Endpoint = value
+	case credstore.Scope:
+		want.Scope = value
+	default:
+		return fmt.Errorf("no repair writes parameter %s", name)
+	}
+	return f.store.Write(ctx, f.name, set, want)
+}
+
+// agreed asks whether to do something, unless it need not.
+func (f *fixer) agreed(what string) bool {
+	if f.yes {
+		fmt.Fprintln(f.cmd.ErrOrStderr(), what)
+		return true
+	}
+	fmt.Fprintf(f.cmd.ErrOrStderr(), "%s? Type yes to do it: ", what)
+	typed := make(chan string, 1)
+	go func() {
+		line, err := f.in.ReadString('\n')
+		if err != nil && !errors.Is(err, io.EOF) {
+			line = ""
+		}
+		typed <- line
+	}()
+	select {
+	case line := <-typed:
+		if ok := strings.EqualFold(strings.TrimSpace(line), "yes"); ok {
+			return true
+		}
+		fmt.Fprintln(f.cmd.ErrOrStderr(), "not done")
+	case <-f.cmd.Context().Done(): // a read of a terminal cannot be ended
+		fmt.Fprintln(f.cmd.ErrOrStderr())
+	}
+	return false
+}

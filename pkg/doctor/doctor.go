@@ -1,0 +1,218 @@
+// Package doctor finds out why an agent does not get through to an MCP server
+// that wants machine credentials, and what to do about it.
+//
+// [Examine] walks the way that a request takes, from the AWS credentials of
+// whoever asks to a tool call: parameters, discovery document, app client,
+// token, runtime, authorizer, MCP. Each stop is one [Check]; one that fails says
+// what was expected, what was found, the likely cause and the next command. What
+// builds on a failure is skipped, so that the first failure is the one to mend.
+//
+// [Explain] says the same of a single refusal: an HTTP answer, an error text, or
+// a token.
+//
+// Nothing that is returned holds a secret or a token.
+package doctor
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	control "github.com/aws/aws-sdk-go-v2/service/bedrockagentcorecontrol"
+	cognito "github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider/types"
+
+	"agentcore-mcp-auth/pkg/credstore"
+)
+
+// Status is how a check ended.
+type Status string
+
+// The statuses.
+const (
+	Pass Status = "pass"
+	Warn Status = "warn" // works, or could not be looked at
+	Fail Status = "fail"
+	Skip Status = "skip" // not looked at
+)
+
+// Check is one stop on the way.
+type Check struct {
+	ID       string `json:"id"` // such as parameter.cognito_secret
+	Status   Status `json:"status"`
+	Expected string `json:"expected,omitempty"`
+	Found    string `json:"found,omitempty"`
+	Cause    string `json:"cause,omitempty"` // the likely one; of a Skip the reason
+	Next     string `json:"next,omitempty"`  // a command line
+
+	// Repair mends a failure without harm to what works; nil: nothing known
+	// does.
+	Repair *Repair `json:"-"`
+}
+
+// Repair is what can be written to mend a failure.
+type Repair struct {
+	Delete  []string          // parameters whose type is wrong, which no overwriting changes
+	Write   map[string]string // right values of parameters that are no secret
+	Restore bool              // what provisioning made, as it is recorded
+	Rotate  bool              // the client secret
+}
+
+// Config says what to examine.
+type Config struct {
+	AWS    aws.Config
+	Name   string // of the MCP server; default: the stack's McpName
+	Prefix string // of its parameters; default: the stack's, or credstore.DefaultPrefix
+
+	// Stack is a stack of this project's template. What it was deployed with is
+	// compared with what is recorded. Empty: there is none.
+	Stack string
+
+	// Model is asked for one token, which costs. Empty: no model is asked.
+	Model string
+
+	// RuntimeBase is where runtimes are invoked, as in
+	// [agentcore.InvocationURL]; empty: at AWS.
+	RuntimeBase string
+
+	// IssuerHosts are hosts beside Cognito's that may get the client secret, as
+	// in [tokensource.Config].
+	IssuerHosts []string
+
+	// Timeout bounds each request to the MCP server, and with at most ten
+	// seconds every other. The default is 40 s, because a cold container may take
+	// 30 to start.
+	Timeout time.Duration
+
+	Flags []string    // what suggested commands of this project end in: flags and their values, such as --profile and dev
+	Each  func(Check) // is told of every check as it ends; nil: nobody
+}
+
+// Report is what Examine found.
+type Report struct {
+	Name, Prefix, Region string
+	Checks               []Check
+}
+
+// Count is the number of checks that ended so.
+func (r Report) Count(s Status) (n int) {
+	for _, c := range r.Checks {
+		if c.Status == s {
+			n++
+		}
+	}
+	return n
+}
+
+// First is the first check that failed, or nil.
+func (r Report) First() *Check {
+	i := slices.IndexFunc(r.Checks, func(c Check) bool { return c.Status == Fail })
+	if i < 0 {
+		return nil
+	}
+	return &r.Checks[i]
+}
+
+// exam is one walk and what it has found so far.
+type exam struct {
+	cfg    Config
+	advice advice
+	http   *http.Client // without credentials, following nothing
+	ended  func() error // why there is to be no further check; nil: there is
+	checks []Check
+	root   map[string]string // the failure that keeps a check from being of use, by the check's id
+
+	identity, account string // of the caller
+	stack             *stack
+	parameters        map[string]parameter
+	document          document // of the issuer
+	client            *cognito.UserPoolClientType
+	token             credstore.Secret
+	claims            claims
+	endpoint          endpoint
+	runtime           *control.GetAgentRuntimeOutput
+	server            *conversation
+}
+
+// Examine walks the whole way. It changes nothing, and asks nobody but those
+// whom an agent asks, CloudFormation, and the control planes. What is left when
+// ctx ends is skipped.
+func Examine(ctx context.Context, cfg Config) Report {
+	e := newExam(ctx, cfg)
+	e.examineAccount(ctx)
+	e.examineParameters(ctx)
+	e.examineIssuer(ctx)
+	e.examineClient(ctx)
+	e.examineToken(ctx)
+	e.examineEndpoint(ctx)
+	e.examineRuntime(ctx)
+	e.examineServer(ctx)
+	e.examineModel(ctx)
+	return Report{Name: e.cfg.Name, Prefix: e.cfg.Prefix, Region: e.cfg.AWS.Region, Checks: e.checks}
+}
+
+func newExam(ctx context.Context, cfg Config) *exam {
+	if cfg.Timeout <= 0 {
+		cfg.Timeout = 40 * time.Second
+	}
+	// Whoever waits for an answer is better told of a throttle than kept waiting.
+	cfg.AWS.Retryer = func() aws.Retryer {
+		return retry.AddWithMaxBackoffDelay(retry.AddWithMaxAttempts(retry.NewStandard(), 2), 200*time.Millisecond)
+	}
+	e := &exam{cfg: cfg, root: map[string]string{}, ended: ctx.Err}
+	e.http = &http.Client{Timeout: e.patience(), CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	e.advice = newAdvice(cfg)
+	return e
+}
+
+// patience is for what is never cold.
+func (e *exam) patience() time.Duration { return min(e.cfg.Timeout, 10*time.Second) }
+
+// step makes one check, unless one that it needs failed or was skipped because
+// of a failure.
+func (e *exam) step(id string, check func() Check, needs ...string) {
+	var c Check
+	root := ""
+	for _, n := range needs {
+		if root = e.root[n]; root != "" {
+			break
+		}
+	}
+	switch {
+	case e.ended() != nil:
+	case root != "":
+		c = skip(root + " failed")
+	default:
+		if c = check(); c.Status == Fail {
+			root = id
+		}
+	}
+	if err := e.ended(); err != nil { // what it did to the last check is nobody's fault
+		c, root = skip(err.Error()), id
+	}
+	c.ID = id
+	if root != "" {
+		e.root[id] = root
+	}
+	e.checks = append(e.checks, c)
+	if e.cfg.Each != nil {
+		e.cfg.Each(c)
+	}
+}
+
+// done adds checks that have been made already.
+func (e *exam) done(checks []Check, needs ...string) {
+	for _, c := range checks {
+		e.step(c.ID, func() Check { return c }, needs...)
+	}
+}
+
+// failed reports whether any of these checks failed, or would have.
+func (e *exam) failed(ids ...string) bool {
+	return slices.ContainsFunc(ids, func(id string) bool { return e.root[id] != "" })
+}
+
+func pass(found string) Check  { return Check{Status: Pass, Found: found} }
+func skip(reason string) Check { return Check{Status: Skip, Cause: reason} }

@@ -1,0 +1,288 @@
+package doctor
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
+	"github.com/aws/aws-sdk-go-v2/service/ssm/types"
+
+	"agentcore-mcp-auth/pkg/credstore"
+	"agentcore-mcp-auth/pkg/provision"
+)
+
+// parameter is one parameter of the server as it is recorded.
+type parameter struct {
+	value   credstore.Secret
+	kind    types.ParameterType
+	version int64
+}
+
+type expectedParameter struct {
+	name   string
+	kind   types.ParameterType
+	needed bool
+	use    string // what it is good for, where it is not needed
+}
+
+// expected are the parameters of a machine client, in the order in which they
+// are examined.
+var expected = []expectedParameter{
+	{credstore.ClientID, types.ParameterTypeString, true, ""},
+	{credstore.ClientSecret, types.ParameterTypeSecureString, true, ""},
+	{credstore.DiscoveryURL, types.ParameterTypeString, true, ""},
+	{credstore.Scope, types.ParameterTypeString, false, "without it a token has every scope of the client"},
+	{credstore.UserPoolID, types.ParameterTypeString, false, "rotation and removal go by it"},
+	{credstore.Domain, types.ParameterTypeString, false, "a token endpoint at a custom domain is trusted because of it"},
+	{credstore.Endpoint, types.ParameterTypeString, true, ""},
+}
+
+// checkID is the id of the check on one parameter.
+func checkID(name string) string { return "parameter." + name }
+
+// value is a parameter's value, in the clear.
+func (e *exam) value(name string) string { return e.parameters[name].value.Reveal() }
+
+// secrets are the values that must not be shown.
+func (e *exam) secrets() []string {
+	var values []string
+	for name, p := range e.parameters {
+		if v := p.value.Reveal(); len(v) >= 6 && (name == credstore.ClientSecret || name == credstore.Password || p.kind == types.ParameterTypeSecureString) {
+			values = append(values, v, strings.TrimSpace(v))
+		}
+	}
+	if !e.token.IsZero() {
+		values = append(values, e.token.Reveal())
+	}
+	return values
+}
+
+func (e *exam) path() string { return e.cfg.Prefix + "/" + e.cfg.Name + "/" }
+
+// examineParameters reads the server's parameters as an agent does, and looks at
+// each.
+func (e *exam) examineParameters(ctx context.Context) {
+	needs := []string{"aws.identity"}
+	if e.cfg.Name == "" {
+		needs = append(needs, "stack") // it would have named the server
+	}
+	e.step("parameters", func() Check { return e.readParameters(ctx) }, needs...)
+	for _, p := range expected {
+		e.step(checkID(p.name), func() Check { return e.checkParameter(p.name, p.kind, p.needed, p.use) }, "parameters")
+	}
+	e.endpoint, _, _ = parseEndpoint(e.value(credstore.Endpoint), e.cfg.RuntimeBase)
+	if e.stack != nil {
+		for _, same := range []struct{ id, output, parameter string }{
+			{"stack.client", "ClientId", credstore.ClientID},
+			{"stack.discovery", "DiscoveryUrl", credstore.DiscoveryURL},
+			{"stack.endpoint", "McpServerArn", credstore.Endpoint},
+		} {
+			e.step(same.id, func() Check { return e.compareStack(same.output, same.parameter) }, "stack", "parameters")
+		}
+	}
+}
+
+func (e *exam) readParameters(ctx context.Context) Check {
+	ctx, cancel := context.WithTimeout(ctx, e.patience())
+	defer cancel()
+	c := Check{Status: Fail, Expected: "the parameters under " + e.path()}
+	client := ssm.NewFromConfig(e.cfg.AWS)
+	found, err := readPath(ctx, client, e.path(), true)
+	if err != nil {
+		return e.cannotRead(ctx, client, c, err)
+	}
+	e.parameters = found
+	if len(found) == 0 {
+		c.Found, c.Cause, c.Next = "none in "+e.cfg.AWS.Region, "the server has not been set up in this account and region", e.advice.mcpauth("setup")
+		if others := e.neighbours(ctx, client); len(others) > 0 {
+			c.Cause = "the name is misspelt, or the server has not been set up: under " + e.cfg.Prefix + " there are " + list(others)
+		}
+		return c
+	}
+	e.readOwner(ctx, client)
+	if v := e.value(credstore.HeldUntil); v != "" {
+		if until, err := time.Parse(time.RFC3339, v); err == nil && time.Now().Before(until) {
+			c.Status, c.Found, c.Cause = Warn, "held until "+v, "somebody replaces the app client at the moment; agents wait for it"
+			c.Next = e.advice.doctor()
+			return c
+		}
+	}
+	text := fmt.Sprintf("%d under %s", len(found), e.path())
+	switch {
+	case e.advice.stackName() != "":
+		text += ", of stack " + e.advice.stackName()
+	case e.advice.known && e.advice.owner == "":
+		text += ", of nobody known"
+	}
+	return pass(text)
+}
+
+// readPath reads all parameters right below a path, in the requests that an
+// agent sends.
+func readPath(ctx context.Context, client *ssm.Client, path string, decrypt bool) (map[string]parameter, error) {
+	found := map[string]parameter{}
+	pages := ssm.NewGetParametersByPathPaginator(client, &ssm.GetParametersByPathInput{Path: &path, WithDecryption: &decrypt, MaxResults: aws.Int32(10)})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for _, p := range page.Parameters {
+			found[strings.TrimPrefix(aws.ToString(p.Name), path)] = parameter{credstore.NewSecret(aws.ToString(p.Value)), p.Type, p.Version}
+		}
+	}
+	return found, nil
+}
+
+// cannotRead tells apart what keeps the parameters from being read: the
+// permission for Parameter Store, the one for the key, the key itself.
+func (e *exam) cannotRead(ctx context.Context, client *ssm.Client, c Check, err error) Check {
+	code, message := apiError(err)
+	resource := fmt.Sprintf("arn:aws:ssm:%s:%s:parameter%s", e.cfg.AWS.Region, e.account, strings.TrimSuffix(e.path(), "/"))
+	c = e.unreadable(c, err, "ssm:GetParametersByPath", resource)
+	c.Status = Fail
+	switch {
+	case isDenied(code):
+		if _, err := readPath(ctx, client, e.path(), false); err == nil || strings.Contains(message, "kms:") {
+			c.Cause = "the parameters may be read, but the key of " + credstore.ClientSecret + " may not be used: " + denial(message, "kms:Decrypt is missing")
+			c.Next = e.allow("kms:Decrypt", keyIn(message, e.cfg.AWS.Region, e.account))
+		}
+	case code == "InvalidKeyId", strings.HasPrefix(code, "KMS"):
+		c.Cause = "the key that encrypts " + credstore.ClientSecret + " is disabled or deleted"
+		c.Next = e.advice.aws("", "ssm", "describe-parameters", "--parameter-filters", "Key=Path,Values="+strings.TrimSuffix(e.path(), "/"), "--query", "Parameters[].[Name,KeyId]")
+	}
+	return c
+}
+
+// keyIn is the key that a refusal names, or all keys of the account.
+func keyIn(message, region, account string) string {
+	if m := regexp.MustCompile(`arn:[a-z-]+:kms:[a-z0-9-]+:\d{12}:key/[a-zA-Z0-9-]+`).FindString(message); m != "" {
+		return m
+	}
+	return "arn:aws:kms:" + region + ":" + account + ":key/*"
+}
+
+// neighbours are the names of servers under the same prefix, if they may be
+// seen.
+func (e *exam) neighbours(ctx context.Context, client *ssm.Client) []string {
+	out, err := client.GetParametersByPath(ctx, &ssm.GetParametersByPathInput{Path: aws.String(e.cfg.Prefix + "/"), Recursive: aws.Bool(true), MaxResults: aws.Int32(10)})
+	if err != nil {
+		return nil
+	}
+	var names []string
+	for _, p := range out.Parameters {
+		name, _, _ := strings.Cut(strings.TrimPrefix(aws.ToString(p.Name), e.cfg.Prefix+"/"), "/")
+		if !slices.Contains(names, name) && credstore.CheckName(name) == nil {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// readOwner finds out who may write the set, from the tags of the parameter that
+// provisioning goes by: the secret, or without a good one another. Not to know
+// is no fault.
+func (e *exam) readOwner(ctx context.Context, client *ssm.Client) {
+	anchors := slices.Clone(expected)
+	slices.SortStableFunc(anchors, func(a, b expectedParameter) int { return cmp.Compare(a.kind, b.kind) }) // SecureString before String
+	for _, p := range anchors {
+		is, ok := e.parameters[p.name]
+		if !ok || p.name == credstore.Endpoint || p.kind == types.ParameterTypeSecureString && is.kind != p.kind { // the endpoint is the deployer's
+			continue
+		}
+		out, err := client.ListTagsForResource(ctx, &ssm.ListTagsForResourceInput{ResourceType: types.ResourceTypeForTaggingParameter, ResourceId: aws.String(e.path() + p.name)})
+		if err != nil {
+			return
+		}
+		e.advice.known = true
+		for _, t := range out.TagList {
+			if aws.ToString(t.Key) == provision.OwnerTag {
+				e.advice.owner = aws.ToString(t.Value)
+			}
+		}
+		return
+	}
+}
+
+// placeholder is what people and scripts write where a value is still to come.
+var placeholder = regexp.MustCompile(`(?i)^(<.*>|\$?\{.*\}|x{3,}|\*{3,}|-+|\.{3}|todo.*|tbd|fixme|none|null|nil|undefined|placeholder.*|.*placeholder|dummy.*|change.?me.*|replace.?me.*|replace.?with.*|your[-_ ].*|example|test|secret|password)$`)
+
+func (e *exam) checkParameter(name string, kind types.ParameterType, needed bool, use string) Check {
+	p, ok := e.parameters[name]
+	value := p.value.Reveal()
+	trimmed := strings.Trim(value, " \t\r\n\"'\u00a0\ufeff")
+	secret := kind == types.ParameterTypeSecureString
+	c := e.advice.restored(Check{Status: Fail, Expected: fmt.Sprintf("a %s at %s%s", kind, e.path(), name)})
+	if name == credstore.Endpoint {
+		c.Next, c.Repair = e.endpointCommand(trimmed), e.endpointRepair(trimmed)
+	}
+	switch {
+	case !ok && !needed:
+		c.Status, c.Found, c.Cause = Warn, "no such parameter", "somebody removed it, or another tool made the set: "+use
+		return c
+	case !ok:
+		c.Found, c.Cause = "no such parameter", "somebody removed it, or the set-up stopped half-way"
+		if name == credstore.Endpoint {
+			c.Cause = "nobody has recorded yet where the server is"
+		} else if name == credstore.ClientID && e.value(credstore.UserClientID) != "" {
+			c.Cause = "only a test user is set up, for agents with MCP_AUTH=user; this examines machine credentials"
+		}
+		return c
+	case secret && p.kind != kind, p.kind == types.ParameterTypeStringList:
+		c.Found, c.Cause = "a "+string(p.kind), "a script or the console wrote it, and Parameter Store does not change a type"
+		if secret {
+			c.Cause = "whoever may read the parameter reads the secret in the clear: " + c.Cause
+		}
+		c.Next = e.advice.aws("", "ssm", "delete-parameter", "--name", e.path()+name) + " && " + e.advice.restore()
+		if c.Repair != nil {
+			c.Repair = &Repair{Delete: []string{name}, Restore: true}
+		}
+		return c
+	case placeholder.MatchString(trimmed):
+		c.Found, c.Cause = "a placeholder", "a script wrote it before there was a value"
+		if !secret {
+			c.Found += fmt.Sprintf(", %s", e.clean(fmt.Sprintf("%.40q", value)))
+		}
+	case trimmed != value:
+		c.Found, c.Cause = "blanks, line breaks or quotes around the value", "it was pasted, or written with echo and without -n"
+	case name != credstore.Scope && strings.ContainsAny(value, " \t\r\n"):
+		c.Found, c.Cause = "a value with a blank or a line break in it", "it was pasted together with something else"
+	case secret:
+		return pass(fmt.Sprintf("%s, %d characters, version %d", p.kind, len(value), p.version))
+	default:
+		return pass(e.clean(value))
+	}
+	if secret { // it is there and wrong: the value is nobody's
+		c.Next = e.advice.mcpauth("rotate")
+		if c.Repair != nil {
+			c.Repair = &Repair{Rotate: true}
+		}
+	}
+	return c
+}
+
+// compareStack compares what a stack was deployed with with what is recorded.
+func (e *exam) compareStack(output, name string) Check {
+	want, ok := e.stack.outputs[output]
+	got := strings.TrimSpace(e.value(name))
+	c := Check{Status: Fail, Expected: e.clean(want), Found: e.clean(got), Cause: "somebody has written parameter " + name + " since the stack was deployed"}
+	switch {
+	case !ok:
+		return skip("the stack has no output " + output)
+	case got == want:
+		return pass("as in output " + output)
+	case got == "":
+		return skip("parameter " + name + " is missing")
+	case name == credstore.Endpoint:
+		c.Next, c.Repair = e.recordEndpoint(want), &Repair{Write: map[string]string{name: want}}
+	default:
+		c = e.advice.restored(c)
+	}
+	return c
+}

@@ -1,0 +1,69 @@
+package localaws
+
+import (
+	"crypto/sha256"
+	"encoding/base32"
+	"encoding/xml"
+	"net/http"
+	"net/url"
+
+	"github.com/google/uuid"
+)
+
+// stsVersion is the version of STS's API.
+const stsVersion = "2011-06-15"
+
+// serveSTS answers GetCallerIdentity, the one operation that there is. It needs
+// no permission. The account's own credentials are those of its root, any others
+// those of a role that somebody assumed.
+// https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html
+func (s *Server) serveSTS(w http.ResponseWriter, r *http.Request, rec *Record) {
+	if rec.Operation != "GetCallerIdentity" {
+		writeQueryError(w, stsVersion, &apiError{http.StatusNotImplemented, "UnknownOperationException", "localaws does not implement " + rec.Operation + " of STS"})
+		return
+	}
+	if err := s.checkSignature(r, rec.RequestBody, "sts"); err != nil {
+		writeQueryError(w, stsVersion, err)
+		return
+	}
+	form, err := url.ParseQuery(string(rec.RequestBody))
+	if err != nil {
+		writeQueryError(w, stsVersion, errorf("MalformedInput", "the request is not a form"))
+		return
+	}
+	for name := range form {
+		if name != "Action" && name != "Version" {
+			writeQueryError(w, stsVersion, unimplemented("member %s", name))
+			return
+		}
+	}
+	var answer struct {
+		XMLName   xml.Name `xml:"https://sts.amazonaws.com/doc/2011-06-15/ GetCallerIdentityResponse"`
+		Arn       string   `xml:"GetCallerIdentityResult>Arn"`
+		UserId    string   `xml:"GetCallerIdentityResult>UserId"`
+		Account   string   `xml:"GetCallerIdentityResult>Account"`
+		RequestId string   `xml:"ResponseMetadata>RequestId"`
+	}
+	answer.Arn, answer.UserId, answer.Account = "arn:aws:iam::"+Account+":root", Account, Account
+	auth, _ := parseAuthorization(r.Header.Get("Authorization"))
+	if arn, id, ok := s.assumedRole(auth.accessKeyID); ok {
+		answer.Arn, answer.UserId = arn, id
+	}
+	answer.RequestId = uuid.NewString()
+	writeXML(w, http.StatusOK, answer)
+}
+
+// assumedRole is who signs with an access key of a role: the session's ARN, and
+// the role's id with the session's name after it.
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_variables.html#principaltable
+func (s *Server) assumedRole(keyID string) (arn, id string, ok bool) {
+	s.iam.mu.Lock()
+	defer s.iam.mu.Unlock()
+	c := s.iam.sessions[keyID]
+	if c == nil {
+		return "", "", false
+	}
+	hash := sha256.Sum256([]byte(c.role.arn))
+	return "arn:aws:sts::" + Account + ":assumed-role/" + c.role.name + "/" + c.name,
+		"AROA" + base32.StdEncoding.EncodeToString(hash[:10]) + ":" + c.name, true
+}
