@@ -116,13 +116,13 @@ func TestProject_givenPool(t *testing.T) {
 	a := newAccount(t)
 	pools := newStack(t, a.aws, "pools")
 	pools.mustDeploy("Resources: {Pool: {Type: AWS::Cognito::UserPool, Properties: {UserPoolName: given}}}")
-	before := a.withoutLocks()
+	before := a.aws.Leftovers()
 	a.mustDeploy(project(t, "template.yaml"), "ExistingUserPoolId="+pools.id("Pool"))
 	a.ask()
 	if err := a.Delete(t.Context()); err != nil {
 		t.Fatalf("%v\n%s", err, a.log)
 	}
-	if got := a.withoutLocks(); !slices.Equal(got, before) {
+	if got := a.aws.Leftovers(); !slices.Equal(got, before) {
 		t.Errorf("got %q, want %q", got, before)
 	}
 }
