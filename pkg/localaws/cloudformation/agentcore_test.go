@@ -81,15 +81,27 @@ func (a *account) invoke(arn, body string) (int, string) {
 	return a.post("bedrock-agentcore", a.aws.URL()+"/runtimes/"+escaped+"/invocations", body)
 }
 
-// post sends a signed request.
+// stream is invoke with the answer as it comes.
+func (a *account) stream(arn, body string) (int, string) {
+	a.t.Helper()
+	escaped := strings.NewReplacer(":", "%3A", "/", "%2F").Replace(arn)
+	return a.request("bedrock-agentcore", a.aws.URL()+"/runtimes/"+escaped+"/invocations", body, "text/event-stream")
+}
+
 func (a *account) post(service, url, body string) (int, string) {
+	a.t.Helper()
+	return a.request(service, url, body, "application/json, text/event-stream")
+}
+
+// request sends a signed request.
+func (a *account) request(service, url, body, accept string) (int, string) {
 	a.t.Helper()
 	req, err := http.NewRequestWithContext(a.t.Context(), "POST", url, strings.NewReader(body))
 	if err != nil {
 		a.t.Fatal(err)
 	}
 	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("Accept", "application/json, text/event-stream")
+	req.Header.Set("Accept", accept)
 	cfg := a.aws.AWSConfig()
 	creds, err := cfg.Credentials.Retrieve(a.t.Context())
 	if err != nil {
