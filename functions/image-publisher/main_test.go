@@ -2,9 +2,7 @@ package main_test
 
 import (
 	"bytes"
-	"encoding/base64"
 	"encoding/json"
-	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -13,6 +11,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -20,119 +19,6 @@ import (
 
 	"agentcore-mcp-auth/pkg/localaws"
 )
-
-// bootstrap is the compiled function, with the programs beside it, made once
-// for all tests.
-var bootstrap string
-
-func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "image-publisher")
-	if err != nil {
-		panic(err)
-	}
-	bootstrap = filepath.Join(dir, "bootstrap")
-	server, agent := filepath.Join(dir, "images", "mcp-server"), filepath.Join(dir, "images", "agent")
-	for _, args := range [][]string{
-		{"build", "-trimpath", "-tags", "lambda.norpc", "-ldflags", "-s -w", "-o", bootstrap, "."},
-		{"build", "-trimpath", "-ldflags", "-s -w", "-o", server, "../mcp-server"},
-		{"build", "-trimpath", "-tags", "lambda.norpc", "-ldflags", "-s -w", "-o", agent, "../agent"},
-		{"run", "./pack", filepath.Join(dir, "images.tar.zst"), server, agent},
-	} {
-		cmd := exec.Command("go", args...)
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if strings.Contains(args[len(args)-1], "..") { // what goes into images
-			cmd.Env = append(cmd.Env, "GOOS=linux")
-		}
-		if out, err := cmd.CombinedOutput(); err != nil {
-			panic(fmt.Sprintf("go %s: %v\n%s", strings.Join(args, " "), err, out))
-		}
-	}
-	code := m.Run()
-	os.RemoveAll(dir)
-	os.Exit(code)
-}
-
-type world struct {
-	*localaws.Server
-	f          *localaws.Function
-	log        *syncBuffer
-	repository string // URI
-	role       string // ARN
-}
-
-// permissions are what the template gives the function.
-const permissions = `{"Version":"2012-10-17","Statement":[
-	{"Effect":"Allow","Action":"ecr:GetAuthorizationToken","Resource":"*"},
-	{"Effect":"Allow","Action":["ecr:BatchCheckLayerAvailability","ecr:BatchGetImage","ecr:CompleteLayerUpload","ecr:InitiateLayerUpload","ecr:PutImage","ecr:UploadLayerPart"],
-	 "Resource":"arn:aws:ecr:eu-central-1:000000000000:repository/stack-images"}]}`
-
-const pulling = `{"Version":"2012-10-17","Statement":[
-	{"Effect":"Allow","Action":"ecr:GetAuthorizationToken","Resource":"*"},
-	{"Effect":"Allow","Action":["ecr:BatchGetImage","ecr:GetDownloadUrlForLayer"],"Resource":"arn:aws:ecr:eu-central-1:000000000000:repository/stack-images"}]}`
-
-func trust(service string) json.RawMessage {
-	return json.RawMessage(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"` + service + `"},"Action":"sts:AssumeRole"}]}`)
-}
-
-// newWorld is the compiled function in an account with one repository, whose
-// tags are immutable, under its own role.
-func newWorld(t *testing.T) *world {
-	t.Helper()
-	w := &world{Server: localaws.New(localaws.Config{}), log: &syncBuffer{}}
-	if err := w.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { w.Close() })
-	var err error
-	if w.repository, err = w.AddRepository(localaws.Repository{Name: "stack-images", ImmutableTags: true}); err != nil {
-		t.Fatal(err)
-	}
-	publisher, err := w.AddRole(localaws.Role{Name: "publisher", Trust: trust("lambda.amazonaws.com"), Policies: []json.RawMessage{json.RawMessage(permissions)}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if w.role, err = w.AddRole(localaws.Role{Name: "runtime", Trust: trust("bedrock-agentcore.amazonaws.com"), Policies: []json.RawMessage{json.RawMessage(pulling)}}); err != nil {
-		t.Fatal(err)
-	}
-	w.f, err = w.StartFunction(t.Context(), localaws.FunctionConfig{Name: "image-publisher", Binary: bootstrap, Timeout: 30 * time.Second, Stderr: w.log, Role: publisher})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return w
-}
-
-// send has CloudFormation send an event; changes are properties beside the
-// usual, and nil takes one away.
-func (w *world) send(t *testing.T, typ cfn.RequestType, id string, changes map[string]any) cfn.Response {
-	t.Helper()
-	properties := map[string]any{
-		"ServiceToken": w.f.ARN() + ":live", "ServiceTimeout": "60",
-		"RepositoryUri": w.repository, "Binary": "mcp-server", "Version": w.f.ARN() + ":1",
-	}
-	for k, v := range changes {
-		if properties[k] = v; v == nil {
-			delete(properties, k)
-		}
-	}
-	event, err := json.Marshal(map[string]any{
-		"RequestType": typ, "ResourceType": "Custom::MCPImage", "LogicalResourceId": "McpImage", "PhysicalResourceId": id,
-		"StackId": "arn:aws:cloudformation:eu-central-1:000000000000:stack/s/00000000-0000-0000-0000-000000000000", "ResourceProperties": properties,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	res, reply, err := w.SendCustomResource(t.Context(), w.f, event)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := w.f.PID(t.Context()); err != nil { // waits until the function is idle
-		t.Fatal(err)
-	}
-	if n := reply.Puts(); n != 1 {
-		t.Errorf("%d answers, want 1", n)
-	}
-	return res
-}
 
 // The life of an image: made, made again with nothing to do, pulled as the
 // runtime does, run, and left alone at the end.
@@ -172,7 +58,11 @@ func TestLifeOfAnImage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, line := range []string{"USER " + c.User, "ENV " + c.Env[0], `ENTRYPOINT ["/` + filepath.Base(c.Program) + `"]`} {
+	port, size := w.pull(t, uri)
+	if size > 12_000_000 {
+		t.Errorf("the image has %d bytes", size)
+	}
+	for _, line := range []string{"USER " + c.User, "ENV " + c.Env[0], "EXPOSE " + port, `ENTRYPOINT ["/` + filepath.Base(c.Program) + `"]`} {
 		if !strings.Contains(string(dockerfile), "\n"+line+"\n") {
 			t.Errorf("the Dockerfile has no line %s", line)
 		}
@@ -186,16 +76,7 @@ func TestLifeOfAnImage(t *testing.T) {
 	if runtime.GOOS == "linux" {
 		callTool(t, c)
 	}
-	w.f.Close()
-	for _, r := range w.Records() {
-		if r.Service != "registry" {
-			continue
-		}
-		secret, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(r.RequestHeader.Get("Authorization"), "Basic "))
-		if _, password, _ := strings.Cut(string(secret), ":"); err == nil && password != "" && strings.Contains(w.log.String(), password) {
-			t.Fatal("the registry's password is in the log")
-		}
-	}
+	w.checkSecrets(t)
 }
 
 // callTool runs the container's program with nothing but its environment, in a
@@ -240,8 +121,54 @@ func callTool(t *testing.T, c localaws.Container) {
 	}
 }
 
-// case 1 and after, for this resource: what is wrong is refused by name before
-// anything is done, and CloudFormation always has an answer.
+// case 6, case 13: one event in two processes at once, and again, ends in one
+// image and answers that are the same.
+func TestRepeated(t *testing.T) {
+	w := newWorld(t)
+	twin, err := w.StartFunction(t.Context(), localaws.FunctionConfig{Name: "twin", Binary: bootstrap, Timeout: 30 * time.Second, Stderr: w.log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Both have looked and seen nothing before either writes.
+	var manifests atomic.Int32
+	both := make(chan struct{})
+	w.SetFault(func(r localaws.Record) *localaws.Fault {
+		if r.Service == "registry" && r.Method == http.MethodPut && strings.Contains(r.Path, "/manifests/") {
+			if manifests.Add(1) == 2 {
+				close(both)
+			}
+			select {
+			case <-both:
+			case <-t.Context().Done():
+			}
+		}
+		return nil
+	})
+	other := *w
+	other.f = twin
+	answers := make([]cfn.Response, 2)
+	t.Run("at once", func(t *testing.T) {
+		for i, w := range []*world{w, &other} {
+			t.Run(w.f.ARN(), func(t *testing.T) {
+				t.Parallel()
+				answers[i] = w.send(t, cfn.RequestCreate, "", nil)
+			})
+		}
+	})
+	w.SetFault(nil)
+	answers = append(answers, w.send(t, cfn.RequestCreate, "", nil))
+	for _, got := range answers {
+		if got.Status != cfn.StatusSuccess || got.Data["ImageUri"] != answers[0].Data["ImageUri"] || got.PhysicalResourceID != answers[0].PhysicalResourceID {
+			t.Errorf("got %+v, and first %+v", got, answers[0])
+		}
+	}
+	if images := w.Images("stack-images"); len(images) != 1 {
+		t.Errorf("got images %q", images)
+	}
+}
+
+// case 8, case 22: what is wrong is refused by name before anything is done, and
+// the Delete that follows has nothing to do.
 func TestRefused(t *testing.T) {
 	w := newWorld(t)
 	tests := map[string]struct {
@@ -255,6 +182,7 @@ func TestRefused(t *testing.T) {
 		"no repository":      {map[string]any{"RepositoryUri": nil}, "RepositoryUri"},
 		"another registry":   {map[string]any{"RepositoryUri": "ghcr.io/somebody/images"}, "RepositoryUri"},
 		"another region":     {map[string]any{"RepositoryUri": "000000000000.dkr.ecr.us-east-1.amazonaws.com/stack-images"}, "us-east-1"},
+		"another account":    {map[string]any{"RepositoryUri": strings.Replace(w.repository, "000000000000", "111111111111", 1)}, "account 111111111111"},
 		"a tag":              {map[string]any{"RepositoryUri": w.repository + ":latest"}, "RepositoryUri"},
 		"a host in disguise": {map[string]any{"RepositoryUri": "000000000000.dkr.ecr.eu-central-1.amazonaws.com.example.com/stack-images"}, "RepositoryUri"},
 	}
@@ -289,7 +217,7 @@ func TestRegistryRefuses(t *testing.T) {
 	}
 }
 
-// case 14 and after: throttling and cut connections pass.
+// case 18: throttling and cut connections pass.
 func TestFaults(t *testing.T) {
 	w := newWorld(t)
 	n := 0
@@ -314,9 +242,11 @@ func TestFaults(t *testing.T) {
 	if n < 7 {
 		t.Errorf("%d requests: not every fault happened", n)
 	}
+	w.checkSecrets(t)
 }
 
-// A registry that hangs ends in an answer before Lambda ends the function.
+// case 2: a registry that hangs ends in an answer before Lambda ends the
+// function.
 func TestDeadline(t *testing.T) {
 	w := newWorld(t)
 	w.f.Close()
@@ -334,22 +264,4 @@ func TestDeadline(t *testing.T) {
 	if res := w.send(t, cfn.RequestCreate, "", nil); res.Status != cfn.StatusFailed || !strings.Contains(res.Reason, "deadline") {
 		t.Errorf("got %s %s", res.Status, res.Reason)
 	}
-}
-
-// syncBuffer is a buffer for what a process writes while a test reads.
-type syncBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *syncBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *syncBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
 }

@@ -64,7 +64,7 @@ func (p *publisher) handle(ctx context.Context, e cfn.Event) (physicalID string,
 	if e.RequestType == cfn.RequestDelete {
 		return e.PhysicalResourceID, nil, nil
 	}
-	want, err := p.decode(e.ResourceProperties)
+	want, err := p.decode(e)
 	if err != nil {
 		return e.PhysicalResourceID, nil, err
 	}
@@ -77,8 +77,9 @@ func (p *publisher) handle(ctx context.Context, e cfn.Event) (physicalID string,
 }
 
 // decode reads the properties and refuses by name what is wrong with them.
-func (p *publisher) decode(raw map[string]any) (properties, error) {
+func (p *publisher) decode(e cfn.Event) (properties, error) {
 	var got properties
+	raw := e.ResourceProperties
 	for _, name := range slices.Sorted(maps.Keys(raw)) {
 		if !slices.Contains([]string{"ServiceToken", "ServiceTimeout", "RepositoryUri", "Binary", "Version"}, name) {
 			return got, fmt.Errorf("property %.80q: there is none of this name; remove it", name)
@@ -99,22 +100,25 @@ func (p *publisher) decode(raw map[string]any) (properties, error) {
 	if got.repository.region != p.region {
 		return got, fmt.Errorf("property RepositoryUri: the repository is in %s, this function in %s; use one in its region", got.repository.region, p.region)
 	}
+	if stack := strings.Split(e.StackID, ":"); len(stack) < 5 || stack[4] != got.repository.account {
+		return got, fmt.Errorf("property RepositoryUri: the repository is in account %s and the stack is %s; use a repository of the stack's account", got.repository.account, e.StackID)
+	}
 	return got, nil
 }
 
 // repository is a repository of ECR.
-type repository struct{ uri, host, region string }
+type repository struct{ uri, host, account, region string }
 
 // repositoryURI is the form in every partition.
 // https://docs.aws.amazon.com/AmazonECR/latest/userguide/Registries.html
-var repositoryURI = regexp.MustCompile(`^(\d{12}\.dkr\.ecr(?:-fips)?\.([a-z]{2,4}(?:-[a-z]+)+-\d)\.(?:amazonaws\.com(?:\.cn)?|amazonaws\.eu|c2s\.ic\.gov|sc2s\.sgov\.gov))/[a-z0-9]+(?:[._/-][a-z0-9]+)*$`)
+var repositoryURI = regexp.MustCompile(`^((\d{12})\.dkr\.ecr(?:-fips)?\.([a-z]{2,4}(?:-[a-z]+)+-\d)\.(?:amazonaws\.com(?:\.cn)?|amazonaws\.eu|c2s\.ic\.gov|sc2s\.sgov\.gov))/[a-z0-9]+(?:[._/-][a-z0-9]+)*$`)
 
 func parseRepository(uri string) (*repository, error) {
 	m := repositoryURI.FindStringSubmatch(uri)
 	if m == nil {
 		return nil, fmt.Errorf("%.200q is not ACCOUNT.dkr.ecr.REGION.amazonaws.com/NAME; use a repository's RepositoryUri attribute", uri)
 	}
-	return &repository{uri: uri, host: m[1], region: m[2]}, nil
+	return &repository{uri: uri, host: m[1], account: m[2], region: m[3]}, nil
 }
 
 func (p *publisher) publish(ctx context.Context, want properties) (uri, digest string, err error) {

@@ -4,6 +4,8 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"debug/elf"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -16,7 +18,6 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -46,6 +47,15 @@ func program(t testing.TB, arch string) []byte {
 		t.Fatal(err)
 	}
 	return binary
+}
+
+// tiny is the smallest program there is: a header that says what it is for.
+func tiny(machine elf.Machine) []byte {
+	h := elf.Header64{Type: uint16(elf.ET_EXEC), Machine: uint16(machine), Version: uint32(elf.EV_CURRENT), Entry: 1, Ehsize: 64, Phentsize: 56, Shentsize: 64}
+	copy(h.Ident[:], "\x7fELF\x02\x01\x01") // 64 bits, little-endian
+	var b bytes.Buffer
+	binary.Write(&b, binary.LittleEndian, h)
+	return b.Bytes()
 }
 
 // newRegistry is an empty registry; its URL has no scheme, as repositories are
@@ -151,7 +161,7 @@ func TestImage(t *testing.T) {
 func TestNew_refused(t *testing.T) {
 	binary := program(t, "arm64")
 	foreign := bytes.Clone(binary)
-	foreign[18] = 243 // e_machine: RISC-V
+	foreign[elf.EI_OSABI] = byte(elf.ELFOSABI_FREEBSD)
 	dynamic, err := os.ReadFile("/bin/sh")
 	tests := []struct {
 		name   string
@@ -165,7 +175,9 @@ func TestNew_refused(t *testing.T) {
 		{"no name", binary, image.Config{}, "name"},
 		{"a path", binary, image.Config{Name: "../a"}, "name"},
 		{"a port", binary, image.Config{Name: "a", Port: 70000}, "port 70000"},
-		{"another machine", foreign, image.Config{Name: "a"}, "GOARCH=arm64"},
+		{"another machine", tiny(elf.EM_RISCV), image.Config{Name: "a"}, "GOARCH=arm64"},
+		{"another system", foreign, image.Config{Name: "a"}, "ELFOSABI_FREEBSD"},
+		{"too large", make([]byte, image.MaxBinary+1), image.Config{Name: "a"}, "at most"},
 	}
 	if err == nil && runtime.GOOS == "linux" {
 		tests = append(tests, struct {
@@ -184,91 +196,35 @@ func TestNew_refused(t *testing.T) {
 	}
 }
 
-// A second push sends nothing, and what may pass is tried again.
-func TestPush_again(t *testing.T) {
-	img, err := image.New(program(t, "arm64"), image.Config{Name: "server"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	var uploads, requests atomic.Int32
-	repository := newRegistry(t, func(h http.Handler) http.Handler {
-		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if n := requests.Add(1); n == 2 || n == 5 || n == 9 {
-				w.WriteHeader(http.StatusServiceUnavailable)
-				return
-			}
-			if r.Method == http.MethodPut {
-				uploads.Add(1)
-			}
-			h.ServeHTTP(w, r)
-		})
-	}) + "/images"
-	first, err := img.Push(t.Context(), image.Target{Repository: repository})
-	if err != nil {
-		t.Fatal(err)
-	}
-	sent := uploads.Load()
-	second, err := img.Push(t.Context(), image.Target{Repository: repository})
-	if err != nil || second != first {
-		t.Errorf("got %s, %v, want %s", second, err, first)
-	}
-	if sent == 0 || uploads.Load() != sent {
-		t.Errorf("%d uploads, then %d", sent, uploads.Load()-sent)
-	}
-}
-
-// The registry's refusals say what to do, and no error has the password.
-func TestPush_refused(t *testing.T) {
-	img, err := image.New(program(t, "arm64"), image.Config{Name: "server"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	const canary = "canary-password"
-	for status, want := range map[int]string{
-		http.StatusUnauthorized: "log in to the registry again",
-		http.StatusForbidden:    "allow pushing",
-		http.StatusNotFound:     "make the repository first",
-	} {
-		host := newRegistry(t, func(http.Handler) http.Handler {
-			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				if r.URL.Path == "/v2/" {
-					w.Header().Set("WWW-Authenticate", `Basic realm="x"`)
-					w.WriteHeader(http.StatusUnauthorized)
-					return
-				}
-				if user, password, _ := r.BasicAuth(); user != "AWS" || password != canary {
-					t.Errorf("%s %s came from %q", r.Method, r.URL.Path, user)
-				}
-				w.WriteHeader(status)
-			})
-		})
-		_, err := img.Push(t.Context(), image.Target{Repository: host + "/images", Username: "AWS", Password: canary})
-		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), canary) {
-			t.Errorf("%d: got %v, want %q", status, err, want)
+func FuzzNew(f *testing.F) {
+	f.Add(tiny(elf.EM_AARCH64), "server")
+	f.Add(tiny(elf.EM_X86_64)[:60], "a")
+	f.Add([]byte("\x7fELF"), "")
+	f.Fuzz(func(t *testing.T, binary []byte, name string) {
+		if img, err := image.New(binary, image.Config{Name: name}); (img == nil) == (err == nil) {
+			t.Errorf("got an image %v and %v", img != nil, err)
 		}
-	}
-	ctx, cancel := context.WithCancelCause(t.Context())
-	cancel(errors.New("the stack was cancelled"))
-	if _, err := img.Push(ctx, image.Target{Repository: newRegistry(t, nil) + "/images"}); err == nil || !strings.Contains(err.Error(), "the stack was cancelled") {
-		t.Errorf("cancelled: got %v", err)
-	}
-	if _, err := img.Push(t.Context(), image.Target{Repository: "not a repository"}); err == nil {
-		t.Error("a repository that is none was taken")
-	}
+	})
 }
 
 func Example() {
-	binary, err := os.ReadFile("bin/mcp-server") // CGO_ENABLED=0 GOOS=linux GOARCH=arm64
-	if err != nil {
-		log.Fatal(err)
-	}
+	binary := tiny(elf.EM_AARCH64) // instead of os.ReadFile("bin/mcp-server"), built with CGO_ENABLED=0 GOOS=linux GOARCH=arm64
 	img, err := image.New(binary, image.Config{Name: "mcp-server", Port: 8000})
 	if err != nil {
 		log.Fatal(err)
 	}
-	uri, err := img.Push(context.Background(), image.Target{Repository: "registry.example.com/tools/mcp-server", Username: "me", Password: os.Getenv("TOKEN")})
+	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	defer server.Close()
+	host := strings.TrimPrefix(server.URL, "http://") // instead of registry.example.com
+
+	uri, err := img.Push(context.Background(), image.Target{Repository: host + "/tools/mcp-server"})
 	if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println(uri) // registry.example.com/tools/mcp-server@sha256:…
+	digest, err := img.Digest()
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(uri == host+"/tools/mcp-server@"+digest)
+	// Output: true
 }

@@ -2,9 +2,13 @@ package image
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,28 +18,30 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 )
 
-// Target is where an image goes.
+// Target is where an image goes. It prints without its password.
 type Target struct {
 	Repository string // HOST[:PORT]/NAME; plain http only on loopback addresses
 
 	// Username and Password are for the registry; without a username it is
 	// asked for none.
-	Username, Password string
+	Username string
+	Password string `json:"-"`
 
-	Transport http.RoundTripper // default http.DefaultTransport
+	// Transport carries the requests. Default: new connections of Push's own,
+	// on which a registry that does not answer within half a minute is asked
+	// again.
+	Transport http.RoundTripper
 }
 
-// again are the answers of a registry that may pass.
-var again = []int{
-	http.StatusRequestTimeout, http.StatusTooManyRequests,
-	http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout,
-}
+// Format prints the repository alone.
+func (t Target) Format(f fmt.State, _ rune) { io.WriteString(f, t.Repository) }
 
 // Push puts the image into a repository and returns its URI by digest. What is
 // there already is not sent again, so a Push that was cut off is repeated
 // whole; what may pass is tried again until ctx ends, five times at most. The
 // image is tagged NAME-DIGEST, twelve digits of it, since registries clean away
-// what has no tag; the tag is never moved, so immutable tags are no hindrance.
+// what has no tag; the tag is never moved, so immutable tags are no hindrance,
+// and neither is another Push of the same image at the same time.
 //
 // Its errors never contain the password.
 func (i *Image) Push(ctx context.Context, to Target) (uri string, err error) {
@@ -47,30 +53,80 @@ func (i *Image) Push(ctx context.Context, to Target) (uri string, err error) {
 	if err != nil {
 		return "", fmt.Errorf("image: repository %.200q: %w", to.Repository, err)
 	}
+	if to.Transport == nil {
+		own := http.DefaultTransport.(*http.Transport).Clone()
+		own.ResponseHeaderTimeout = 30 * time.Second
+		defer own.CloseIdleConnections()
+		to.Transport = own
+	}
 	options := []remote.Option{
 		remote.WithContext(ctx),
+		remote.WithTransport(encrypted{to.Transport}),
 		remote.WithRetryStatusCodes(again...),
+		remote.WithRetryPredicate(func(err error) bool { return ctx.Err() == nil && mayPass(err) }),
 		remote.WithRetryBackoff(remote.Backoff{Duration: 200 * time.Millisecond, Factor: 2.5, Jitter: 0.2, Steps: 5}),
 		remote.WithUserAgent("agentcore-mcp-auth"),
 	}
 	if to.Username != "" {
 		options = append(options, remote.WithAuth(&authn.Basic{Username: to.Username, Password: to.Password}))
 	}
-	if to.Transport != nil {
-		options = append(options, remote.WithTransport(to.Transport))
-	}
 	tag := repository.Tag(i.name + "-" + digest.Hex[:12])
-	uri = repository.Name() + "@" + digest.String()
-	if there, err := remote.Head(tag, options...); err == nil && there.Digest == digest {
-		return uri, nil
+	err = remote.Write(tag, i.v1, options...)
+	if status(err) == http.StatusBadRequest || status(err) == http.StatusConflict {
+		// What another Push of this image has finished meanwhile cannot be
+		// made again. Writing begins with a look at what is there.
+		err = remote.Write(tag, i.v1, options...)
 	}
-	if err := remote.Write(tag, i.v1, options...); err != nil {
+	if err != nil {
 		if ctx.Err() != nil {
 			err = errors.Join(context.Cause(ctx), err)
 		}
 		return "", fmt.Errorf("image: pushing %s to %s: %w%s", i.name, repository.Name(), err, advice(err))
 	}
-	return uri, nil
+	return repository.Name() + "@" + digest.String(), nil
+}
+
+// again are the answers of a registry that may pass.
+var again = []int{
+	http.StatusRequestTimeout, http.StatusTooManyRequests,
+	http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout,
+}
+
+// mayPass reports whether another attempt can help: after a broken connection
+// and what again lists, whatever error code the registry sends with it, but not
+// after a refusal by either side.
+func mayPass(err error) bool {
+	var certificate *tls.CertificateVerificationError
+	switch {
+	case err == nil, errors.As(err, &certificate), errors.Is(err, http.ErrSchemeMismatch), errors.Is(err, errPlain), errors.Is(err, context.Canceled):
+		return false
+	}
+	s := status(err)
+	return s == 0 || slices.Contains(again, s)
+}
+
+// status is what a registry refused with, 0 for other errors and none.
+func status(err error) int {
+	var refused *transport.Error
+	if errors.As(err, &refused) {
+		return refused.StatusCode
+	}
+	return 0
+}
+
+var errPlain = errors.New("refusing plain http to anything but a loopback address; use the registry's https address")
+
+// encrypted keeps passwords and images off plain http, which the library would
+// also speak with registries in private networks.
+type encrypted struct{ next http.RoundTripper }
+
+func (t encrypted) RoundTrip(r *http.Request) (*http.Response, error) {
+	host := r.URL.Hostname()
+	ip := net.ParseIP(host)
+	if r.URL.Scheme != "https" && host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		return nil, errPlain
+	}
+	return t.next.RoundTrip(r)
 }
 
 // advice says what to do about a refusal.

@@ -1,12 +1,16 @@
 package localaws
 
 import (
+	"bytes"
+	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
 	"log"
+	"maps"
 	"net/http"
 	"regexp"
 	"slices"
@@ -15,6 +19,7 @@ import (
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/registry"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
 // Repository is a repository of ECR.
@@ -26,18 +31,33 @@ type Repository struct {
 // repositories stands in for ECR: its API and the registry behind it, which is
 // go-containerregistry's, with the service's rules in front.
 type repositories struct {
-	s        *Server
-	ops      map[string]operation
-	registry http.Handler
+	s   *Server
+	ops map[string]operation
 
 	mu     sync.Mutex // guards what follows
 	byName map[string]*imageRepository
 	tokens map[string]registryToken // by password
 }
 
+// imageRepository has a registry of its own, since layers belong to one
+// repository and go with it.
 type imageRepository struct {
 	Repository
-	images map[string]string // what a manifest was pushed as, a tag or a digest, to its body
+	registry http.Handler
+	layers   registry.BlobStatHandler
+
+	digests map[string]bool   // of the images; guarded by repositories.mu
+	tags    map[string]string // tag to digest; guarded by repositories.mu
+}
+
+func newImageRepository(r Repository) *imageRepository {
+	layers := registry.NewInMemoryBlobHandler()
+	return &imageRepository{
+		Repository: r,
+		registry:   registry.New(registry.Logger(log.New(io.Discard, "", 0)), registry.WithBlobHandler(layers)),
+		layers:     layers.(registry.BlobStatHandler),
+		digests:    map[string]bool{}, tags: map[string]string{},
+	}
 }
 
 // registryToken is what a registry's password stands for.
@@ -47,17 +67,14 @@ type registryToken struct {
 }
 
 func newRepositories(s *Server) *repositories {
-	p := &repositories{
-		s: s, registry: registry.New(registry.Logger(log.New(io.Discard, "", 0))),
-		byName: map[string]*imageRepository{}, tokens: map[string]registryToken{},
-	}
+	p := &repositories{s: s, byName: map[string]*imageRepository{}, tokens: map[string]registryToken{}}
 	p.ops = map[string]operation{"GetAuthorizationToken": opFrom(&p.mu, p.getAuthorizationToken)}
 	return p
 }
 
 // repositoryName is the rule of API_CreateRepository.
 // https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_CreateRepository.html
-var repositoryName = regexp.MustCompile(`^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*$`)
+var repositoryName = regexp.MustCompile(`^(?:[a-z0-9]+(?:[._-][a-z0-9]+)*/)*[a-z0-9]+(?:[._-][a-z0-9]+)*$`)
 
 // AddRepository makes an empty repository and returns its URI, whose host is
 // the service's: the registry on this machine is behind the proxyEndpoint of
@@ -72,7 +89,7 @@ func (s *Server) AddRepository(r Repository) (uri string, err error) {
 	if p.byName[r.Name] != nil {
 		return "", fmt.Errorf("adding repository %s: it exists", r.Name)
 	}
-	p.byName[r.Name] = &imageRepository{Repository: r, images: map[string]string{}}
+	p.byName[r.Name] = newImageRepository(r)
 	return p.host() + "/" + r.Name, nil
 }
 
@@ -84,21 +101,21 @@ func (s *Server) RemoveRepository(name string) {
 	delete(s.images.byName, name)
 }
 
-// Images lists the tags of a repository's images, sorted.
+// Images lists a repository's images, sorted: by their tags, and one that has
+// none by its digest.
 func (s *Server) Images(repository string) []string {
 	p := s.images
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	var tags []string
-	if r := p.byName[repository]; r != nil {
-		for ref := range r.images {
-			if !strings.Contains(ref, ":") {
-				tags = append(tags, ref)
-			}
-		}
+	r := p.byName[repository]
+	if r == nil {
+		return nil
 	}
-	slices.Sort(tags)
-	return tags
+	untagged := maps.Clone(r.digests)
+	for _, digest := range r.tags {
+		delete(untagged, digest)
+	}
+	return append(slices.Sorted(maps.Keys(r.tags)), slices.Sorted(maps.Keys(untagged))...)
 }
 
 // host is the name of the account's registry at AWS.
@@ -160,7 +177,8 @@ func (p *repositories) serveRegistry(w http.ResponseWriter, r *http.Request, rec
 		return
 	}
 	if r.URL.Path == "/v2/" {
-		p.registry.ServeHTTP(w, r)
+		w.Header().Set("Docker-Distribution-Api-Version", "registry/2.0")
+		w.WriteHeader(http.StatusOK)
 		return
 	}
 	m := registryPath.FindStringSubmatch(r.URL.Path)
@@ -178,28 +196,57 @@ func (p *repositories) serveRegistry(w http.ResponseWriter, r *http.Request, rec
 		return
 	}
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	repository := p.byName[name]
-	taken := false
-	if repository != nil && action == "PutImage" && repository.ImmutableTags {
-		_, taken = repository.images[reference]
-	}
-	p.mu.Unlock()
-	switch {
-	case repository == nil:
+	if repository == nil {
 		deny(http.StatusNotFound, "NAME_UNKNOWN", fmt.Sprintf("The repository with name '%s' does not exist in the registry with id '%s'", name, Account))
 		return
-	case taken && !strings.Contains(reference, ":"):
-		// https://docs.aws.amazon.com/AmazonECR/latest/userguide/image-tag-mutability.html
-		deny(http.StatusBadRequest, "TAG_INVALID", fmt.Sprintf("The image tag '%s' already exists in the '%s' repository and cannot be overwritten because the repository is immutable.", reference, name))
+	}
+	if action != "PutImage" {
+		repository.registry.ServeHTTP(w, r)
+		return
+	}
+	digest, err := repository.checkManifest(r.Context(), reference, rec.RequestBody)
+	if err != nil {
+		deny(err.Status, err.Type, err.Message)
 		return
 	}
 	status := &statusWriter{ResponseWriter: w}
-	p.registry.ServeHTTP(status, r)
-	if action == "PutImage" && status.status == http.StatusCreated {
-		p.mu.Lock()
-		repository.images[reference] = string(rec.RequestBody)
-		p.mu.Unlock()
+	repository.registry.ServeHTTP(status, r)
+	if status.status == http.StatusCreated {
+		repository.digests[digest] = true
+		if reference != digest {
+			repository.tags[reference] = digest
+		}
 	}
+}
+
+// checkManifest refuses what PutImage would refuse of a manifest that is put
+// under a tag or a digest, and returns the digest that it has.
+// https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_PutImage.html
+func (r *imageRepository) checkManifest(ctx context.Context, reference string, manifest []byte) (digest string, refusal *apiError) {
+	digest = fmt.Sprintf("sha256:%x", sha256.Sum256(manifest))
+	if strings.Contains(reference, ":") && reference != digest {
+		return "", &apiError{http.StatusBadRequest, "DIGEST_INVALID", "The specified image digest does not match the digest that was calculated for the image."}
+	}
+	// A tag is refused also for the image that has it already.
+	// https://docs.aws.amazon.com/AmazonECR/latest/userguide/image-tag-mutability.html
+	if _, taken := r.tags[reference]; taken && r.ImmutableTags {
+		return "", &apiError{http.StatusBadRequest, "TAG_INVALID", fmt.Sprintf("The image tag '%s' already exists in the '%s' repository and cannot be overwritten because the repository is immutable.", reference, r.Name)}
+	}
+	image, err := v1.ParseManifest(bytes.NewReader(manifest))
+	if err != nil {
+		return "", &apiError{http.StatusBadRequest, "MANIFEST_INVALID", "The image manifest is not a manifest."}
+	}
+	if image.MediaType.IsIndex() {
+		return digest, nil // go-containerregistry looks for the images
+	}
+	for _, l := range append(image.Layers, image.Config) {
+		if _, err := r.layers.Stat(ctx, r.Name, l.Digest); err != nil {
+			return "", &apiError{http.StatusNotFound, "BLOB_UNKNOWN", "The specified layers could not be found, or the specified layer is not valid for this repository: " + l.Digest.String()}
+		}
+	}
+	return digest, nil
 }
 
 // registryAction is the permission that a request to the registry needs.

@@ -58,7 +58,7 @@ func (s *Server) UnpackImage(ctx context.Context, uri, roleARN, dir string) (Con
 		}
 	}
 	return Container{
-		Program: filepath.Join(dir, filepath.FromSlash(file.Config.Entrypoint[0])),
+		Program: filepath.Join(dir, filepath.Clean("/"+file.Config.Entrypoint[0])), // never above dir
 		Args:    append(file.Config.Entrypoint[1:], file.Config.Cmd...),
 		Env:     file.Config.Env, User: file.Config.User, Architecture: file.Architecture,
 	}, nil
@@ -113,6 +113,9 @@ func unpack(l v1.Layer, dir string) error {
 			return err
 		}
 		path := filepath.FromSlash(strings.Trim(h.Name, "/"))
+		if strings.HasPrefix(filepath.Base(path), ".wh.") {
+			return fmt.Errorf("localaws does not implement layers that remove files, as %s does", h.Name)
+		}
 		switch h.Typeflag {
 		case tar.TypeDir:
 			err = root.MkdirAll(path, 0o755)

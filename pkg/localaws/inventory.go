@@ -44,7 +44,7 @@ type keptResource struct{ resourceType, id string }
 //
 //	client {pool id}/{client id} {name}
 //	domain {prefix} of {pool id}
-//	image {repository}:{tag}
+//	image {repository}:{tag or digest}
 //	parameter {name}
 //	pool {pool id} {name}
 //	repository {name}
