@@ -4,10 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -15,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"agentcore-mcp-auth/internal/testenv"
 	"agentcore-mcp-auth/pkg/credstore"
 	"agentcore-mcp-auth/pkg/localaws"
 )
@@ -23,37 +21,7 @@ import (
 var binaries string
 
 func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "bin")
-	if err != nil {
-		panic(err)
-	}
-	binaries = dir
-	for out, pkg := range map[string]string{
-		"cognito-setup/bootstrap":   "./functions/cognito-setup",
-		"agent/bootstrap":           "./functions/agent",
-		"image-publisher/bootstrap": "./functions/image-publisher",
-		"pack":                      "./functions/image-publisher/pack",
-		"mcp-server":                "./functions/mcp-server",
-		"mcpauth":                   "./cmd/mcpauth",
-	} {
-		build := exec.Command("go", "build", "-trimpath", "-tags", "lambda.norpc", "-ldflags", "-s -w", "-o", filepath.Join(dir, out), pkg)
-		build.Dir = "../.."
-		build.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if out, err := build.CombinedOutput(); err != nil {
-			panic(fmt.Sprintf("go build: %v\n%s", err, out))
-		}
-	}
-	pack := exec.Command(filepath.Join(dir, "pack"), "image-publisher/images.tar.zst", "mcp-server", "images/agent")
-	pack.Dir = dir
-	if err := errors.Join(os.Mkdir(filepath.Join(dir, "images"), 0o700), os.Symlink("../agent/bootstrap", filepath.Join(dir, "images", "agent"))); err != nil {
-		panic(err)
-	}
-	if out, err := pack.CombinedOutput(); err != nil {
-		panic(fmt.Sprintf("packing the images: %v\n%s", err, out))
-	}
-	code := m.Run()
-	os.RemoveAll(dir)
-	os.Exit(code)
+	testenv.Main(m, &binaries, "functions/cognito-setup", "functions/agent", "functions/image-publisher", "functions/mcp-server", "cmd/mcpauth")
 }
 
 // TestLocal runs the commands that need no account, each time with an

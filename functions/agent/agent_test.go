@@ -3,16 +3,12 @@ package main_test
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"maps"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -23,6 +19,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ssm/types"
 	"github.com/mark3labs/mcp-go/server"
 
+	"agentcore-mcp-auth/internal/testenv"
 	"agentcore-mcp-auth/pkg/authorizer"
 	"agentcore-mcp-auth/pkg/calculator/calcserver"
 	"agentcore-mcp-auth/pkg/credstore"
@@ -31,24 +28,13 @@ import (
 	"agentcore-mcp-auth/pkg/trigger"
 )
 
-// bootstrap is the compiled agent, made once for all tests.
-var bootstrap string
+// binaries has the compiled agent, made once for all tests.
+var binaries string
 
-func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "agent")
-	if err != nil {
-		panic(err)
-	}
-	bootstrap = filepath.Join(dir, "bootstrap")
-	build := exec.Command("go", "build", "-trimpath", "-tags", "lambda.norpc", "-ldflags", "-s -w", "-o", bootstrap, ".")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		panic(fmt.Sprintf("go build: %v\n%s", err, out))
-	}
-	code := m.Run()
-	os.RemoveAll(dir)
-	os.Exit(code)
-}
+// bootstrap is the agent's program.
+func bootstrap() string { return filepath.Join(binaries, "agent", "bootstrap") }
+
+func TestMain(m *testing.M) { testenv.Main(m, &binaries, "functions/agent") }
 
 const calc = "mcp_simple_calculator"
 
@@ -57,15 +43,15 @@ type world struct {
 	aws    *localaws.Server
 	client provision.Result
 	arn    string
-	mcp    string      // URL of the MCP server behind it
-	log    *syncBuffer // of the agent
+	mcp    string       // URL of the MCP server behind it
+	log    *testenv.Log // of the agent
 
 	requests string // file of what bench/byhand sends
 }
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	w := &world{aws: localaws.New(localaws.Config{}), log: &syncBuffer{}}
+	w := &world{aws: localaws.New(localaws.Config{}), log: &testenv.Log{}}
 	if err := w.aws.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -114,7 +100,7 @@ func (w *world) agentNamed(t testing.TB, name string, env map[string]string) *lo
 	all := map[string]string{"BEDROCK_MODEL_ID": "eu.anthropic.claude-sonnet-4-5-20250929-v1:0", "MCP_SERVERS": calc}
 	maps.Copy(all, env)
 	maps.DeleteFunc(all, func(_, v string) bool { return v == "" })
-	f, err := w.aws.StartFunction(t.Context(), localaws.FunctionConfig{Name: name, Binary: bootstrap, Timeout: 20 * time.Second, Env: all, Stderr: w.log})
+	f, err := w.aws.StartFunction(t.Context(), localaws.FunctionConfig{Name: name, Binary: bootstrap(), Timeout: 20 * time.Second, Env: all, Stderr: w.log})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -489,22 +475,4 @@ func (w *world) scanForSecrets(t *testing.T, payload []byte) {
 			t.Errorf("a secret of %d characters is in the answer or the log", len(c))
 		}
 	}
-}
-
-// syncBuffer is a buffer that a process may write while a test reads.
-type syncBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *syncBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *syncBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
 }

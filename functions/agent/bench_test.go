@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -16,6 +15,7 @@ import (
 	"time"
 
 	"agentcore-mcp-auth/events"
+	"agentcore-mcp-auth/internal/testenv"
 	"agentcore-mcp-auth/pkg/localaws"
 )
 
@@ -70,7 +70,7 @@ func BenchmarkFirstAnswer(b *testing.B) {
 		byHand.Close()
 	}
 	report(b, agent, floor)
-	info, err := os.Stat(bootstrap)
+	info, err := os.Stat(bootstrap())
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -185,13 +185,9 @@ func (w *world) plan(b *testing.B, cold, warm []localaws.Record) {
 // byHand starts bench/byhand.
 func (w *world) byHand(b *testing.B) *localaws.Function {
 	b.Helper()
-	binary := filepath.Join(filepath.Dir(bootstrap), "byhand")
+	binary := filepath.Join(filepath.Dir(bootstrap()), "byhand")
 	if _, err := os.Stat(binary); err != nil {
-		build := exec.Command("go", "build", "-trimpath", "-tags", "lambda.norpc", "-ldflags", "-s -w", "-o", binary, "../../bench/byhand")
-		build.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if out, err := build.CombinedOutput(); err != nil {
-			b.Fatalf("go build: %v\n%s", err, out)
-		}
+		testenv.Build(binary, "bench/byhand")
 	}
 	f, err := w.aws.StartFunction(b.Context(), localaws.FunctionConfig{
 		Name: "byhand", Binary: binary, Timeout: 20 * time.Second, Env: map[string]string{"REQUESTS": w.requests}, Stderr: w.log,

@@ -27,7 +27,7 @@ func (w *world) container(t *testing.T, env ...string) (string, *exec.Cmd) {
 	}
 	_, port, _ := net.SplitHostPort(l.Addr().String())
 	l.Close()
-	cmd := exec.Command(bootstrap)
+	cmd := exec.Command(bootstrap())
 	cmd.Env = append(append(w.aws.Env(), "PORT="+port, "MCP_SERVERS="+calc, "BEDROCK_MODEL_ID=eu.anthropic.claude-sonnet-4-5-20250929-v1:0"), env...)
 	cmd.Stderr = w.log
 	if err := cmd.Start(); err != nil {
@@ -129,7 +129,7 @@ func TestContainer_noBleed(t *testing.T) {
 
 // A port that cannot be listened on is named.
 func TestContainer_badPort(t *testing.T) {
-	cmd := exec.Command(bootstrap)
+	cmd := exec.Command(bootstrap())
 	cmd.Env = []string{"PORT=99999"}
 	out, err := cmd.CombinedOutput()
 	if err == nil || !strings.Contains(string(out), `PORT "99999"`) {

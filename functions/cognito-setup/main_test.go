@@ -3,55 +3,38 @@ package main_test
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-lambda-go/cfn"
 
 	"agentcore-mcp-auth/events"
+	"agentcore-mcp-auth/internal/testenv"
 	"agentcore-mcp-auth/pkg/localaws"
 )
 
-// bootstrap is the compiled function, made once for all tests.
-var bootstrap string
+// binaries has the compiled function, made once for all tests.
+var binaries string
 
-func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "cognito-setup")
-	if err != nil {
-		panic(err)
-	}
-	bootstrap = filepath.Join(dir, "bootstrap")
-	build := exec.Command("go", "build", "-trimpath", "-tags", "lambda.norpc", "-ldflags", "-s -w", "-o", bootstrap, ".")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		panic(fmt.Sprintf("go build: %v\n%s", err, out))
-	}
-	code := m.Run()
-	os.RemoveAll(dir)
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { testenv.Main(m, &binaries, "functions/cognito-setup") }
 
 // newFunction is the compiled function in an account of its own.
-func newFunction(t *testing.T) (*localaws.Server, *localaws.Function, *syncBuffer) {
+func newFunction(t *testing.T) (*localaws.Server, *localaws.Function, *testenv.Log) {
 	t.Helper()
 	return newFunctionAt(t, time.Now)
 }
 
 // newFunctionAt is newFunction in an account with a clock of its own.
-func newFunctionAt(t *testing.T, now func() time.Time) (*localaws.Server, *localaws.Function, *syncBuffer) {
+func newFunctionAt(t *testing.T, now func() time.Time) (*localaws.Server, *localaws.Function, *testenv.Log) {
 	t.Helper()
-	srv, log := localaws.New(localaws.Config{Now: now}), &syncBuffer{}
+	srv, log := localaws.New(localaws.Config{Now: now}), &testenv.Log{}
 	if err := srv.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { srv.Close() })
-	f, err := srv.StartFunction(t.Context(), localaws.FunctionConfig{Name: "cognito-setup", Binary: bootstrap, Timeout: 30 * time.Second, Stderr: log})
+	f, err := srv.StartFunction(t.Context(), localaws.FunctionConfig{Name: "cognito-setup", Binary: filepath.Join(binaries, "cognito-setup", "bootstrap"), Timeout: 30 * time.Second, Stderr: log})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -164,22 +147,4 @@ func TestUpkeep_refused(t *testing.T) {
 	if left := srv.Leftovers(); len(left) > 0 {
 		t.Errorf("left over: %q", left)
 	}
-}
-
-// syncBuffer is a buffer that a process may write while a test reads.
-type syncBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *syncBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *syncBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
 }

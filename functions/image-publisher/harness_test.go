@@ -1,15 +1,10 @@
 package main_test
 
 import (
-	"bytes"
 	"encoding/base64"
 	"encoding/json"
-	"fmt"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -20,44 +15,22 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/validate"
 
+	"agentcore-mcp-auth/internal/testenv"
 	"agentcore-mcp-auth/pkg/localaws"
 )
 
-// bootstrap is the compiled function, with the programs beside it, made once
+// binaries has the compiled function, with the programs beside it, made once
 // for all tests.
-var bootstrap string
+var binaries string
 
-func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "image-publisher")
-	if err != nil {
-		panic(err)
-	}
-	bootstrap = filepath.Join(dir, "bootstrap")
-	server, agent := filepath.Join(dir, "images", "mcp-server"), filepath.Join(dir, "images", "agent")
-	for _, args := range [][]string{
-		{"build", "-trimpath", "-tags", "lambda.norpc", "-ldflags", "-s -w", "-o", bootstrap, "."},
-		{"build", "-trimpath", "-ldflags", "-s -w", "-o", server, "../mcp-server"},
-		{"build", "-trimpath", "-tags", "lambda.norpc", "-ldflags", "-s -w", "-o", agent, "../agent"},
-		{"run", "./pack", filepath.Join(dir, "images.tar.zst"), server, agent},
-	} {
-		cmd := exec.Command("go", args...)
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if strings.Contains(args[len(args)-1], "..") { // what goes into images
-			cmd.Env = append(cmd.Env, "GOOS=linux")
-		}
-		if out, err := cmd.CombinedOutput(); err != nil {
-			panic(fmt.Sprintf("go %s: %v\n%s", strings.Join(args, " "), err, out))
-		}
-	}
-	code := m.Run()
-	os.RemoveAll(dir)
-	os.Exit(code)
-}
+func bootstrap() string { return filepath.Join(binaries, "image-publisher", "bootstrap") }
+
+func TestMain(m *testing.M) { testenv.Main(m, &binaries, "functions/image-publisher") }
 
 type world struct {
 	*localaws.Server
 	f          *localaws.Function
-	log        *syncBuffer
+	log        *testenv.Log
 	repository string // URI
 	role       string // ARN
 }
@@ -80,7 +53,7 @@ func trust(service string) json.RawMessage {
 // tags are immutable, under its own role.
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{Server: localaws.New(localaws.Config{}), log: &syncBuffer{}}
+	w := &world{Server: localaws.New(localaws.Config{}), log: &testenv.Log{}}
 	if err := w.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -96,7 +69,7 @@ func newWorld(t *testing.T) *world {
 	if w.role, err = w.AddRole(localaws.Role{Name: "runtime", Trust: trust("bedrock-agentcore.amazonaws.com"), Policies: []json.RawMessage{json.RawMessage(pulling)}}); err != nil {
 		t.Fatal(err)
 	}
-	w.f, err = w.StartFunction(t.Context(), localaws.FunctionConfig{Name: "image-publisher", Binary: bootstrap, Timeout: 30 * time.Second, Stderr: w.log, Role: publisher})
+	w.f, err = w.StartFunction(t.Context(), localaws.FunctionConfig{Name: "image-publisher", Binary: bootstrap(), Timeout: 30 * time.Second, Stderr: w.log, Role: publisher})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -201,22 +174,4 @@ func (w *world) pull(t *testing.T, uri string) (port string, size int64) {
 		size += l.Size
 	}
 	return port, size
-}
-
-// syncBuffer is a buffer for what a process writes while a test reads.
-type syncBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *syncBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *syncBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
 }

@@ -125,7 +125,7 @@ func callTool(t *testing.T, c localaws.Container) {
 // image and answers that are the same.
 func TestRepeated(t *testing.T) {
 	w := newWorld(t)
-	twin, err := w.StartFunction(t.Context(), localaws.FunctionConfig{Name: "twin", Binary: bootstrap, Timeout: 30 * time.Second, Stderr: w.log})
+	twin, err := w.StartFunction(t.Context(), localaws.FunctionConfig{Name: "twin", Binary: bootstrap(), Timeout: 30 * time.Second, Stderr: w.log})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -250,7 +250,7 @@ func TestFaults(t *testing.T) {
 func TestDeadline(t *testing.T) {
 	w := newWorld(t)
 	w.f.Close()
-	f, err := w.StartFunction(t.Context(), localaws.FunctionConfig{Name: "image-publisher", Binary: bootstrap, Timeout: 2 * time.Second, Stderr: w.log})
+	f, err := w.StartFunction(t.Context(), localaws.FunctionConfig{Name: "image-publisher", Binary: bootstrap(), Timeout: 2 * time.Second, Stderr: w.log})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -180,9 +180,9 @@ func BenchmarkAgainstPlain(b *testing.B) {
 			addr := freeAddr(b)
 			plain := measure(b, addr, "", nil, plainBinary, addr)
 			addr = freeAddr(b)
-			open := measure(b, addr, "", ours(addr), binary)
+			open := measure(b, addr, "", ours(addr), binary())
 			addr = freeAddr(b)
-			checked := measure(b, addr, token, ours(addr, is.settings(id)...), binary)
+			checked := measure(b, addr, token, ours(addr, is.settings(id)...), binary())
 			const round = 640
 			for _, m := range []*measured{plain, open, checked} {
 				m.calls(b, token, conns, 4*round)
@@ -220,7 +220,7 @@ func BenchmarkStart(b *testing.B) {
 		plain := measure(b, addr, "", nil, plainBinary, addr)
 		plain.Process.Kill()
 		addr = freeAddr(b)
-		open := measure(b, addr, "", ours(addr), binary)
+		open := measure(b, addr, "", ours(addr), binary())
 		open.Process.Kill()
 		times = append(times, float64(open.first.Microseconds())/1000)
 		ofPlain = append(ofPlain, open.first.Seconds()/plain.first.Seconds())

@@ -26,27 +26,16 @@ import (
 	"github.com/mark3labs/mcp-go/client"
 	"github.com/mark3labs/mcp-go/client/transport"
 	"github.com/mark3labs/mcp-go/mcp"
+
+	"agentcore-mcp-auth/internal/testenv"
 )
 
-// binary is the compiled command, as the image holds it.
-var binary string
+// binaries has the compiled command, as the image holds it.
+var binaries string
 
-func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "mcp-server")
-	if err != nil {
-		panic(err)
-	}
-	binary = filepath.Join(dir, "mcp-server")
-	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", binary, ".")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "%s\n%v\n", out, err)
-		os.Exit(1)
-	}
-	code := m.Run()
-	os.RemoveAll(dir)
-	os.Exit(code)
-}
+func binary() string { return filepath.Join(binaries, "mcp-server") }
+
+func TestMain(m *testing.M) { testenv.Main(m, &binaries, "functions/mcp-server") }
 
 // process is a running server.
 type process struct {
@@ -70,7 +59,7 @@ func (p *process) logged() string {
 // but for env.
 func launch(t testing.TB, env ...string) *process {
 	t.Helper()
-	p := &process{Cmd: exec.Command(binary), lines: make(chan string, 10)}
+	p := &process{Cmd: exec.Command(binary()), lines: make(chan string, 10)}
 	p.Env = append([]string{"HOST=127.0.0.1", "PORT=0"}, env...)
 	p.Dir = "/"
 	stderr, err := p.StderrPipe()
@@ -319,7 +308,7 @@ func TestSettings(t *testing.T) {
 		{[]string{discovery, "AUTH_ALLOWED_CLIENTS=x", "AUTH_RESOURCE=https://mcp.example/mcp?x"}, []string{"AUTH_RESOURCE", "query"}},
 		{[]string{"PORT=x", "AUTH_DISCOVERY_URL=idp", "AUTH_ALLOWED_CLIENTS=x"}, []string{"PORT", "AUTH_DISCOVERY_URL"}},
 	} {
-		cmd := exec.Command(binary)
+		cmd := exec.Command(binary())
 		cmd.Env = tc.env
 		out, err := cmd.CombinedOutput()
 		exit := (*exec.ExitError)(nil)
@@ -455,7 +444,7 @@ func hammer(t *testing.T, url string, n int) {
 // The image holds a binary that needs nothing else, and says what AgentCore and
 // a careful operator ask for. case 122
 func TestImage(t *testing.T) {
-	f, err := elf.Open(binary)
+	f, err := elf.Open(binary())
 	if err != nil {
 		t.Skipf("no ELF binary here: %v", err)
 	}

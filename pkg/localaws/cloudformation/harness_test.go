@@ -1,7 +1,6 @@
 package cloudformation_test
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,6 +12,7 @@ import (
 	"sync"
 	"testing"
 
+	"agentcore-mcp-auth/internal/testenv"
 	"agentcore-mcp-auth/pkg/localaws"
 	"agentcore-mcp-auth/pkg/localaws/cloudformation"
 )
@@ -20,53 +20,33 @@ import (
 // binaries is a folder as `make build` makes it, built once for all tests.
 var binaries string
 
+// custom is a function for a custom resource that does as it is told.
+const custom = "pkg/localaws/cloudformation/testdata/custom"
+
 func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "bin")
-	if err != nil {
-		panic(err)
-	}
-	binaries = dir
-	command := func(env string, args ...string) {
-		cmd := exec.Command("go", args...)
-		cmd.Dir = "../../.."
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", env)
-		if out, err := cmd.CombinedOutput(); err != nil {
-			panic(fmt.Sprintf("go %v: %v\n%s", args, err, out))
-		}
-	}
-	build := func(env, out, pkg string) {
-		command(env, "build", "-trimpath", "-tags", "lambda.norpc", "-ldflags", "-s -w", "-o", filepath.Join(dir, out), pkg)
-	}
-	const custom = "./pkg/localaws/cloudformation/testdata/custom"
-	for out, pkg := range map[string]string{
-		"cognito-setup/bootstrap":   "./functions/cognito-setup",
-		"image-publisher/bootstrap": "./functions/image-publisher",
-		"agent/bootstrap":           "./functions/agent",
-		"custom/bootstrap":          custom,
-		"mcp-server":                "./functions/mcp-server",
-	} {
-		build("", out, pkg)
-	}
-	for out, pkg := range map[string]string{
-		"images/mcp-server": "./functions/mcp-server", "images/agent": "./functions/agent",
-		"ends/mcp-server": custom, "ends/agent": custom, // outside Lambda it ends at once
-	} {
-		build("GOOS=linux", out, pkg)
-	}
-	for archive, folder := range map[string]string{"image-publisher/images.tar.zst": "images", "ends.tar.zst": "ends"} {
-		command("", "run", "./functions/image-publisher/pack", filepath.Join(dir, archive), filepath.Join(dir, folder, "mcp-server"), filepath.Join(dir, folder, "agent"))
-	}
-	code := m.Run()
-	os.RemoveAll(dir)
-	os.Exit(code)
+	testenv.Main(m, &binaries, "functions/cognito-setup", "functions/image-publisher", "functions/agent", "functions/mcp-server", custom)
 }
+
+// broken is an archive as the image publisher carries it, of programs that end
+// at once.
+var broken = sync.OnceValue(func() string {
+	archive, dir := filepath.Join(binaries, "broken.tar.zst"), filepath.Join(binaries, "ends")
+	for _, name := range []string{"mcp-server", "agent"} {
+		testenv.Build(filepath.Join(dir, name), custom, "GOOS=linux") // outside of Lambda it ends
+	}
+	cmd := exec.Command("go", "run", "agentcore-mcp-auth/functions/image-publisher/pack", archive, filepath.Join(dir, "mcp-server"), filepath.Join(dir, "agent"))
+	if out, err := cmd.CombinedOutput(); err != nil {
+		panic(fmt.Sprintf("packing: %v\n%s", err, out))
+	}
+	return archive
+})
 
 // account is a stand-in and one stack in it.
 type account struct {
 	*cloudformation.Stack
 	t        *testing.T
 	aws      *localaws.Server
-	log      *syncBuffer
+	log      *testenv.Log
 	programs string // as binaries; see rebuild
 
 	mu     sync.Mutex // guards events
@@ -86,7 +66,7 @@ func newAccount(t *testing.T) *account {
 // newStack is another stack of the same stand-in.
 func newStack(t *testing.T, aws *localaws.Server, name string) *account {
 	t.Helper()
-	a := &account{t: t, aws: aws, log: &syncBuffer{}, programs: t.TempDir()}
+	a := &account{t: t, aws: aws, log: &testenv.Log{}, programs: t.TempDir()}
 	entries, err := os.ReadDir(binaries)
 	if err != nil {
 		t.Fatal(err)
@@ -143,7 +123,7 @@ func (a *account) restore(function string) {
 func (a *account) breakImages() {
 	a.t.Helper()
 	a.rebuild("image-publisher", "broken")
-	archive, err := os.ReadFile(filepath.Join(binaries, "ends.tar.zst"))
+	archive, err := os.ReadFile(broken())
 	if err != nil {
 		a.t.Fatal(err)
 	}
@@ -250,22 +230,4 @@ func (a *account) wantNothing() {
 	if left := a.aws.Leftovers(); len(left) > 0 {
 		a.t.Errorf("left over:\n%s", strings.Join(left, "\n"))
 	}
-}
-
-// syncBuffer is a buffer that processes may write while a test reads.
-type syncBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *syncBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *syncBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
 }

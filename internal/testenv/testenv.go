@@ -1,0 +1,77 @@
+// Package testenv has what the tests of several packages need: the project's
+// programs, compiled, and a log that processes write and tests read.
+package testenv
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// module is what import paths begin with.
+const module = "agentcore-mcp-auth/"
+
+// Main compiles programs, by their import paths below the module, into a folder
+// as `make build` makes it, leaves that in dir, and runs the tests of a package:
+// the functions as NAME/bootstrap, other commands as NAME, and with
+// functions/image-publisher the images that it carries.
+func Main(m *testing.M, dir *string, programs ...string) {
+	var err error
+	if *dir, err = os.MkdirTemp("", "bin"); err != nil {
+		panic(err)
+	}
+	for _, p := range programs {
+		out := filepath.Base(p)
+		if out != "mcp-server" && !strings.HasPrefix(p, "cmd/") {
+			out = filepath.Join(out, "bootstrap")
+		}
+		Build(filepath.Join(*dir, out), p)
+		if p == "functions/image-publisher" {
+			server, agent := filepath.Join(*dir, "images", "mcp-server"), filepath.Join(*dir, "images", "agent")
+			Build(server, "functions/mcp-server", "GOOS=linux")
+			Build(agent, "functions/agent", "GOOS=linux")
+			run(exec.Command("go", "run", module+"functions/image-publisher/pack", filepath.Join(*dir, "image-publisher", "images.tar.zst"), server, agent))
+		}
+	}
+	code := m.Run()
+	os.RemoveAll(*dir)
+	os.Exit(code)
+}
+
+// Build compiles one program, as it is deployed. It panics when that fails.
+func Build(out, program string, env ...string) {
+	cmd := exec.Command("go", "build", "-trimpath", "-tags", "lambda.norpc", "-ldflags", "-s -w", "-o", out, module+program)
+	cmd.Env = append(append(os.Environ(), "CGO_ENABLED=0"), env...)
+	run(cmd)
+}
+
+func run(cmd *exec.Cmd) {
+	if out, err := cmd.CombinedOutput(); err != nil {
+		panic(fmt.Sprintf("%v: %v\n%s", cmd.Args, err, out))
+	}
+}
+
+// Log is a buffer that processes write while tests read. Its zero value is ready.
+type Log struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+// Write appends to the log.
+func (l *Log) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+// String is the log so far.
+func (l *Log) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
