@@ -20,6 +20,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/spf13/cobra"
 
+	template "agentcore-mcp-auth"
 	"agentcore-mcp-auth/pkg/localaws"
 )
 
@@ -29,24 +30,37 @@ const localAddr = "127.0.0.1:4566"
 
 func localCommand() *cobra.Command {
 	var addr string
+	var watch bool
+	var given []string
 	cmd := &cobra.Command{
 		Use:   "local",
 		Short: "Keep the whole stack up on this machine",
-		Long: `Local brings up the stand-in for AWS, the functions and the MCP server, and
-keeps them until it is interrupted. It prints the variables that point any AWS
-SDK and the aws command line at it, as export lines for another terminal.`,
-		Example: "  mcpauth local\n  mcpauth local --addr 127.0.0.1:0\n  mcpauth local invoke agent -e events/ask.json",
+		Long: `Local deploys template.yaml into a stand-in for AWS on this machine and keeps the
+stack up until it is interrupted. It prints the variables that point any AWS SDK
+and the aws command line at it, as export lines for another terminal. With
+--watch it builds and deploys again what changes in the repository.`,
+		Example: "  mcpauth local\n  mcpauth local --watch\n  mcpauth local --parameter AgentHost=both --addr 127.0.0.1:0\n  mcpauth local invoke agent -e events/ask.json",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return stayUp(cmd, addr)
+			parameters := map[string]string{}
+			for _, p := range given {
+				name, value, ok := strings.Cut(p, "=")
+				if !ok {
+					return usagef("--parameter %q: want NAME=VALUE", p)
+				}
+				parameters[name] = value
+			}
+			return stayUp(cmd, addr, parameters, watch)
 		},
 	}
+	cmd.Flags().BoolVar(&watch, "watch", false, "build and deploy again when the source changes")
+	cmd.Flags().StringArrayVar(&given, "parameter", nil, "a parameter of the template, as NAME=VALUE; can be repeated")
 	cmd.PersistentFlags().StringVar(&addr, "addr", localAddr, "loopback address of the local stack")
 	cmd.AddCommand(invokeCommand(&addr))
 	return cmd
 }
 
-func stayUp(cmd *cobra.Command, addr string) error {
+func stayUp(cmd *cobra.Command, addr string, parameters map[string]string, watch bool) error {
 	ctx := cmd.Context()
 	logs := &logs{out: cmd.ErrOrStderr()}
 	s, err := newStack(addr, logs)
@@ -57,7 +71,15 @@ func stayUp(cmd *cobra.Command, addr string) error {
 		return err
 	}
 	defer s.close()
-	if err := s.deployTemplate(ctx); err != nil {
+	watcher := (*watcher)(nil)
+	if watch {
+		if watcher, err = s.newWatcher(parameters); err == nil {
+			err = watcher.deploy(ctx)
+		}
+	} else {
+		err = s.deploy(ctx, template.Template, parameters)
+	}
+	if err != nil {
 		return err
 	}
 	if asJSON(cmd) {
@@ -75,6 +97,9 @@ func stayUp(cmd *cobra.Command, addr string) error {
 	}
 	if err != nil {
 		return err
+	}
+	if watch {
+		return watcher.run(ctx)
 	}
 	<-ctx.Done()
 	return nil

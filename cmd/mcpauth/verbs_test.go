@@ -106,6 +106,10 @@ func runVerbs(t *testing.T, dir string, scan bool) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"code":  func(ts *testscript.TestScript, neg bool, args []string) { exitsWith(ts, args) },
+			"table": func(ts *testscript.TestScript, _ bool, args []string) {
+				_, err := standIn(ts).AddTable(localaws.Table{Name: args[0], HashKey: "id"})
+				ts.Check(err)
+			},
 			"serve": func(ts *testscript.TestScript, neg bool, args []string) { serveMCP(ts, args) },
 			"agent": func(ts *testscript.TestScript, neg bool, args []string) { startAgent(ts, args) },
 			"fault": func(ts *testscript.TestScript, neg bool, args []string) { setFault(ts, args) },
@@ -192,6 +196,7 @@ func serveMCP(ts *testscript.TestScript, args []string) {
 	arn, err := standIn(ts).AddRuntime(runtime)
 	ts.Check(err)
 	ts.Setenv("RUNTIME_ARN", arn)
+	ts.Setenv("RUNTIME_ID", arn[strings.LastIndex(arn, "/")+1:])
 	putParameter(ts, name+"/"+credstore.Endpoint, arn)
 }
 

@@ -1,0 +1,74 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// A change of the source is built, then deployed; a failure is told and the next
+// change is tried again; tests and what was not touched change nothing.
+func TestWatcher(t *testing.T) {
+	root := t.TempDir()
+	write := func(name, content string) {
+		t.Helper()
+		path := filepath.Join(root, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(content), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("functions/agent/main.go", "package main")
+	write("pkg/x/x.go", "package x")
+	write("template.yaml", "Resources: {}")
+	synctest.Test(t, func(t *testing.T) {
+		var done []string
+		var broken error
+		var log bytes.Buffer
+		w := &watcher{
+			root: root, log: &log,
+			build:  func(context.Context) error { done = append(done, "build"); return broken },
+			deploy: func(context.Context) error { done = append(done, "deploy"); return nil },
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- w.run(ctx) }()
+		step := func(want ...string) {
+			t.Helper()
+			done = nil
+			time.Sleep(2 * watchEvery) // of the bubble's clock
+			synctest.Wait()
+			if strings.Join(done, " ") != strings.Join(want, " ") {
+				t.Errorf("got %q, want %q", done, want)
+			}
+		}
+		step()
+		write("pkg/x/x.go", "package x // changed")
+		step("build", "deploy")
+		write("pkg/x/x_test.go", "package x")
+		write("pkg/x/notes.txt", "")
+		step()
+		broken = errors.New("a typo")
+		write("functions/agent/more.go", "package main")
+		step("build")
+		broken = nil
+		write("template.yaml", "Resources: {A: {}}")
+		step("build", "deploy")
+		if err := os.Remove(filepath.Join(root, "functions/agent/more.go")); err != nil {
+			t.Fatal(err)
+		}
+		step("build", "deploy")
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		if !strings.Contains(log.String(), "not built: a typo") {
+			t.Errorf("got log %q", log.String())
+		}
+	})
+}
