@@ -22,6 +22,7 @@ build: ## compile everything into bin/, for this machine
 	$(GOBUILD) $(STRIPPED) -o bin/mcp-server ./functions/mcp-server
 	$(GOBUILD) -tags lambda.norpc $(STRIPPED) -o bin/image-publisher/bootstrap ./functions/image-publisher
 	$(call pack,bin/image-publisher,$(or $(GOARCH),$(shell go env GOARCH)))
+	cp template.yaml bin/
 	$(GOBUILD) -ldflags '-s -w -X main.version=$(VERSION)' -o bin/mcpauth ./cmd/mcpauth
 
 man: build ## write mcpauth's manual pages into bin/man

@@ -1,5 +1,5 @@
-// The habits of this repository that a test can keep.
-package stack_test
+// Package layout holds the habits of this repository that a test can keep.
+package layout
 
 import (
 	"encoding/json"
@@ -15,7 +15,14 @@ import (
 	"testing"
 )
 
-const module = "agentcore-mcp-auth"
+// module is the path of this one, which may have been renamed.
+var module = func() string {
+	out, err := exec.Command("go", "list", "-m").Output()
+	if err != nil {
+		panic(err)
+	}
+	return strings.TrimSpace(string(out))
+}()
 
 // arrows are the imports that packages below pkg may have of each other. A
 // package that is not here does not exist; a new one gets a line.

@@ -1,4 +1,4 @@
-package stack_test
+package layout
 
 import (
 	"encoding/json"

@@ -162,7 +162,7 @@ func (d *demo) run(ctx context.Context, s *stack) error {
 	end := func() []step { d.mu.Lock(); defer d.mu.Unlock(); show = false; return slices.Clone(d.steps) }
 
 	begin(false)
-	if err := s.deployTemplate(ctx); err != nil {
+	if err := s.deploy(ctx, nil); err != nil {
 		return err
 	}
 	d.deployed(s, end(), time.Since(start))

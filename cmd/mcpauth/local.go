@@ -20,7 +20,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/spf13/cobra"
 
-	template "agentcore-mcp-auth"
 	"agentcore-mcp-auth/pkg/localaws"
 )
 
@@ -71,15 +70,13 @@ func stayUp(cmd *cobra.Command, addr string, parameters map[string]string, watch
 		return err
 	}
 	defer s.close()
-	watcher := (*watcher)(nil)
+	var w *watcher
 	if watch {
-		if watcher, err = s.newWatcher(parameters); err == nil {
-			err = watcher.deploy(ctx)
+		if w, err = s.newWatcher(parameters); err != nil {
+			return err
 		}
-	} else {
-		err = s.deploy(ctx, template.Template, parameters)
 	}
-	if err != nil {
+	if err := s.deploy(ctx, parameters); err != nil {
 		return err
 	}
 	if asJSON(cmd) {
@@ -99,7 +96,7 @@ func stayUp(cmd *cobra.Command, addr string, parameters map[string]string, watch
 		return err
 	}
 	if watch {
-		return watcher.run(ctx)
+		return w.run(ctx)
 	}
 	<-ctx.Done()
 	return nil
@@ -171,7 +168,7 @@ func localInvoke(cmd *cobra.Command, addr, function string, event []byte) error 
 			return err
 		}
 		defer s.close()
-		if err := s.deployTemplate(ctx); err != nil {
+		if err := s.deploy(ctx, nil); err != nil {
 			return err
 		}
 		return sendTo(ctx, cmd.OutOrStdout(), s.aws.URL(), function, event)

@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	template "agentcore-mcp-auth"
 	"agentcore-mcp-auth/pkg/localaws"
 	"agentcore-mcp-auth/pkg/localaws/cloudformation"
 )
@@ -69,18 +68,19 @@ func programs() (string, error) {
 	return "", fmt.Errorf("the functions are not built (looked for %s/bootstrap in %s); run: make build", agentFunction, strings.Join(looked, " and "))
 }
 
-// deploy deploys a template, or updates the stack to it.
-func (s *stack) deploy(ctx context.Context, text string, parameters map[string]string) error {
-	t, err := cloudformation.Parse(strings.NewReader(text))
+// deploy deploys the template that was built with the programs, or updates the
+// stack to it.
+func (s *stack) deploy(ctx context.Context, parameters map[string]string) error {
+	f, err := os.Open(filepath.Join(s.bin, "template.yaml"))
+	if err != nil {
+		return fmt.Errorf("opening the template: %w; run: make build", err)
+	}
+	defer f.Close()
+	t, err := cloudformation.Parse(f)
 	if err != nil {
 		return fmt.Errorf("reading template.yaml: %w", err)
 	}
 	return s.deployed.Deploy(ctx, t, parameters)
-}
-
-// deployTemplate deploys the template that this program was built with.
-func (s *stack) deployTemplate(ctx context.Context) error {
-	return s.deploy(ctx, template.Template, nil)
 }
 
 // attribute is an attribute of a resource, empty when there is none.

@@ -105,7 +105,7 @@ func runVerbs(t *testing.T, dir string, scan bool) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"code":  func(ts *testscript.TestScript, neg bool, args []string) { exitsWith(ts, args) },
+			"code": func(ts *testscript.TestScript, neg bool, args []string) { exitsWith(ts, args) },
 			"table": func(ts *testscript.TestScript, _ bool, args []string) {
 				_, err := standIn(ts).AddTable(localaws.Table{Name: args[0], HashKey: "id"})
 				ts.Check(err)

@@ -28,7 +28,6 @@ type watcher struct {
 // newWatcher watches the repository that the stack's programs were built in.
 func (s *stack) newWatcher(parameters map[string]string) (*watcher, error) {
 	root := filepath.Dir(s.bin)
-	template := filepath.Join(root, "template.yaml")
 	if _, err := os.Stat(filepath.Join(root, "go.mod")); err != nil {
 		return nil, fmt.Errorf("--watch: %s is not the repository; run the mcpauth that make build puts into its bin folder", root)
 	}
@@ -39,13 +38,7 @@ func (s *stack) newWatcher(parameters map[string]string) (*watcher, error) {
 			cmd.Dir, cmd.Stdout, cmd.Stderr = root, s.logs, s.logs
 			return cmd.Run()
 		},
-		deploy: func(ctx context.Context) error {
-			text, err := os.ReadFile(template)
-			if err != nil {
-				return err
-			}
-			return s.deploy(ctx, string(text), parameters)
-		},
+		deploy: func(ctx context.Context) error { return s.deploy(ctx, parameters) },
 	}, nil
 }
 

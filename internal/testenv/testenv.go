@@ -18,8 +18,9 @@ const module = "agentcore-mcp-auth/"
 
 // Main compiles programs, by their import paths below the module, into a folder
 // as `make build` makes it, leaves that in dir, and runs the tests of a package:
-// the functions as NAME/bootstrap, other commands as NAME, and with
-// functions/image-publisher the images that it carries.
+// the functions as NAME/bootstrap, other commands as NAME, with
+// functions/image-publisher the images that it carries, and with cmd/mcpauth the
+// template that it deploys.
 func Main(m *testing.M, dir *string, programs ...string) {
 	var err error
 	if *dir, err = os.MkdirTemp("", "bin"); err != nil {
@@ -31,6 +32,15 @@ func Main(m *testing.M, dir *string, programs ...string) {
 			out = filepath.Join(out, "bootstrap")
 		}
 		Build(filepath.Join(*dir, out), p)
+		if p == "cmd/mcpauth" {
+			template, err := os.ReadFile("../../template.yaml")
+			if err == nil {
+				err = os.WriteFile(filepath.Join(*dir, "template.yaml"), template, 0o600)
+			}
+			if err != nil {
+				panic(err)
+			}
+		}
 		if p == "functions/image-publisher" {
 			server, agent := filepath.Join(*dir, "images", "mcp-server"), filepath.Join(*dir, "images", "agent")
 			Build(server, "functions/mcp-server", "GOOS=linux")
