@@ -219,6 +219,7 @@ type Fault struct {
 	Message string
 	Header  http.Header // headers to add to the answer, such as Retry-After
 	After   bool        // Reset or Status replace the answer only after the request took effect
+	Then    func()      // called before the answer is replaced, with After when the request has taken effect
 }
 
 // SetFault installs f, which is asked before each request is served and may
@@ -351,6 +352,9 @@ func serveWithFault(w *recorder, r *http.Request, rec *Record, h handler, fault 
 	}
 	if fault.After {
 		h(&discard{header: http.Header{}}, r, rec)
+	}
+	if fault.Then != nil {
+		fault.Then()
 	}
 	if fault.Reset {
 		panic(http.ErrAbortHandler)

@@ -51,8 +51,8 @@ var faults = []fault{
 	}},
 	{"reset before", true, func(func()) *localaws.Fault { return &localaws.Fault{Reset: true} }},
 	{"reset after", true, func(func()) *localaws.Fault { return &localaws.Fault{Reset: true, After: true} }},
-	{"crash before", false, func(cancel func()) *localaws.Fault { cancel(); return &localaws.Fault{Reset: true} }},
-	{"crash after", false, func(cancel func()) *localaws.Fault { cancel(); return &localaws.Fault{Reset: true, After: true} }},
+	{"crash before", false, func(cancel func()) *localaws.Fault { return &localaws.Fault{Reset: true, Then: cancel} }},
+	{"crash after", false, func(cancel func()) *localaws.Fault { return &localaws.Fault{Reset: true, After: true, Then: cancel} }},
 	{"hang", false, func(cancel func()) *localaws.Fault {
 		time.AfterFunc(2*time.Millisecond, cancel) // stands for the deadline
 		return &localaws.Fault{Delay: time.Minute}
