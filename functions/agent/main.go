@@ -49,12 +49,14 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 	"time"
 
@@ -63,6 +65,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/eventbridge"
 
+	"agentcore-mcp-auth/internal/startup"
 	"agentcore-mcp-auth/pkg/agentcore"
 	"agentcore-mcp-auth/pkg/trigger"
 )
@@ -118,7 +121,12 @@ func run(ctx context.Context, getenv func(string) string, stderr io.Writer) erro
 	if getenv("AWS_LAMBDA_RUNTIME_API") == "" {
 		return serveAgentCore(ctx, h, s, logger, closeSessions)
 	}
-	lambda.StartWithOptions(h.Invoke, lambda.WithContext(ctx), lambda.WithEnableSIGTERM(func() {
+	var first sync.Once
+	answer := func(ctx context.Context, event json.RawMessage) (any, error) {
+		defer first.Do(startup.Done) // what a first answer sets up stays too
+		return h.Invoke(ctx, event)
+	}
+	lambda.StartWithOptions(answer, lambda.WithContext(ctx), lambda.WithEnableSIGTERM(func() {
 		closeSessions()
 		os.Exit(0) // the runtime client would wait for the next event until it is killed
 	}))
@@ -133,6 +141,7 @@ func serveAgentCore(ctx context.Context, h *trigger.Handler, s settings, logger 
 	if err != nil {
 		return fmt.Errorf("PORT %q: %w", s.port, err)
 	}
+	startup.Done()
 	logger.Info("serving AgentCore's HTTP contract; in Lambda, AWS_LAMBDA_RUNTIME_API would be set", "address", l.Addr().String())
 	defer closeSessions()
 	server := &agentcore.Server{

@@ -18,6 +18,7 @@ import (
 	"github.com/aws/aws-lambda-go/lambda"
 	"github.com/aws/aws-sdk-go-v2/config"
 
+	"agentcore-mcp-auth/internal/startup"
 	"agentcore-mcp-auth/pkg/credstore"
 	"agentcore-mcp-auth/pkg/customresource"
 	"agentcore-mcp-auth/pkg/provision"
@@ -29,6 +30,7 @@ func main() {
 		fmt.Fprintln(os.Stderr, "cognito-setup:", err)
 		os.Exit(1)
 	}
+	startup.Done()
 	lambda.Start(h)
 }
 

@@ -19,6 +19,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/ecr"
 
+	"agentcore-mcp-auth/internal/startup"
 	"agentcore-mcp-auth/pkg/customresource"
 )
 
@@ -28,6 +29,7 @@ func main() {
 		fmt.Fprintln(os.Stderr, "image-publisher:", err)
 		os.Exit(1)
 	}
+	startup.Done()
 	lambda.Start(h)
 }
 

@@ -45,6 +45,7 @@ import (
 	"strings"
 	"syscall"
 
+	"agentcore-mcp-auth/internal/startup"
 	"agentcore-mcp-auth/pkg/authorizer"
 	"agentcore-mcp-auth/pkg/calculator/calcserver"
 	"agentcore-mcp-auth/pkg/mcpserver"
@@ -53,7 +54,7 @@ import (
 func main() {
 	// The heap is so small that it would be collected every few hundred calls.
 	// A little less often costs about 1 MB and saves some of the time.
-	if os.Getenv("GOGC") == "" {
+	if startup.Done(); os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(125)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

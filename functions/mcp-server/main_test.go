@@ -467,7 +467,31 @@ func TestImage(t *testing.T) {
 			t.Errorf("the image's last stage lacks %q", want)
 		}
 	}
+	deps, err := exec.Command("go", "list", "-deps", "-f", "{{if .Module}}{{if .Module.Main}}{{.Dir}}{{end}}{{end}}", ".").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := filepath.Dir(filepath.Dir(mustGetwd(t)))
+	for _, dir := range strings.Fields(string(deps)) { // what the build stage does not copy it cannot build
+		rel, err := filepath.Rel(root, dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rel = filepath.ToSlash(rel)
+		if !strings.HasPrefix(rel, "pkg/") && !strings.Contains(string(dockerfile), "\nCOPY "+rel+" "+rel+"\n") {
+			t.Errorf("the build stage does not copy %s", rel)
+		}
+	}
 	if !strings.Contains(string(dockerfile), "ARG TARGETARCH=arm64\n") {
 		t.Error("the image is not built for arm64 unless told otherwise")
 	}
+}
+
+func mustGetwd(t *testing.T) string {
+	t.Helper()
+	dir, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
 }
