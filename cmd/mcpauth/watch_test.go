@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -27,22 +28,36 @@ func TestWatcher(t *testing.T) {
 	write("pkg/x/x.go", "package x")
 	write("template.yaml", "Resources: {}")
 	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex // guards what follows
 		var done []string
 		var broken error
+		note := func(what string) error {
+			mu.Lock()
+			defer mu.Unlock()
+			done = append(done, what)
+			if what == "build" {
+				return broken
+			}
+			return nil
+		}
 		var log bytes.Buffer
 		w := &watcher{
 			root: root, log: &log,
-			build:  func(context.Context) error { done = append(done, "build"); return broken },
-			deploy: func(context.Context) error { done = append(done, "deploy"); return nil },
+			build:  func(context.Context) error { return note("build") },
+			deploy: func(context.Context) error { return note("deploy") },
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error)
 		go func() { ended <- w.run(ctx) }()
 		step := func(want ...string) {
 			t.Helper()
+			mu.Lock()
 			done = nil
+			mu.Unlock()
 			time.Sleep(2 * watchEvery) // of the bubble's clock
 			synctest.Wait()
+			mu.Lock()
+			defer mu.Unlock()
 			if strings.Join(done, " ") != strings.Join(want, " ") {
 				t.Errorf("got %q, want %q", done, want)
 			}
@@ -53,10 +68,11 @@ func TestWatcher(t *testing.T) {
 		write("pkg/x/x_test.go", "package x")
 		write("pkg/x/notes.txt", "")
 		step()
-		broken = errors.New("a typo")
+		breaks := func(err error) { mu.Lock(); defer mu.Unlock(); broken = err }
+		breaks(errors.New("a typo"))
 		write("functions/agent/more.go", "package main")
 		step("build")
-		broken = nil
+		breaks(nil)
 		write("template.yaml", "Resources: {A: {}}")
 		step("build", "deploy")
 		if err := os.Remove(filepath.Join(root, "functions/agent/more.go")); err != nil {
