@@ -57,8 +57,8 @@ conformance: ## run the official MCP conformance suite against the server and th
 	.conf/bin/run -node "$$node" -suite .conf/node_modules/@modelcontextprotocol/conformance/dist/index.js \
 		-server .conf/bin/server -client .conf/bin/client -out .conf/out $(SCENARIO)
 
-bench: ## measure: what a request costs beyond the floor, sizes and memory
-	go test -run '^$$' -bench . -benchmem ./...
+bench: ## measure against the floor, ten times each, and compare with bench/results.json
+	go run ./bench
 
 invoke-%: build ## send events/NAME.json to its function on this machine, as in make invoke-ask
 	@bin/mcpauth local invoke $(if $(filter cfn-% setup-%,$*),cognito-setup,$(if $(filter image-%,$*),image-publisher,agent)) -e events/$*.json
