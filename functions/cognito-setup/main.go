@@ -11,8 +11,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net/netip"
-	"net/url"
 	"os"
 
 	"github.com/aws/aws-lambda-go/lambda"
@@ -54,15 +52,6 @@ func setUp(ctx context.Context, getenv func(string) string) (handler, error) {
 	return dispatch(p, customresource.Wrap(resource.Handle, customresource.Options{
 		Logger:        p.Logger,
 		Region:        cfg.Region,
-		AllowLoopback: isLoopback(getenv("AWS_ENDPOINT_URL")),
+		AllowLoopback: customresource.OnThisMachine(getenv("AWS_ENDPOINT_URL")),
 	})), nil
-}
-
-func isLoopback(endpoint string) bool {
-	u, err := url.Parse(endpoint)
-	if err != nil {
-		return false
-	}
-	ip, err := netip.ParseAddr(u.Hostname())
-	return err == nil && ip.IsLoopback()
 }

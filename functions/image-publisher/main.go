@@ -10,8 +10,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net/netip"
-	"net/url"
 	"os"
 	"path/filepath"
 
@@ -50,7 +48,7 @@ func setUp(ctx context.Context, getenv func(string) string) (any, error) {
 	if err != nil {
 		return nil, fmt.Errorf("finding the programs: %w", err)
 	}
-	local := isLoopback(getenv("AWS_ENDPOINT_URL"))
+	local := customresource.OnThisMachine(getenv("AWS_ENDPOINT_URL"))
 	p := &publisher{
 		ecr:     ecr.NewFromConfig(cfg),
 		region:  cfg.Region,
@@ -59,13 +57,4 @@ func setUp(ctx context.Context, getenv func(string) string) (any, error) {
 		log:     slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: level})),
 	}
 	return customresource.Wrap(p.handle, customresource.Options{Logger: p.log, Region: cfg.Region, AllowLoopback: local}), nil
-}
-
-func isLoopback(endpoint string) bool {
-	u, err := url.Parse(endpoint)
-	if err != nil {
-		return false
-	}
-	ip, err := netip.ParseAddr(u.Hostname())
-	return err == nil && ip.IsLoopback()
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ecr"
 
+	"agentcore-mcp-auth/pkg/customresource"
 	"agentcore-mcp-auth/pkg/image"
 )
 
@@ -169,7 +170,7 @@ func (p *publisher) logIn(ctx context.Context, r *repository) (image.Target, err
 	switch {
 	case endpoint.Scheme == "https" && sameRegistry(endpoint.Host, r.host):
 		return to, nil
-	case p.local && isLoopback(endpoint.String()):
+	case p.local && customresource.OnThisMachine(endpoint.String()):
 		to.Transport = elsewhere{host: r.host, endpoint: endpoint}
 		return to, nil
 	}

@@ -3,6 +3,7 @@ package customresource
 import (
 	"errors"
 	"net"
+	"net/netip"
 	"net/url"
 	"regexp"
 	"strings"
@@ -43,6 +44,18 @@ func (r urlRule) check(raw string) (*url.URL, error) {
 		return nil, errReplyURL
 	}
 	return u, nil
+}
+
+// OnThisMachine reports whether an endpoint, such as AWS_ENDPOINT_URL, is at a
+// loopback address: whether AWS itself is on this machine, as in local runs. A
+// name is none, localhost neither.
+func OnThisMachine(endpoint string) bool {
+	u, err := url.Parse(endpoint)
+	if err != nil {
+		return false
+	}
+	ip, err := netip.ParseAddr(u.Hostname())
+	return err == nil && ip.IsLoopback()
 }
 
 // isLoopback reports whether host is a loopback address or localhost.
