@@ -92,7 +92,7 @@ func run(file string, count int) error {
 		now.Rows = append(now.Rows, rows(output)...)
 		fmt.Fprintf(os.Stderr, "%s: %.0f s\n", s.pkg, time.Since(start).Seconds())
 	}
-	if err := print(now, before); err != nil {
+	if err := printTable(now, before); err != nil {
 		return err
 	}
 	text, err = json.MarshalIndent(now, "", "  ")
@@ -153,7 +153,8 @@ func quantile(v []float64, q float64) float64 {
 	return v[low] + (at-float64(low))*(v[low+1]-v[low])
 }
 
-func print(now, before Results) error {
+// printTable prints the figures beside the last ones.
+func printTable(now, before Results) error {
 	last := map[[2]string]Row{}
 	for _, r := range before.Rows {
 		last[[2]string{r.Name, r.Unit}] = r
