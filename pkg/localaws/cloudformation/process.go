@@ -8,21 +8,28 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"sync"
 	"time"
 
 	"agentcore-mcp-auth/pkg/localaws"
 )
 
-// How long a container may take to listen, as on AgentCore, and to end.
+// How long a container may take to listen, as on AgentCore, and to end, and how
+// long one that ended by itself stays away.
 const (
-	startWithin = 30 * time.Second
-	stopWithin  = 5 * time.Second
+	startWithin  = 30 * time.Second
+	stopWithin   = 5 * time.Second
+	restartAfter = 200 * time.Millisecond
 )
 
-// process is a container: its program as a process on a loopback port.
+// process is a container: its program as a process on a loopback port. When the
+// program ends by itself it is run again, as AgentCore has a new container for
+// the next request.
 type process struct {
-	cmd   *exec.Cmd
-	ended chan struct{}
+	command func() *exec.Cmd
+	once    sync.Once
+	stopped chan struct{} // closed by stop
+	ended   chan struct{} // closed when the program does not run and will not
 }
 
 // startProcess runs a container with HOST and PORT set to addr and waits until
@@ -32,18 +39,50 @@ func startProcess(ctx context.Context, addr string, c localaws.Container, env []
 	if err != nil {
 		return nil, err
 	}
-	p := &process{cmd: exec.Command(c.Program, c.Args...), ended: make(chan struct{})}
-	p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr = dir, log, log
-	p.cmd.Env = append(append(append([]string{}, c.Env...), env...), "HOST="+host, "PORT="+port) // the last one counts
-	if err := p.cmd.Start(); err != nil {
+	p := &process{stopped: make(chan struct{}), ended: make(chan struct{}), command: func() *exec.Cmd {
+		cmd := exec.Command(c.Program, c.Args...)
+		cmd.Dir, cmd.Stdout, cmd.Stderr = dir, log, log
+		cmd.Env = append(append(append([]string{}, c.Env...), env...), "HOST="+host, "PORT="+port) // the last one counts
+		return cmd
+	}}
+	first, err := start(p.command())
+	if err != nil {
 		return nil, fmt.Errorf("starting the container: %w", err)
 	}
-	go func() { defer close(p.ended); p.cmd.Wait() }()
-	if err := p.listens(ctx, addr); err != nil {
-		p.stop()
+	if err := first.listens(ctx, addr); err != nil {
+		first.stop()
 		return nil, err
 	}
+	go p.keep(first)
 	return p, nil
+}
+
+// keep has the program run until the process is stopped.
+func (p *process) keep(r *run) {
+	defer close(p.ended)
+	for {
+		select {
+		case <-p.stopped:
+			r.stop()
+			return
+		case <-r.ended:
+		}
+		select {
+		case <-p.stopped:
+			return
+		case <-time.After(restartAfter):
+		}
+		var err error
+		if r, err = start(p.command()); err != nil {
+			return // the front door says that the container failed
+		}
+	}
+}
+
+// stop ends the process, and waits for it.
+func (p *process) stop() {
+	p.once.Do(func() { close(p.stopped) })
+	<-p.ended
 }
 
 // freeAddress finds a port that nobody listens on.
@@ -56,8 +95,23 @@ func freeAddress() (string, error) {
 	return l.Addr().String(), nil
 }
 
-// listens waits until the process listens.
-func (p *process) listens(ctx context.Context, addr string) error {
+// run is one run of a program.
+type run struct {
+	cmd   *exec.Cmd
+	ended chan struct{}
+}
+
+func start(cmd *exec.Cmd) (*run, error) {
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	r := &run{cmd: cmd, ended: make(chan struct{})}
+	go func() { defer close(r.ended); cmd.Wait() }()
+	return r, nil
+}
+
+// listens waits until the program listens.
+func (r *run) listens(ctx context.Context, addr string) error {
 	ctx, cancel := context.WithTimeout(ctx, startWithin)
 	defer cancel()
 	var d net.Dialer
@@ -66,7 +120,7 @@ func (p *process) listens(ctx context.Context, addr string) error {
 			return conn.Close()
 		}
 		select {
-		case <-p.ended:
+		case <-r.ended:
 			return errors.New("the container ended before it listened; its log says why")
 		case <-ctx.Done():
 			return fmt.Errorf("the container does not listen on PORT: %w", context.Cause(ctx))
@@ -75,14 +129,14 @@ func (p *process) listens(ctx context.Context, addr string) error {
 	}
 }
 
-// stop ends the process: with an interrupt, which a server ends on in order, and
+// stop ends the program: with an interrupt, which a server ends on in order, and
 // by force when it does not.
-func (p *process) stop() {
-	p.cmd.Process.Signal(os.Interrupt)
+func (r *run) stop() {
+	r.cmd.Process.Signal(os.Interrupt)
 	select {
-	case <-p.ended:
+	case <-r.ended:
 	case <-time.After(stopWithin):
-		p.cmd.Process.Kill()
-		<-p.ended
+		r.cmd.Process.Kill()
+		<-r.ended
 	}
 }

@@ -1,0 +1,80 @@
+package cloudformation
+
+import (
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"agentcore-mcp-auth/pkg/localaws"
+)
+
+// crashing is a server that tells its process id, and ends when it is told to.
+const crashing = `package main
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+)
+
+func main() {
+	http.HandleFunc("/pid", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, os.Getpid()) })
+	http.HandleFunc("/crash", func(http.ResponseWriter, *http.Request) { os.Exit(1) })
+	http.ListenAndServe(net.JoinHostPort(os.Getenv("HOST"), os.Getenv("PORT")), nil)
+}
+`
+
+func TestProcess_crash(t *testing.T) {
+	dir := t.TempDir()
+	source, program := filepath.Join(dir, "main.go"), filepath.Join(dir, "crashing")
+	if err := os.WriteFile(source, []byte(crashing), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("go", "build", "-o", program, source).CombinedOutput(); err != nil {
+		t.Fatalf("building the container's program: %v\n%s", err, out)
+	}
+	addr, err := freeAddress()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := startProcess(t.Context(), addr, localaws.Container{Program: program}, os.Environ(), dir, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.stop()
+	first := fetch(t, "http://"+addr+"/pid")
+	if resp, err := http.Get("http://" + addr + "/crash"); err == nil {
+		resp.Body.Close()
+		t.Fatalf("got %s of a program that ended", resp.Status)
+	}
+	if err := (&run{ended: make(chan struct{})}).listens(t.Context(), addr); err != nil {
+		t.Fatalf("after a crash: %v", err)
+	}
+	if again := fetch(t, "http://"+addr+"/pid"); again == first {
+		t.Errorf("after a crash: process %s again", again)
+	}
+	p.stop()
+	if conn, err := net.Dial("tcp", addr); err == nil {
+		conn.Close()
+		t.Error("a process that was stopped listens")
+	}
+}
+
+func fetch(t *testing.T, url string) string {
+	t.Helper()
+	resp, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(body)
+}
