@@ -24,6 +24,7 @@ type userPools struct {
 	made    int                  // objects made so far; the order of every list
 	pools   map[string]*userPool // by id
 	domains map[string]*userPool // by prefix; nil: another account has it
+	life    time.Duration        // of machine tokens; 0: as their client says
 }
 
 // userPool is one pool and all that is in it.

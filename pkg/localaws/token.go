@@ -1,12 +1,14 @@
 package localaws
 
 import (
+	"cmp"
 	"encoding/base64"
 	"mime"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 )
@@ -36,6 +38,15 @@ const (
 	unsupportedGrantType = "unsupported_grant_type"
 	invalidScope         = "invalid_scope"
 )
+
+// SetTokenLife has machine tokens live for d from now on, whatever their client
+// says; zero brings that back. Cognito has nothing under five minutes: this is
+// for seeing tokens end without waiting so long.
+func (s *Server) SetTokenLife(d time.Duration) {
+	s.cognito.mu.Lock()
+	defer s.cognito.mu.Unlock()
+	s.cognito.life = d
+}
 
 // serveToken is the token endpoint of a pool's domain, for the
 // client-credentials grant. Like Cognito it ignores parameters it does not
@@ -102,7 +113,7 @@ func (p *userPools) grant(r *http.Request, body []byte) (claims machineClaims, k
 	now := p.s.cfg.Now()
 	return machineClaims{
 		Subject: c.id, TokenUse: "access", Scope: strings.Join(granted, " "), AuthTime: now.Unix(),
-		Issuer: baseURL(r) + "/" + pool.id, Expires: now.Add(c.accessLifetime()).Unix(), IssuedAt: now.Unix(),
+		Issuer: baseURL(r) + "/" + pool.id, Expires: now.Add(cmp.Or(p.life, c.accessLifetime())).Unix(), IssuedAt: now.Unix(),
 		Version: 2, ID: uuid.NewString(), ClientID: c.id,
 	}, pool.signer(), ""
 }
