@@ -60,6 +60,9 @@ conformance: ## run the official MCP conformance suite against the server and th
 bench: ## measure against the floor, ten times each, and compare with bench/results.json
 	go run ./bench
 
+soak: build ## keep the whole local stack under load and faults for ten minutes, and account for every question
+	go run ./bench/soak
+
 invoke-%: build ## send events/NAME.json to its function on this machine, as in make invoke-ask
 	@bin/mcpauth local invoke $(if $(filter cfn-% setup-%,$*),cognito-setup,$(if $(filter image-%,$*),image-publisher,agent)) -e events/$*.json
 
@@ -95,4 +98,4 @@ delete: ## remove the stack and all that it made
 clean: ## remove what the targets made
 	rm -rf bin .aws-sam out .conf
 
-.PHONY: help build man build-arm64 demo test check lint conformance bench deploy invoke logs delete clean
+.PHONY: help build man build-arm64 demo test check lint conformance bench soak deploy invoke logs delete clean
