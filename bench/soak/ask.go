@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -342,11 +343,15 @@ func last(r io.Reader) (answer []byte, code string, err error) {
 	return nil, "", fmt.Errorf("the stream broke off: %w", lines.Err())
 }
 
-// errorCode is the code in an error document, or the document.
+// errorCode is the code in an error document, or the type of AgentCore's own, or
+// the document where it has neither.
 func errorCode(text []byte) string {
-	var doc struct{ Error trigger.Error }
-	if json.Unmarshal(text, &doc) == nil && doc.Error.Code != "" {
-		return string(doc.Error.Code)
+	var doc struct {
+		Error trigger.Error
+		Type  string `json:"__type"`
+	}
+	if json.Unmarshal(text, &doc) == nil && cmp.Or(string(doc.Error.Code), doc.Type) != "" {
+		return cmp.Or(string(doc.Error.Code), doc.Type)
 	}
 	return fmt.Sprintf("%.200s", text)
 }

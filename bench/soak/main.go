@@ -11,8 +11,9 @@
 // Store, the token endpoint, Bedrock and DynamoDB throttle. It listens and
 // connects on the loopback interface only.
 //
-// It fails when an answer is wrong, when a question is lost or answered twice,
-// when an error has no code, or when a log has a secret or a token.
+// It fails when an answer is wrong, when a question is lost, or answered twice
+// without a killed process, when an error has no code, or when a log has a secret
+// or a token.
 package main
 
 import (

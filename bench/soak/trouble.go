@@ -81,6 +81,9 @@ func (f *faults) model(req localaws.ConverseRequest) localaws.ConverseReply {
 	return reply
 }
 
+// killed counts the processes of functions that were.
+const killed = "function processes killed"
+
 // trouble makes trouble until ctx ends: the same in each period, in another way
 // from one to the next.
 func (s *stack) trouble(ctx context.Context, period time.Duration, progress io.Writer) {
@@ -108,7 +111,7 @@ func (s *stack) trouble(ctx context.Context, period time.Duration, progress io.W
 			{0.30, func() { s.faults.throttle("ssm", 1) }},
 			{0.31, func() {
 				s.signal("agent-"+strconv.Itoa(kill), syscall.SIGKILL)
-				s.faults.count("function processes killed")
+				s.faults.count(killed)
 			}},
 			{0.36, func() { s.faults.throttle("ssm", 0) }},
 			{0.42, func() { s.replaceSecret(ctx, n, progress) }},
@@ -118,7 +121,7 @@ func (s *stack) trouble(ctx context.Context, period time.Duration, progress io.W
 			{0.72, func() { s.faults.throttle("dynamodb", 0.3) }},
 			{0.76, func() {
 				s.signal("agent-"+strconv.Itoa(n%4+1), syscall.SIGKILL)
-				s.faults.count("function processes killed")
+				s.faults.count(killed)
 			}},
 			{0.80, func() { s.faults.throttle("dynamodb", 0) }},
 			{0.88, func() { s.signal("mcp-server", syscall.SIGKILL); s.faults.count("MCP server ended") }},
