@@ -188,7 +188,6 @@ type logWriter struct {
 	rest          []byte
 	counting      int // goroutines in the list under way
 	last          int // in the last complete one
-	dumped        int // in the dump under way
 	sinceSchedule bool
 }
 
