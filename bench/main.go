@@ -29,9 +29,12 @@ import (
 // suites are what is run: one `go test` each.
 var suites = []struct{ pkg, bench, time string }{
 	{"./functions/agent", "Answer|FirstDelta|Ask$", "40x"},
+	{"./functions/agent", "Batch", "8x"},
+	{"./functions/agent", "StuckRecord", "1x"},
 	{"./functions/mcp-server", "AgainstPlain", "4x"},
 	{"./functions/mcp-server", "Start", "5x"},
-	{"./pkg/toolbox", "Call", "1000x"},
+	{"./pkg/toolbox", "Call/.*/callers=1$", "1000x"},
+	{"./pkg/toolbox", "Call/.*/callers=50", "250x"},
 	{"./pkg/tokensource", "Token_warm|RoundTrip", "20000x"},
 	{"./pkg/tokensource", "Token_cold", "5x"},
 	{"./pkg/converse", "Turn|TenTools|FiftyAtOnce", "20x"},
