@@ -37,6 +37,7 @@ var suites = []struct{ pkg, bench, time string }{
 	{"./pkg/toolbox", "Call/.*/callers=50", "250x"},
 	{"./pkg/tokensource", "Token_warm|RoundTrip", "20000x"},
 	{"./pkg/tokensource", "Token_cold", "5x"},
+	{"./pkg/tokensource", "Fleet", "1x"},
 	{"./pkg/converse", "Turn|TenTools|FiftyAtOnce", "20x"},
 	{"./pkg/authorizer", "Check", "200x"},
 	{"./pkg/provision", "Create", "1x"},
