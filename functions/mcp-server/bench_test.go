@@ -135,9 +135,9 @@ func (m *measured) round(tb testing.TB, conns, n int) {
 
 // cpu is how much time of a processor the process has used, in seconds.
 func (m *measured) cpu(tb testing.TB) float64 {
-	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", m.Process.Pid))
-	if err != nil || len(threads) == 0 {
-		tb.Skipf("no processor time to be read here: %v", err)
+	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", m.Process.Pid))
+	if len(threads) == 0 {
+		tb.Skip("no processor time to be read here")
 	}
 	var sum float64
 	for _, t := range threads {
