@@ -3,7 +3,9 @@
 // kept-alive connections, one after the other. Benchmarks compare the agent
 // with it, both run by the same stand-in.
 //
-// The first invocation sends all requests, later ones the file's warm part.
+// The first invocation sends all requests, later ones the file's warm part. One
+// with an event of several records sends it for each, five records at once, as
+// the agent does.
 package main
 
 import (
@@ -16,6 +18,7 @@ import (
 	"os"
 
 	"github.com/aws/aws-lambda-go/lambda"
+	"golang.org/x/sync/errgroup"
 )
 
 // Plan is the file.
@@ -41,16 +44,28 @@ func main() {
 		os.Exit(1)
 	}
 	next := plan.Cold
-	lambda.Start(func(ctx context.Context, _ json.RawMessage) (string, error) {
+	lambda.Start(func(ctx context.Context, event struct{ Records []json.RawMessage }) (string, error) {
 		requests := next
 		next = plan.Warm
-		for _, r := range requests {
-			if err := send(ctx, r); err != nil {
-				return "", err
-			}
+		g, ctx := errgroup.WithContext(ctx)
+		g.SetLimit(5)
+		for range max(1, len(event.Records)) {
+			g.Go(func() error { return sendAll(ctx, requests) })
 		}
-		return "done", nil
+		return "done", g.Wait()
 	})
+}
+
+// client keeps a connection for each record.
+var client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 5}}
+
+func sendAll(ctx context.Context, requests []Request) error {
+	for _, r := range requests {
+		if err := send(ctx, r); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func send(ctx context.Context, r Request) error {
@@ -59,7 +74,7 @@ func send(ctx context.Context, r Request) error {
 		return err
 	}
 	req.Header = r.Header
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := client.Do(req)
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -12,24 +13,31 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"agentcore-mcp-auth/internal/testenv"
 )
 
 // measured is a server in a process of its own, whose log goes to the null
-// device.
+// device, and what was measured of it.
 type measured struct {
 	*process
-	addr  string
-	first time.Duration // from start to the first answer
+	addr, token string
+	first       time.Duration // from start to the first answer
+
+	rates []float64       // calls per second, round by round
+	calls []time.Duration // how long each took
+	used  float64         // seconds of a processor
 }
 
 // measure starts a program that listens on addr and, if token is not empty,
 // wants it.
 func measure(tb testing.TB, addr, token string, env []string, program string, args ...string) *measured {
 	tb.Helper()
-	m := &measured{process: &process{Cmd: exec.Command(program, args...)}, addr: addr}
+	m := &measured{process: &process{Cmd: exec.Command(program, args...)}, addr: addr, token: token}
 	m.Env = env
 	start := time.Now()
 	if err := m.Start(); err != nil {
@@ -66,7 +74,7 @@ func request(addr, token, body string) []byte {
 	if token != "" {
 		authorization = "Authorization: Bearer " + token + "\r\n"
 	}
-	return fmt.Appendf(nil, "POST /mcp HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nMcp-Session-Id: 00000000-0000-0000-0000-000000000001\r\n%sContent-Length: %d\r\n\r\n%s",
+	return fmt.Appendf(nil, "POST /mcp HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nAccept: application/json, text/event-stream\r\nMcp-Session-Id: 00000000-0000-0000-0000-000000000001\r\n%sContent-Length: %d\r\n\r\n%s",
 		addr, authorization, len(body), body)
 }
 
@@ -86,22 +94,32 @@ func roundTrip(conn net.Conn, r *bufio.Reader, request []byte) ([]byte, error) {
 	return body, err
 }
 
-// calls sends n calls over conns connections and returns how long that took.
-func (m *measured) calls(tb testing.TB, token string, conns, n int) time.Duration {
-	send := request(m.addr, token, smallCall)
+// round sends n calls over conns connections.
+func (m *measured) round(tb testing.TB, conns, n int) {
+	tb.Helper()
+	send := request(m.addr, m.token, smallCall)
+	var open []net.Conn
+	for range conns {
+		conn, err := net.Dial("tcp", m.addr)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		defer conn.Close()
+		open = append(open, conn)
+	}
+	took := make([]time.Duration, n/conns*conns)
+	before := m.cpu(tb)
 	var wg sync.WaitGroup
 	start := time.Now()
-	for range conns {
+	for share := range slices.Chunk(took, n/conns) {
+		conn := open[0]
+		open = open[1:]
 		wg.Go(func() {
-			conn, err := net.Dial("tcp", m.addr)
-			if err != nil {
-				tb.Error(err)
-				return
-			}
-			defer conn.Close()
 			r := bufio.NewReader(conn)
-			for range n / conns {
+			for i := range share {
+				start := time.Now()
 				body, err := roundTrip(conn, r, send)
+				share[i] = time.Since(start)
 				if err != nil || !bytes.Contains(body, []byte(`"42"`)) {
 					tb.Errorf("got %s, %v", body, err)
 					return
@@ -110,22 +128,37 @@ func (m *measured) calls(tb testing.TB, token string, conns, n int) time.Duratio
 		})
 	}
 	wg.Wait()
-	return time.Since(start)
+	m.rates = append(m.rates, float64(len(took))/time.Since(start).Seconds())
+	m.calls = append(m.calls, took...)
+	m.used += m.cpu(tb) - before
 }
 
-// cpu is how much time of a processor the process has used, in ticks.
+// cpu is how much time of a processor the process has used, in seconds.
 func (m *measured) cpu(tb testing.TB) float64 {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", m.Process.Pid))
-	if err != nil {
-		tb.Skipf("no processor time to be read here: %v", err)
+	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", m.Process.Pid))
+	if len(threads) == 0 {
+		tb.Skip("no processor time to be read here")
 	}
-	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')'):]) // from the state, field 3, on
-	user, err1 := strconv.Atoi(string(fields[11]))
-	system, err2 := strconv.Atoi(string(fields[12]))
-	if err1 != nil || err2 != nil {
-		tb.Fatalf("no processor time in %s", stat)
+	var sum float64
+	for _, t := range threads {
+		stat, err := os.ReadFile(t)
+		ran, _, _ := strings.Cut(string(stat), " ")
+		nanoseconds, err2 := strconv.ParseFloat(ran, 64)
+		if err := errors.Join(err, err2); err != nil {
+			tb.Fatal(err)
+		}
+		sum += nanoseconds / 1e9
 	}
-	return float64(user + system)
+	return sum
+}
+
+// perCall is how much time of a processor a call takes, in microseconds.
+func (m *measured) perCall() float64 { return m.used * 1e6 / float64(len(m.calls)) }
+
+// quantile of how long calls took, in microseconds.
+func (m *measured) quantile(q float64) float64 {
+	slices.Sort(m.calls)
+	return m.calls[int(q*float64(len(m.calls)-1))].Seconds() * 1e6
 }
 
 // freeAddr is a loopback address that nobody listens on.
@@ -144,17 +177,16 @@ func ours(addr string, more ...string) []string {
 	return append([]string{"HOST=" + host, "PORT=" + port}, more...)
 }
 
-func buildPlain(tb testing.TB) string {
-	plain := filepath.Join(tb.TempDir(), "plain")
-	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", plain, "./testdata/plain")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		tb.Fatalf("%s: %v", out, err)
+// peer is one of the programs to compare with, compiled as ours.
+func peer(name string) string {
+	program := filepath.Join(binaries, name)
+	if _, err := os.Stat(program); err != nil {
+		testenv.Build(program, "bench/"+name)
 	}
-	return plain
+	return program
 }
 
-// shares are one quantity of ours over the plain server's, turn by turn.
+// shares are one quantity of ours over another server's, turn by turn.
 type shares []float64
 
 // report gives the median and the middle half of what was measured. Absolute
@@ -167,64 +199,85 @@ func (s shares) report(b *testing.B, name string) {
 }
 
 // BenchmarkAgainstPlain runs the server with everything on, once as on AgentCore
-// and once checking tokens itself, and the plainest mcp-go server with the same
-// tools, each in its own process, in turns. The metrics are throughput and
-// processor time as shares of the plain server's, and resident memory beyond it.
+// and once checking tokens itself, and the plainest servers of mcp-go and of the
+// official SDK with the same tools, each in its own process, in turns. The
+// metrics of-… are shares of theirs: throughput without a name, time of calls,
+// processor time and resident memory.
 func BenchmarkAgainstPlain(b *testing.B) {
-	plainBinary := buildPlain(b)
 	for _, conns := range []int{1, 8, 64} {
 		b.Run(fmt.Sprintf("conns=%d", conns), func(b *testing.B) {
 			is := newIssuer(b)
 			id, secret := is.client()
 			token := is.token(id, secret, calc+"/invoke")
 			addr := freeAddr(b)
-			plain := measure(b, addr, "", nil, plainBinary, addr)
+			plain := measure(b, addr, "", nil, peer("plain"), addr)
+			addr = freeAddr(b)
+			gosdk := measure(b, addr, "", nil, peer("gosdk"), addr)
 			addr = freeAddr(b)
 			open := measure(b, addr, "", ours(addr), binary())
 			addr = freeAddr(b)
 			checked := measure(b, addr, token, ours(addr, is.settings(id)...), binary())
-			const round = 640
-			for _, m := range []*measured{plain, open, checked} {
-				m.calls(b, token, conns, 4*round)
+			round := func() {
+				const n = 640
+				plain.round(b, conns, n)
+				gosdk.round(b, conns, n/2) // it takes its time
+				open.round(b, conns, n)
+				checked.round(b, conns, n)
 			}
-			var ofPlain, ofPlainChecked shares
-			var took time.Duration
-			plainBefore, openBefore, checkedBefore := plain.cpu(b), open.cpu(b), checked.cpu(b)
+			round() // warms up
+			round()
+			for _, m := range []*measured{plain, gosdk, open, checked} {
+				m.rates, m.calls, m.used = nil, nil, 0
+			}
 			for b.Loop() {
-				p := plain.calls(b, "", conns, round)
-				o := open.calls(b, "", conns, round)
-				c := checked.calls(b, token, conns, round)
-				took += o
-				ofPlain = append(ofPlain, p.Seconds()/o.Seconds())
-				ofPlainChecked = append(ofPlainChecked, p.Seconds()/c.Seconds())
+				round()
 			}
-			ofPlain.report(b, "of-plain")
-			ofPlainChecked.report(b, "checked-of-plain")
-			used := plain.cpu(b) - plainBefore
-			b.ReportMetric((open.cpu(b)-openBefore)/used, "cpu-of-plain")
-			b.ReportMetric((checked.cpu(b)-checkedBefore)/used, "checked-cpu-of-plain")
-			b.ReportMetric(float64(len(ofPlain)*(round/conns*conns))/took.Seconds(), "calls/s")
-			b.ReportMetric(float64(open.memory(b, "VmRSS")-plain.memory(b, "VmRSS"))/1024, "MB-beyond-plain")
-			b.ReportMetric(float64(checked.memory(b, "VmRSS")-plain.memory(b, "VmRSS"))/1024, "checked-MB-beyond-plain")
+			compare(b, "", open, plain, "of-plain")
+			compare(b, "", open, gosdk, "of-gosdk")
+			compare(b, "checked-", checked, plain, "of-plain")
+			compare(b, "checked-", checked, gosdk, "of-gosdk")
+			rates := slices.Sorted(slices.Values(open.rates))
+			b.ReportMetric(rates[len(rates)/2], "calls/s")
+			b.ReportMetric(open.quantile(0.5), "p50-µs")
+			b.ReportMetric(open.quantile(0.99), "p99-µs")
+			b.ReportMetric(open.perCall(), "cpu-µs")
+			b.ReportMetric(float64(open.memory(b, "VmRSS"))/1024, "resident-MiB")
 		})
 	}
+}
+
+// compare reports what our server does and needs as shares of the other one's.
+func compare(b *testing.B, prefix string, our, other *measured, name string) {
+	var throughput shares
+	for i := range our.rates {
+		throughput = append(throughput, our.rates[i]/other.rates[i])
+	}
+	throughput.report(b, prefix+name)
+	b.ReportMetric(our.quantile(0.5)/other.quantile(0.5), prefix+"p50-"+name)
+	b.ReportMetric(our.quantile(0.99)/other.quantile(0.99), prefix+"p99-"+name)
+	b.ReportMetric(our.perCall()/other.perCall(), prefix+"cpu-"+name)
+	b.ReportMetric(float64(our.memory(b, "VmRSS"))/float64(other.memory(b, "VmRSS")), prefix+"resident-"+name)
 }
 
 // BenchmarkStart measures the time from the start of the process to its first
 // answer.
 func BenchmarkStart(b *testing.B) {
-	plainBinary := buildPlain(b)
-	var times, ofPlain shares
+	others := map[string]string{"plain": peer("plain"), "gosdk": peer("gosdk")}
+	var times shares
+	of := map[string]shares{}
 	for b.Loop() {
 		addr := freeAddr(b)
-		plain := measure(b, addr, "", nil, plainBinary, addr)
-		plain.Process.Kill()
-		addr = freeAddr(b)
 		open := measure(b, addr, "", ours(addr), binary())
 		open.Process.Kill()
 		times = append(times, float64(open.first.Microseconds())/1000)
-		ofPlain = append(ofPlain, open.first.Seconds()/plain.first.Seconds())
+		for name, program := range others {
+			addr := freeAddr(b)
+			other := measure(b, addr, "", nil, program, addr)
+			other.Process.Kill()
+			of[name] = append(of[name], open.first.Seconds()/other.first.Seconds())
+		}
 	}
 	times.report(b, "ms")
-	ofPlain.report(b, "of-plain")
+	of["plain"].report(b, "of-plain")
+	of["gosdk"].report(b, "of-gosdk")
 }

@@ -37,7 +37,8 @@ type Token struct {
 	AccessToken credstore.Secret
 	Expiry      time.Time
 
-	scopes      []string // asked for
+	bearer      credstore.Secret // the whole of the header's value
+	scopes      []string         // asked for
 	asked       time.Time
 	renewAt     time.Time
 	usableUntil time.Time
@@ -54,6 +55,7 @@ func newToken(access string, asked time.Time, life time.Duration) Token {
 	lead += rand.N(min(lead, life-lead)/10 + 1)
 	return Token{
 		AccessToken: credstore.NewSecret(access),
+		bearer:      credstore.NewSecret("Bearer " + access),
 		Expiry:      expiry,
 		asked:       asked,
 		renewAt:     expiry.Add(-lead),

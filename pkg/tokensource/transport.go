@@ -88,8 +88,8 @@ func withBearer(req *http.Request, t Token) *http.Request {
 		req.Header = http.Header{}
 	}
 	req.Header.Del("Authorization")
-	if !t.AccessToken.IsZero() {
-		req.Header.Set("Authorization", "Bearer "+t.AccessToken.Reveal())
+	if !t.bearer.IsZero() {
+		req.Header.Set("Authorization", t.bearer.Reveal())
 	}
 	return req
 }

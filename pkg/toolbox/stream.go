@@ -68,7 +68,7 @@ func (w *wire) readEvents(ctx context.Context, r *reply, id int64, at *position)
 			if err := m.answers(id); err != nil {
 				return nil, err
 			}
-			m.Result = bytes.Clone(m.Result) // the next event takes its place
+			events.data = nil // m.Result is a part of it: the next event takes another place
 			return m, noMore(r, events, id)
 		case m.hasID():
 			if asked++; asked > maxAsked {

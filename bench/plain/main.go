@@ -1,6 +1,6 @@
 // Command plain is the least that mcp-go needs to serve the calculator over
-// HTTP without sessions: what BenchmarkAgainstPlain measures the server against.
-// It listens on the address that is its argument.
+// HTTP without sessions: one of what BenchmarkAgainstPlain measures the server
+// against. It listens on the address that is its argument.
 package main
 
 import (
