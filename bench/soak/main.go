@@ -120,13 +120,14 @@ func deploy(ctx context.Context, bin string) (*stack, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the template: %w; run: make build", err)
 	}
-	// Only the container of the agent gets the variable: it is the one whose
-	// goroutines the stack's log is read for.
+	// Only the agent's container tells of its goroutines, as the stack's log has
+	// all containers. It has the sessions of all callers, where AgentCore has a
+	// container for each.
 	const region = "        AWS_REGION: !Ref AWS::Region\n"
 	if strings.Count(string(text), region) != 1 {
 		return nil, errors.New("template.yaml has no AWS_REGION in AgentRuntime any more: the soak has to find its environment in another way")
 	}
-	traced := strings.Replace(string(text), region, region+"        GODEBUG: "+goroutineTrace+"\n", 1)
+	traced := strings.Replace(string(text), region, region+"        GODEBUG: "+goroutineTrace+"\n        REQUESTS_AT_ONCE: 100\n", 1)
 	s := &stack{aws: localaws.New(localaws.Config{}), logs: newLogs()}
 	if s.template, err = cloudformation.Parse(strings.NewReader(traced)); err != nil {
 		return nil, err
