@@ -2,6 +2,9 @@
 // caller and a container see it: where a runtime is invoked, which headers
 // carry sessions and identities, and which errors come back.
 //
+// A caller starts with [InvocationURL] and reads an [Error]; a container of
+// protocol HTTP is a [Server], and one of protocol MCP is package mcpserver's.
+//
 // https://docs.aws.amazon.com/bedrock-agentcore/latest/devguide/runtime-mcp-protocol-contract.html
 package agentcore
 

@@ -4,6 +4,13 @@
 // The parameters bear the names that the guides for AgentCore use, so that
 // what other tools wrote can be read and the other way round. The client
 // secret and a password are SecureStrings; everything else is plain.
+//
+// Whoever reads in a process that lives takes [Store.Set], once per server, which
+// keeps what it has read. Whoever writes takes [Store.Read] and [Store.Write].
+// Errors name the parameters they are about; [ErrNotFound] and [ErrHeld] are for
+// errors.Is, and what Parameter Store itself refused is for errors.As.
+//
+// https://docs.aws.amazon.com/systems-manager/latest/userguide/systems-manager-parameter-store.html
 package credstore
 
 import (

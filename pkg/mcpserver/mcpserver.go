@@ -21,6 +21,8 @@
 // [mcp.CallToolParams].RawArguments holds them with every digit. A tool that
 // panics, hangs or returns a Go error answers with a tool error that holds
 // nothing but a request id; the log has the rest.
+//
+// https://docs.aws.amazon.com/bedrock-agentcore/latest/devguide/runtime-mcp-protocol-contract.html
 package mcpserver
 
 import (
