@@ -74,7 +74,7 @@ type Config struct {
 	// https, or http on a loopback address. Default: as the client asks for it.
 	ResourceURL string
 
-	HTTPClient *http.Client     // default: a client with a timeout; redirects are refused either way
+	HTTPClient *http.Client     // default: a plain one. A fetch may take ten seconds in all and follows no redirect either way
 	Now        func() time.Time // default time.Now
 	Logger     *slog.Logger     // default: discard
 }
