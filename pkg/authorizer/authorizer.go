@@ -117,8 +117,9 @@ type verified struct {
 	key   *rsa.PublicKey
 }
 
-// New makes an authorizer. It opens no connection: the discovery document and
-// the keys are fetched when the first token comes.
+// New makes an authorizer. A rule that cannot hold, or that AgentCore would
+// refuse, is an error that names its field. New opens no connection: the
+// discovery document and the keys are fetched when the first token comes.
 func New(cfg Config) (*Authorizer, error) {
 	if err := cfg.check(); err != nil {
 		return nil, fmt.Errorf("authorizer configuration: %w", err)

@@ -158,7 +158,8 @@ var validName = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9_-]{0,63}$`)
 var validPrefix = regexp.MustCompile(`^(/[a-zA-Z0-9_.-]+){1,10}$`)
 
 // CheckName refuses a server name that cannot be one element of a parameter
-// path.
+// path: it has 1 to 64 letters, digits, underscores and hyphens, and does not
+// start with a hyphen.
 func CheckName(name string) error {
 	if !validName.MatchString(name) {
 		return fmt.Errorf("server name %.80q: want 1 to 64 letters, digits, underscores or hyphens, not starting with a hyphen", name)
@@ -166,7 +167,8 @@ func CheckName(name string) error {
 	return nil
 }
 
-// CheckPrefix refuses a parameter prefix that Parameter Store would refuse.
+// CheckPrefix refuses a parameter prefix that Parameter Store would refuse, or
+// that is not written as [DefaultPrefix] is: a slash before each element.
 func CheckPrefix(prefix string) error {
 	first, _, _ := strings.Cut(strings.TrimPrefix(strings.ToLower(prefix), "/"), "/")
 	if !validPrefix.MatchString(prefix) || strings.HasPrefix(first, "aws") || strings.HasPrefix(first, "ssm") {

@@ -136,8 +136,9 @@ type Handler struct {
 }
 
 // New puts an endpoint around s. The input schemas of the tools that s has must
-// compile; those of tools added later are compiled at their first call. New
-// installs middleware in s, so that one s has one Handler.
+// compile, or the error names the tool; those of tools added later are compiled
+// at their first call. New installs middleware in s, so that one s has one
+// Handler.
 func New(s *server.MCPServer, cfg Config) (*Handler, error) {
 	hosts, err := newHostRule(cfg.AllowedHosts)
 	if err != nil {
