@@ -5,6 +5,8 @@
 // A caller starts with [InvocationURL] and reads an [Error]; a container of
 // protocol HTTP is a [Server], and one of protocol MCP is package mcpserver's.
 //
+// example_test.go has uses of it that run with no AWS account.
+//
 // https://docs.aws.amazon.com/bedrock-agentcore/latest/devguide/runtime-mcp-protocol-contract.html
 package agentcore
 

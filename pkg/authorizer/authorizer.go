@@ -15,6 +15,8 @@
 //	...
 //	http.Handle("/", a.Protect("/mcp", server))
 //
+// example_test.go has uses of it that run with no AWS account.
+//
 // https://docs.aws.amazon.com/bedrock-agentcore/latest/devguide/inbound-jwt-authorizer.html
 package authorizer
 

@@ -10,6 +10,8 @@
 // Errors name the parameters they are about; [ErrNotFound] and [ErrHeld] are for
 // errors.Is, and what Parameter Store itself refused is for errors.As.
 //
+// example_test.go has uses of it that run with no AWS account.
+//
 // https://docs.aws.amazon.com/systems-manager/latest/userguide/systems-manager-parameter-store.html
 package credstore
 

@@ -11,6 +11,8 @@
 // It takes an [http.Client] per server and knows nothing of how that client
 // authenticates; package tokensource makes such clients.
 //
+// example_test.go has uses of it that run with no AWS account.
+//
 // https://modelcontextprotocol.io/specification/2025-11-25/basic/transports#streamable-http
 package toolbox
 

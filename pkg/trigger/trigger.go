@@ -7,6 +7,8 @@
 // [Handler.ServeRequest] is for a server. An error is an error at every entry
 // point and never an answer's text, and whatever an invoker sent, it gets one. An
 // [Agent] says by the [Code] of its error which one that is.
+//
+// example_test.go has uses of it that run with no AWS account.
 package trigger
 
 import (
