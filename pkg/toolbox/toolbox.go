@@ -17,6 +17,7 @@
 package toolbox
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -30,8 +31,8 @@ import (
 
 // Server is one MCP server to use.
 type Server struct {
-	Name     string
-	Optional bool // its absence is reported, not an error
+	Name     string // of its own among the servers of a toolbox
+	Optional bool   // its absence is reported, not an error
 
 	// Resolve finds out where the server is; required. It is called before each
 	// attempt to connect, one at a time.
@@ -207,24 +208,11 @@ func (b *Toolbox) Call(ctx context.Context, name string, input json.RawMessage) 
 	if len(input) == 0 {
 		input = json.RawMessage("{}")
 	}
-	if !json.Valid(input) || firstByte(input) != '{' {
+	if !json.Valid(input) || bytes.TrimLeft(input, " \t\r\n")[0] != '{' {
 		return Result{}, fmt.Errorf("input of tool %s: want a JSON object", t.Name)
 	}
-	for _, s := range b.sessions {
-		if s.server.Name == t.Server {
-			return s.call(ctx, t, input)
-		}
-	}
-	return Result{}, fmt.Errorf("%w %.80q", ErrUnknownTool, name)
-}
-
-func firstByte(text json.RawMessage) byte {
-	for _, c := range text {
-		if c != ' ' && c != '\t' && c != '\r' && c != '\n' {
-			return c
-		}
-	}
-	return 0
+	i := slices.IndexFunc(b.sessions, func(s *session) bool { return s.server.Name == t.Server })
+	return b.sessions[i].call(ctx, t, input)
 }
 
 // Lookup returns the tool of that name. A name that was in the catalogue once
