@@ -2,6 +2,11 @@
 // caller and a container see it: where a runtime is invoked, which headers
 // carry sessions and identities, and which errors come back.
 //
+// A caller starts with [InvocationURL] and reads an [Error]; a container of
+// protocol HTTP is a [Server], and one of protocol MCP is package mcpserver's.
+//
+// example_test.go has uses of it that run with no AWS account.
+//
 // https://docs.aws.amazon.com/bedrock-agentcore/latest/devguide/runtime-mcp-protocol-contract.html
 package agentcore
 
@@ -56,7 +61,8 @@ func IsARN(s string) bool { return strings.HasPrefix(s, "arn:") }
 // empty (an endpoint override, such as AWS_ENDPOINT_URL), otherwise at the
 // service's address in the ARN's own region and partition. An empty qualifier
 // means DefaultQualifier. The ARN is escaped once, as one path element, which
-// the service insists on; url.PathEscape would leave its colons.
+// the service insists on; url.PathEscape would leave its colons. What is no ARN
+// of a runtime, or no base, is refused with what is wanted.
 //
 // The result is for parsing as a whole. Assigning it to the Path of a url.URL
 // undoes the escapes.

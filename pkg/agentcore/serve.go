@@ -59,7 +59,7 @@ const farewell = 2 * time.Second
 
 // Serve answers on l, which it closes, until ctx ends. Then new invocations are
 // refused, those under way may finish within DrainTimeout, and Serve returns
-// nil. It is called once.
+// nil. A listener that fails before is its error. It is called once.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	s.defaults()
 	work, cut := context.WithCancel(context.WithoutCancel(ctx))

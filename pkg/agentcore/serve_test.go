@@ -4,12 +4,14 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net"
 	"net/http"
 	"strings"
 	"sync"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"agentcore-mcp-auth/pkg/agentcore"
@@ -309,5 +311,32 @@ func TestServer_stop(t *testing.T) {
 		if _, err := http.Get(url + "/ping"); err == nil {
 			t.Error("it still answers")
 		}
+	}
+}
+
+// A body that breaks off breaks the connection, after what there was of it: no
+// caller takes the half for the whole.
+func TestServer_brokenBody(t *testing.T) {
+	url, _ := server(t, &agentcore.Server{Invoke: func(context.Context, agentcore.Invocation) agentcore.Reply {
+		half := io.MultiReader(strings.NewReader("half"), iotest.ErrReader(errors.New("the model has gone")))
+		return agentcore.Reply{Status: http.StatusOK, Body: io.NopCloser(half)}
+	}})
+	resp := post(t, t.Context(), url+"/invocations", `{"prompt":"x"}`)
+	body, err := io.ReadAll(resp.Body)
+	if string(body) != "half" || !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("got %q, %v, want half and an unexpected end", body, err)
+	}
+}
+
+// A listener that fails is an error; a stop is none.
+func TestServer_listenerFails(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+	s := &agentcore.Server{Invoke: func(context.Context, agentcore.Invocation) agentcore.Reply { return reply(200, "{}") }}
+	if err := s.Serve(t.Context(), l); !errors.Is(err, net.ErrClosed) || !strings.Contains(err.Error(), "serving on 127.0.0.1:") {
+		t.Errorf("got %v, want the address and what is wrong", err)
 	}
 }

@@ -15,6 +15,8 @@
 //	...
 //	http.Handle("/", a.Protect("/mcp", server))
 //
+// example_test.go has uses of it that run with no AWS account.
+//
 // https://docs.aws.amazon.com/bedrock-agentcore/latest/devguide/inbound-jwt-authorizer.html
 package authorizer
 
@@ -74,7 +76,7 @@ type Config struct {
 	// https, or http on a loopback address. Default: as the client asks for it.
 	ResourceURL string
 
-	HTTPClient *http.Client     // default: a client with a timeout; redirects are refused either way
+	HTTPClient *http.Client     // default: a plain one. A fetch may take ten seconds in all and follows no redirect either way
 	Now        func() time.Time // default time.Now
 	Logger     *slog.Logger     // default: discard
 }
@@ -117,8 +119,9 @@ type verified struct {
 	key   *rsa.PublicKey
 }
 
-// New makes an authorizer. It opens no connection: the discovery document and
-// the keys are fetched when the first token comes.
+// New makes an authorizer. A rule that cannot hold, or that AgentCore would
+// refuse, is an error that names its field. New opens no connection: the
+// discovery document and the keys are fetched when the first token comes.
 func New(cfg Config) (*Authorizer, error) {
 	if err := cfg.check(); err != nil {
 		return nil, fmt.Errorf("authorizer configuration: %w", err)

@@ -11,6 +11,13 @@
 // What a tool does wrong is the model's to read and never ends a conversation:
 // an unknown name, input that breaks the tool's schema, a failure, a panic, a
 // timeout, an empty or an oversized result.
+//
+// Make one [Loop] with [New] in main, and call [Loop.Run] for each conversation,
+// many at once if need be. The type of its error says whose it is to mend.
+//
+// example_test.go has uses of it that run with no AWS account.
+//
+// https://docs.aws.amazon.com/bedrock/latest/userguide/tool-use.html
 package converse
 
 import (
@@ -76,8 +83,8 @@ const (
 	DefaultMaxContextBytes = 384 << 10 // some 100,000 tokens, half of the usual context window
 )
 
-// Config says how conversations are run. Zero fields have the defaults above,
-// or are off.
+// Config says how conversations are run. Model and ModelIDs are required; other
+// zero fields have the defaults above, or are off.
 type Config struct {
 	Model Model
 

@@ -4,6 +4,15 @@
 // The parameters bear the names that the guides for AgentCore use, so that
 // what other tools wrote can be read and the other way round. The client
 // secret and a password are SecureStrings; everything else is plain.
+//
+// Whoever reads in a process that lives takes [Store.Set], once per server, which
+// keeps what it has read. Whoever writes takes [Store.Read] and [Store.Write].
+// Errors name the parameters they are about; [ErrNotFound] and [ErrHeld] are for
+// errors.Is, and what Parameter Store itself refused is for errors.As.
+//
+// example_test.go has uses of it that run with no AWS account.
+//
+// https://docs.aws.amazon.com/systems-manager/latest/userguide/systems-manager-parameter-store.html
 package credstore
 
 import (
@@ -151,7 +160,8 @@ var validName = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9_-]{0,63}$`)
 var validPrefix = regexp.MustCompile(`^(/[a-zA-Z0-9_.-]+){1,10}$`)
 
 // CheckName refuses a server name that cannot be one element of a parameter
-// path.
+// path: it has 1 to 64 letters, digits, underscores and hyphens, and does not
+// start with a hyphen.
 func CheckName(name string) error {
 	if !validName.MatchString(name) {
 		return fmt.Errorf("server name %.80q: want 1 to 64 letters, digits, underscores or hyphens, not starting with a hyphen", name)
@@ -159,7 +169,8 @@ func CheckName(name string) error {
 	return nil
 }
 
-// CheckPrefix refuses a parameter prefix that Parameter Store would refuse.
+// CheckPrefix refuses a parameter prefix that Parameter Store would refuse, or
+// that is not written as [DefaultPrefix] is: a slash before each element.
 func CheckPrefix(prefix string) error {
 	first, _, _ := strings.Cut(strings.TrimPrefix(strings.ToLower(prefix), "/"), "/")
 	if !validPrefix.MatchString(prefix) || strings.HasPrefix(first, "aws") || strings.HasPrefix(first, "ssm") {

@@ -1,9 +1,12 @@
 package credstore_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -11,6 +14,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
+	"github.com/aws/aws-sdk-go-v2/service/ssm/types"
 
 	"agentcore-mcp-auth/pkg/credstore"
 	"agentcore-mcp-auth/pkg/localaws"
@@ -109,6 +113,67 @@ func TestStore_writeUnchanged(t *testing.T) {
 	if after := srv.Records()[before:]; len(after) != 1 || !strings.Contains(string(after[0].RequestBody), "calc/scope") {
 		t.Errorf("got %d writes, want one of the scope", len(after))
 	}
+	if got, want := changed.Differences(sample), []string{credstore.Scope}; !slices.Equal(got, want) {
+		t.Errorf("Differences: got %v, want %v, which is what was written", got, want)
+	}
+	if got := (credstore.Credentials{}).Differences(sample); got != nil {
+		t.Errorf("Differences: got %v of nothing, which leaves everything as it is", got)
+	}
+}
+
+// The key is for secrets alone, and tags are given when a parameter is created:
+// Parameter Store refuses them in the request that overwrites it.
+func TestStore_keyAndTags(t *testing.T) {
+	store, srv := newStore(t)
+	store.KMSKeyID, store.Tags = "alias/agents", map[string]string{"owner": "a", "team": "b"}
+	if err := store.Write(t.Context(), "calc", credstore.Credentials{}, sample); err != nil {
+		t.Fatal(err)
+	}
+	changed := sample
+	changed.ClientSecret, changed.Scope = credstore.NewSecret("another"), "calc/read"
+	if err := store.Write(t.Context(), "calc", sample, changed); err != nil {
+		t.Fatal(err)
+	}
+	for name, p := range srv.Parameters() {
+		key := ""
+		if strings.HasSuffix(name, credstore.ClientSecret) {
+			key = store.KMSKeyID
+		}
+		if p.KeyID != key || !maps.Equal(p.Tags, store.Tags) {
+			t.Errorf("%s: got key %q and tags %v, want %q and %v", name, p.KeyID, p.Tags, key, store.Tags)
+		}
+	}
+}
+
+// case 45: what Parameter Store refuses is told by parameter and reason, without
+// the value that it may quote; its type is there for errors.As.
+func TestStore_refused(t *testing.T) {
+	store, srv := newStore(t)
+	srv.SetFault(func(r localaws.Record) *localaws.Fault {
+		if r.Operation == "PutParameter" && strings.Contains(string(r.RequestBody), "calc/"+credstore.DiscoveryURL) {
+			return nil
+		}
+		return &localaws.Fault{Status: 400, Type: "ParameterPatternMismatchException", Message: "refused: secret-canary"}
+	})
+	secretOnly := credstore.Credentials{ClientSecret: sample.ClientSecret}
+	err := store.Write(t.Context(), "calc", credstore.Credentials{}, secretOnly)
+	var refused *types.ParameterPatternMismatchException
+	if !errors.As(err, &refused) || strings.Contains(err.Error(), "canary") || !strings.Contains(err.Error(), "writing parameter /app/mcp/calc/cognito_secret: ") {
+		t.Errorf("got %v, want the parameter, Parameter Store's error and no secret", err)
+	}
+	for doing, err := range map[string]error{
+		"writing parameter /app/mcp/calc/held_until: ":   store.Hold(t.Context(), "calc", time.Now()),
+		"deleting parameters under /app/mcp/calc/: ":     store.Delete(t.Context(), "calc"),
+		"writing parameter /app/mcp/calc/cognito_domain": store.Write(t.Context(), "calc", credstore.Credentials{}, credstore.Credentials{Domain: "https://x", DiscoveryURL: sample.DiscoveryURL, ClientID: "x"}),
+	} {
+		if err == nil || !strings.HasPrefix(err.Error(), doing) {
+			t.Errorf("got %v, want an error of %q", err, doing)
+		}
+	}
+	srv.SetFault(nil)
+	if got, err := store.Read(t.Context(), "calc"); err != nil || got.ClientID != "" {
+		t.Errorf("got client id %q, %v: it is written last, when all else has been", got.ClientID, err)
+	}
 }
 
 // case 22: names that would lead out of the server's own path.
@@ -122,8 +187,14 @@ func TestStore_hostileNames(t *testing.T) {
 	for _, prefix := range []string{"app", "/app/", "/aws/x", "/SSM", "/a//b", "/a b", "/"} {
 		s := *store
 		s.Prefix = prefix
-		if err := s.Write(t.Context(), "calc", credstore.Credentials{}, sample); err == nil {
-			t.Errorf("prefix %q was accepted", prefix)
+		for doing, err := range map[string]error{
+			"Write":  s.Write(t.Context(), "calc", credstore.Credentials{}, sample),
+			"Delete": s.Delete(t.Context(), "calc"),
+			"Hold":   s.Hold(t.Context(), "calc", time.Now()),
+		} {
+			if err == nil {
+				t.Errorf("%s accepted prefix %q", doing, prefix)
+			}
 		}
 	}
 	if n := len(srv.Records()); n != 0 {
@@ -138,8 +209,12 @@ func TestCredentials_Machine(t *testing.T) {
 	}
 	c.ClientSecret, c.DiscoveryURL = credstore.Secret{}, ""
 	var missing *credstore.MissingError
-	if err := c.Machine(); !errors.As(err, &missing) || !slices.Equal(missing.Names, []string{"cognito_discovery_url", "cognito_secret"}) {
+	err := c.Machine()
+	if !errors.As(err, &missing) || !slices.Equal(missing.Names, []string{"cognito_discovery_url", "cognito_secret"}) {
 		t.Errorf("got %v, want the two missing parameters", err)
+	}
+	if got, want := err.Error(), "missing parameter cognito_discovery_url, cognito_secret"; got != want {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 
@@ -186,7 +261,11 @@ func TestSecret_masked(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	printed := []string{string(asJSON), fmt.Sprint(secret, &secret), fmt.Sprint(sample), fmt.Errorf("x %w %v", errors.New("y"), secret).Error()}
+	var logged bytes.Buffer
+	slog.New(slog.NewTextHandler(&logged, nil)).Info("x", "secret", secret, "holder", holder)
+	slog.New(slog.NewJSONHandler(&logged, nil)).Info("x", "secret", secret, "holder", holder)
+	printed := []string{string(asJSON), fmt.Sprint(secret, &secret), fmt.Sprint(sample), fmt.Errorf("x %w %v", errors.New("y"), secret).Error(),
+		secret.String(), secret.GoString(), logged.String()}
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%08b", "%t", "%p"} {
 		printed = append(printed, fmt.Sprintf(verb, secret), fmt.Sprintf(verb, holder), fmt.Sprintf(verb, []any{secret}))
 	}
@@ -199,5 +278,8 @@ func TestSecret_masked(t *testing.T) {
 	}
 	if secret.Reveal() != "secret-canary" {
 		t.Error("Reveal does not return the value")
+	}
+	if empty := credstore.NewSecret(""); !empty.IsZero() || empty != (credstore.Secret{}) || empty.Reveal() != "" {
+		t.Error("a secret without a value is not the zero Secret")
 	}
 }

@@ -4,7 +4,12 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
+	"github.com/aws/aws-sdk-go-v2/service/ssm/types"
 
 	"agentcore-mcp-auth/pkg/credstore"
 )
@@ -78,4 +83,33 @@ func TestStore_Hold(t *testing.T) {
 	if got := srv.Parameters(); len(got) != 1 { // the endpoint is not provisioning's
 		t.Errorf("after Delete: got %d parameters, want the endpoint alone", len(got))
 	}
+}
+
+// held is a Parameter Store whose one set is held for an hour.
+type held struct{ credstore.API }
+
+func (held) GetParametersByPath(_ context.Context, in *ssm.GetParametersByPathInput, _ ...func(*ssm.Options)) (*ssm.GetParametersByPathOutput, error) {
+	return &ssm.GetParametersByPathOutput{Parameters: []types.Parameter{
+		{Name: aws.String(*in.Path + credstore.ClientID), Value: aws.String("client")},
+		{Name: aws.String(*in.Path + credstore.HeldUntil), Value: aws.String(time.Now().Add(time.Hour).Format(time.RFC3339))},
+	}}, nil
+}
+
+// case 19: a reader waits for three seconds, and leaves at once when the caller
+// does.
+func TestStore_Hold_wait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &credstore.Store{API: held{}}
+		start := time.Now()
+		if _, err := store.Read(t.Context(), "calc"); !errors.Is(err, credstore.ErrHeld) || time.Since(start) != 3*time.Second {
+			t.Errorf("got %v after %v, want ErrHeld after 3s", err, time.Since(start))
+		}
+		start = time.Now()
+		gone := errors.New("the caller has left")
+		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Second, gone)
+		defer cancel()
+		if _, err := store.Read(ctx, "calc"); !errors.Is(err, credstore.ErrHeld) || !errors.Is(err, gone) || time.Since(start) != time.Second {
+			t.Errorf("got %v after %v, want ErrHeld and the caller's own reason after 1s", err, time.Since(start))
+		}
+	})
 }

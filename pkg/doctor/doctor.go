@@ -11,6 +11,8 @@
 // a token.
 //
 // Nothing that is returned holds a secret or a token.
+//
+// example_test.go has uses of it that run with no AWS account.
 package doctor
 
 import (

@@ -12,7 +12,9 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 
+	"agentcore-mcp-auth/pkg/credstore"
 	"agentcore-mcp-auth/pkg/doctor"
+	"agentcore-mcp-auth/pkg/tokensource"
 )
 
 // case 51: whatever form a refusal comes in, it is told what it means.
@@ -68,6 +70,18 @@ func TestExplain(t *testing.T) {
 		{"An error occurred (ValidationException) when calling the Converse operation: Invocation of model ID x with on-demand throughput isn’t supported.", "ValidationException", "inference profile", "aws bedrock list-inference-profiles "},
 		{"An error occurred (AccessDeniedException) when calling the Converse operation: You don't have access to the model with the specified model ID.", "AccessDeniedException", "access to the model", ""},
 		{"operation error SSM: GetParametersByPath, https response error StatusCode: 400, RequestID: 1, api error UnrecognizedClientException: The security token included in the request is invalid.", "UnrecognizedClientException", "not valid", "aws sts get-caller-identity"},
+		{`{"error":{"code":"configuration_error","message":"MCP_SERVERS"}}`, "configuration_error: MCP_SERVERS", "the message names it", ""},
+		{`{"error":{"code":"token_refused","message":"x"}}`, "token_refused", "token endpoint refuses the client", ""},
+		{`{"error":{"code":"model_failed","message":"x"}}`, "model_failed", "Bedrock refuses the model", "mcpauth doctor --mcp-name NAME --model MODEL"},
+		{`{"error":{"code":"internal_error","message":"x"}}`, "internal_error", "only its log", "sam logs"},
+		{"An error occurred (ExpiredTokenException) when calling the GetParametersByPath operation: The security token included in the request is expired", "ExpiredTokenException", "have expired", "aws sso login"},
+		{"HTTP/1.1 403 Forbidden\n\n" + `{"message":"Missing Authentication Token"}`, "HTTP 403", "takes AWS signatures only", ""},
+		{"HTTP/1.1 403 Forbidden\n\n" + `{"message":"User: arn:aws:sts::123456789012:assumed-role/agent/x is not authorized to perform: bedrock-agentcore:InvokeAgentRuntime on resource: arn:aws:bedrock-agentcore:eu-central-1:123456789012:runtime/x"}`,
+			"HTTP 403", "IAM: ", "aws iam put-role-policy --role-name agent "},
+		{"is not authorized to perform: ssm:PutParameter", "AccessDenied", "IAM: ", "aws sts get-caller-identity"}, // whoever it was
+		{"HTTP/1.1 406 Not Acceptable\n\n", "HTTP 406", "Accept header", ""},
+		{"HTTP/1.1 200 OK\nContent-Type: text/event-stream\n\nevent: message\ndata: " + `{"jsonrpc":"2.0","id":1,"error":{"code":-32010,"message":"x"}}` + "\n\n", "-32010", "only its log", ""},
+		{"HTTP/1.1 401 Unauthorized\nWWW-Authenticate: Bearer error=\"insufficient_scope\"", "HTTP 401", "none of the scopes", "mcpauth token"}, // the headers alone
 		{"error: Authorization method mismatch. The agent is configured for", "-32002", "signed with SigV4", ""},
 	} {
 		x, err := doctor.Explain(t.Context(), tt.text, doctor.Config{})
@@ -192,4 +206,50 @@ func FuzzExplain(f *testing.F) {
 			t.Errorf("%q: got %+v, %v", text, x, err)
 		}
 	})
+}
+
+// With a server's name a token is held against what is recorded of the server and
+// what its runtime asks for.
+func TestExplain_compared(t *testing.T) {
+	w := newWorld(t)
+	source, err := tokensource.New(tokensource.Config{Credentials: tokensource.Static(w.set), Resource: w.URL()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := source.Token(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	explain := func(text string) doctor.Report {
+		t.Helper()
+		x, err := doctor.Explain(t.Context(), text, w.config())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(fmt.Sprintf("%+v", x), got.AccessToken.Reveal()) { // case 45
+			t.Error("the token is in the explanation")
+		}
+		return doctor.Report{Checks: x.Checks}
+	}
+	if r := explain(got.AccessToken.Reveal()); r.First() != nil || check(t, r, "authorizer.clients").Status != doctor.Pass {
+		t.Errorf("the server's own token: got %+v", r.Checks)
+	}
+	stranger := explain(token(map[string]any{
+		"iss": strings.TrimSuffix(w.set.DiscoveryURL, "/.well-known/openid-configuration"), "client_id": "stranger",
+		"token_use": "access", "scope": w.set.Scope, "exp": time.Now().Unix() + 3600, "iat": time.Now().Unix(),
+	}))
+	for _, id := range []string{"token.client", "authorizer.clients"} {
+		if c := check(t, stranger, id); c.Status != doctor.Fail || !strings.Contains(c.Found, "stranger") || c.Next == "" {
+			t.Errorf("another's token: got %+v", c)
+		}
+	}
+	w.put(t, credstore.Endpoint, "https://mcp.example.com/mcp") // whose rules nobody here can read
+	if r := explain(got.AccessToken.Reveal()); r.First() != nil || len(r.Checks) == 0 {
+		t.Errorf("a server elsewhere: got %+v", r.Checks)
+	}
+	cfg := w.config()
+	cfg.Name = "search"
+	if _, err := doctor.Explain(t.Context(), got.AccessToken.Reveal(), cfg); err == nil || !strings.Contains(err.Error(), "mcpauth setup --mcp-name search") {
+		t.Errorf("a server that is not set up: got %v, want what to do", err)
+	}
 }

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider/types"
+
 	"agentcore-mcp-auth/pkg/authorizer"
 )
 
@@ -199,5 +201,26 @@ func TestClean(t *testing.T) {
 	}
 	if got := list([]string{"a", "b", "c", "d", "e", "f", "g"}); got != "a, b, c, d, e and 2 more" {
 		t.Errorf("got %s", got)
+	}
+}
+
+// An app client that was made for people, or by hand, does not get a token.
+func TestCheckGrant(t *testing.T) {
+	const machine, code = types.OAuthFlowTypeClientCredentials, types.OAuthFlowTypeCode
+	for _, tt := range []struct {
+		flows []types.OAuthFlowType
+		on    bool
+		want  Status
+		found string
+	}{
+		{[]types.OAuthFlowType{machine}, true, Pass, "client_credentials"},
+		{[]types.OAuthFlowType{machine}, false, Fail, "switched off"},
+		{[]types.OAuthFlowType{code}, true, Fail, "grants code"},
+		{nil, false, Fail, "no OAuth grant"},
+	} {
+		e := &exam{client: &types.UserPoolClientType{AllowedOAuthFlows: tt.flows, AllowedOAuthFlowsUserPoolClient: &tt.on}}
+		if c := e.checkGrant(); c.Status != tt.want || !strings.Contains(c.Found, tt.found) {
+			t.Errorf("%v, OAuth %t: got %+v, want %s and %q", tt.flows, tt.on, c, tt.want, tt.found)
+		}
 	}
 }

@@ -94,6 +94,9 @@ func (e *exam) refused(c Check, a answer) Check {
 	r.fresh = true
 	first := r.explain(e.advice, e.endpoint).Causes[0]
 	c.Status, c.Found, c.Cause, c.Next = Fail, e.clean(r.String()), first.Cause, first.Next
+	if a.status < 300 && a.code == 0 { // it did answer, and nothing of MCP
+		c.Cause, c.Next = "what answers there is another service, or a server that breaks the protocol", e.logs()
+	}
 	if (a.status == http.StatusUnauthorized || a.status == http.StatusForbidden) && e.runtime == nil && e.endpoint.arn != "" && c.Next == e.advice.doctor() {
 		// To be told once more would not help; what the authorizer asks is to be seen first.
 		c.Next = e.allow("bedrock-agentcore:GetAgentRuntime", e.endpoint.arn)

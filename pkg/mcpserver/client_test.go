@@ -108,6 +108,40 @@ func TestStream(t *testing.T) {
 	}
 }
 
+// Handlers learn of their client what the request itself says, and send it the
+// log messages that it asks for: in the older era, which asks beforehand, those
+// of level error and above, since what an earlier request has set is forgotten.
+func TestStream_client(t *testing.T) {
+	s := server.NewMCPServer("x", "1", server.WithLogging())
+	s.AddTool(mcp.NewTool("who"), func(ctx context.Context, req mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+		for _, level := range []mcp.LoggingLevel{mcp.LoggingLevelInfo, mcp.LoggingLevelError} {
+			if err := server.ServerFromContext(ctx).SendLogMessageToClient(ctx, mcp.NewLoggingMessageNotification(level, "who", "at "+string(level))); err != nil {
+				return nil, err
+			}
+		}
+		client := server.ClientSessionFromContext(ctx).(server.SessionWithClientInfo)
+		return mcp.NewToolResultText(fmt.Sprintf("%s, roots %t", client.GetClientInfo().Name, client.GetClientCapabilities().Roots != nil)), nil
+	})
+	url, _ := serve(t, s, mcpserver.Config{})
+	if resp, body := post(t, url+"/mcp", `{"jsonrpc":"2.0","id":1,"method":"logging/setLevel","params":{"level":"debug"}}`); resp.StatusCode != 200 || decode(t, body).Error != nil {
+		t.Errorf("setting a level: got %d %s", resp.StatusCode, body)
+	}
+	for want, tc := range map[string]struct {
+		body   string
+		header []string
+	}{
+		", roots false": {toolCall("who", `{}`), nil},
+		"agent, roots true": {`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"who","_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28",
+			"io.modelcontextprotocol/clientCapabilities":{"roots":{}},"io.modelcontextprotocol/clientInfo":{"name":"agent","version":"1"},"io.modelcontextprotocol/logLevel":"error"}}}`,
+			[]string{"Mcp-Protocol-Version", "2026-07-28", "Mcp-Method", "tools/call", "Mcp-Name", "who"}},
+	} {
+		_, body := post(t, url+"/mcp", tc.body, tc.header...)
+		if !strings.Contains(body, `"text":"`+want+`"`) || strings.Contains(body, "at info") || !strings.Contains(body, "at error") {
+			t.Errorf("got %s, want %q and the error alone", body, want)
+		}
+	}
+}
+
 // Handlers see the request's headers, as behind mcp-go's own transport.
 func TestHeaders(t *testing.T) {
 	s := server.NewMCPServer("x", "1")

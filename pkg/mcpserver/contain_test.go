@@ -82,6 +82,35 @@ func TestArguments(t *testing.T) {
 	}
 }
 
+// What is wrong with arguments is said in plain words, cut where it is long, and
+// never with the value: that may be a secret.
+func TestArguments_words(t *testing.T) {
+	s := server.NewMCPServer("x", "1")
+	s.AddTool(mcp.NewToolWithRawSchema("t", "", json.RawMessage(`{"type":"object","additionalProperties":false,"properties":{
+		"code":{"type":"string","pattern":"^[A-Z]+$"},"n":{"type":"integer","multipleOf":5},"at":{"type":["string","null"]}}}`)),
+		func(context.Context, mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+			return mcp.NewToolResultText("ran"), nil
+		})
+	url, _ := serve(t, s, mcpserver.Config{})
+	var many []string
+	for i := range 100 {
+		many = append(many, fmt.Sprintf(`"größe%d":1`, i))
+	}
+	for arguments, want := range map[string]string{
+		`{"code":"canary"}`:                 "invalid arguments: code must match ^[A-Z]+$",
+		`{"n":7}`:                           "invalid arguments: n breaks the schema's multipleOf",
+		`{"at":7}`:                          "invalid arguments: at must be null or a string",
+		"{" + strings.Join(many, ",") + "}": "invalid arguments: the arguments must not have größe",
+		`{"code":"A","n":10,"at":null}`:     "ran",
+	} {
+		_, body := post(t, url+"/mcp", toolCall("t", arguments))
+		got, _ := text(t, body)
+		if !strings.HasPrefix(got, want) || strings.Contains(got, "canary") || len(got) > 610 || strings.ContainsRune(got, '\uFFFD') {
+			t.Errorf("%.40s: got %d bytes, %q, want %q", arguments, len(got), got, want)
+		}
+	}
+}
+
 // Number bombs cost nothing, however many there are.
 func TestArguments_bombs(t *testing.T) {
 	s := server.NewMCPServer("x", "1")

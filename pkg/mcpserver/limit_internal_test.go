@@ -3,6 +3,7 @@ package mcpserver
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -102,5 +103,33 @@ func TestMemory_givenBack(t *testing.T) {
 	srv.Close() // waits for the requests under way
 	if got := h.memory.Load(); got != all {
 		t.Errorf("%d bytes are still held after the last request", all-got)
+	}
+}
+
+// A body that tells no length is refused when there is no memory for it, as one
+// that does. case 110
+func TestMemory_unknownLength(t *testing.T) {
+	h, err := New(server.NewMCPServer("x", "1"), Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.memory.Store(smallBody - 1)
+	srv := httptest.NewServer(h)
+	defer srv.Close()
+	for _, body := range []io.Reader{
+		io.MultiReader(strings.NewReader(`{"jsonrpc":"2.0","id":1,"method":"ping"}`)), // is sent in chunks
+		strings.NewReader(`{"jsonrpc":"2.0","id":1,"method":"ping"}` + strings.Repeat(" ", smallBody)),
+	} {
+		resp, err := http.Post(srv.URL+Path, "application/json", body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "" || !resp.Close {
+			t.Errorf("got %s %v, want 503 with Retry-After, and the connection closed", resp.Status, resp.Header)
+		}
+	}
+	if got := h.memory.Load(); got != smallBody-1 {
+		t.Errorf("%d bytes are left, want the %d that there were", got, smallBody-1)
 	}
 }

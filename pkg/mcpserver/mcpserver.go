@@ -21,6 +21,10 @@
 // [mcp.CallToolParams].RawArguments holds them with every digit. A tool that
 // panics, hangs or returns a Go error answers with a tool error that holds
 // nothing but a request id; the log has the rest.
+//
+// example_test.go has uses of it that run with no AWS account.
+//
+// https://docs.aws.amazon.com/bedrock-agentcore/latest/devguide/runtime-mcp-protocol-contract.html
 package mcpserver
 
 import (
@@ -134,8 +138,9 @@ type Handler struct {
 }
 
 // New puts an endpoint around s. The input schemas of the tools that s has must
-// compile; those of tools added later are compiled at their first call. New
-// installs middleware in s, so that one s has one Handler.
+// compile, or the error names the tool; those of tools added later are compiled
+// at their first call. New installs middleware in s, so that one s has one
+// Handler.
 func New(s *server.MCPServer, cfg Config) (*Handler, error) {
 	hosts, err := newHostRule(cfg.AllowedHosts)
 	if err != nil {

@@ -33,7 +33,8 @@ const (
 
 // Serve answers on l, which it closes, until ctx is done. Then it refuses new
 // requests with 503, lets the running ones finish within the drain timeout,
-// tells the callers of those that do not, and returns nil. It is called once.
+// tells the callers of those that do not, and returns nil. A listener that fails
+// before is its error. It is called once.
 func (h *Handler) Serve(ctx context.Context, l net.Listener) error {
 	srv := &http.Server{
 		Handler:                      h,

@@ -18,8 +18,9 @@ import (
 // ResourceType is the CloudFormation type that a Handler serves.
 const ResourceType = "Custom::MCPClient"
 
-// Handler serves the CloudFormation custom resource Custom::MCPClient. It is
-// safe for concurrent use.
+// Handler serves the CloudFormation custom resource Custom::MCPClient. Its Handle
+// is one for package customresource, which answers CloudFormation. It is safe for
+// concurrent use.
 type Handler struct {
 	// Provisioner is copied for each event, which names owner and prefix.
 	Provisioner *Provisioner

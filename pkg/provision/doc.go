@@ -11,6 +11,10 @@
 // [Provisioner.Remove] takes one server away; [Provisioner.Rotate] replaces its
 // secret. [Handler] offers the same as a CloudFormation custom resource.
 //
+// example_test.go has uses of it that run with no AWS account.
+//
+// https://docs.aws.amazon.com/cognito/latest/developerguide/cognito-user-pools-define-resource-servers.html
+//
 // # What is ours
 //
 // Nothing is taken, changed or deleted because of a name that others may use

@@ -114,7 +114,9 @@ var errReplace = errors.New("the app client is to be replaced")
 const holdTime = time.Minute
 
 // Ensure brings the world to d and says what it changed. It touches nothing
-// that is as d wants it and nothing that is not the owner's.
+// that is as d wants it and nothing that is not the owner's: what stands in the
+// way is an [*OwnedError]. After any other error what was made stays, and the
+// next Ensure goes on from there.
 func (p *Provisioner) Ensure(ctx context.Context, d Desired) (Result, error) {
 	if err := p.check(d); err != nil {
 		return Result{}, err

@@ -24,6 +24,8 @@
 // issuer found through the server itself (Discover), a user's password for
 // development (User). A server that wants AWS signatures and no bearer at all
 // is for [IAM].
+//
+// example_test.go has uses of it that run with no AWS account.
 package tokensource
 
 import (

@@ -1,17 +1,23 @@
 // Package toolbox keeps the sessions to one or more MCP servers and offers
 // their tools as one catalogue.
 //
-// A [Toolbox] lives as long as the process. It connects on first use, to all
-// servers at once, and keeps the sessions: one that is gone is made anew once
-// for all who use it, and an answer that says to come back later is obeyed
+// A [Toolbox] lives as long as the process: [New] in main, [Toolbox.Tools] before
+// each conversation, [Toolbox.Call] for each tool use. It connects on first use,
+// to all servers at once, and keeps the sessions: one that is gone is made anew
+// once for all who use it, and an answer that says to come back later is obeyed
 // within the caller's deadline. A tool call that may have been carried out is
 // never sent again unless the tool says that this does no harm.
 //
 // It takes an [http.Client] per server and knows nothing of how that client
-// authenticates.
+// authenticates; package tokensource makes such clients.
+//
+// example_test.go has uses of it that run with no AWS account.
+//
+// https://modelcontextprotocol.io/specification/2025-11-25/basic/transports#streamable-http
 package toolbox
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -25,11 +31,11 @@ import (
 
 // Server is one MCP server to use.
 type Server struct {
-	Name     string
-	Optional bool // its absence is reported, not an error
+	Name     string // of its own among the servers of a toolbox
+	Optional bool   // its absence is reported, not an error
 
-	// Resolve finds out where the server is. It is called before each attempt to
-	// connect, one at a time.
+	// Resolve finds out where the server is; required. It is called before each
+	// attempt to connect, one at a time.
 	Resolve func(context.Context) (Endpoint, error)
 
 	// Allow and Deny name tools that may and may not be used, by the server's
@@ -46,7 +52,7 @@ type Server struct {
 // Endpoint is where a server is and how to reach it.
 type Endpoint struct {
 	URL    string
-	Client *http.Client // carries the authentication; redirects are not followed whatever it says
+	Client *http.Client // carries the authentication; default http.DefaultClient. Redirects are not followed whatever it says
 
 	// SteadySession sends one Mcp-Session-Id of our own with every request, for
 	// as long as the process lives. AgentCore routes by it; other servers hand
@@ -83,7 +89,7 @@ const optionalPatience = 10 * time.Second
 
 var errSlow = fmt.Errorf("not connected within %s, still trying", optionalPatience)
 
-// Toolbox is safe for concurrent use.
+// Toolbox keeps the sessions and the catalogue. It is safe for concurrent use.
 type Toolbox struct {
 	sessions []*session
 	options  Options
@@ -112,8 +118,9 @@ func New(servers []Server, o Options) *Toolbox {
 }
 
 // Tools returns the catalogue, connecting and listing what is not connected
-// yet. The names of optional servers that cannot be used are in unavailable; a
-// required one is a [*ServerError].
+// yet; when all are, nobody is asked. The names of optional servers that cannot
+// be used, or not within ten seconds, are in unavailable; a required one is a
+// [*ServerError].
 func (b *Toolbox) Tools(ctx context.Context) (tools []Tool, unavailable []string, err error) {
 	errs := make([]error, len(b.sessions))
 	var wg sync.WaitGroup
@@ -187,12 +194,12 @@ func (b *Toolbox) Dropped() []Dropped {
 	return dropped
 }
 
-// Call runs a tool of the catalogue by the name in [Tool.Name]. input is a JSON
-// object, empty for none, and reaches the server digit by digit. A failing tool
-// is a Result with IsError; an error means that there was no answer:
-// [ErrUnknownTool], an input that is no object, or a [*ServerError] around what
-// went wrong on the way, such as an [*agentcore.Error] or an
-// [*UnknownOutcomeError].
+// Call runs a tool of the catalogue by the name in [Tool.Name]; one that no call
+// of Tools has listed yet is unknown. input is a JSON object, empty for none, and
+// reaches the server digit by digit. A failing tool is a Result with IsError; an
+// error means that there was no answer: [ErrUnknownTool], an input that is no
+// object, or a [*ServerError] around what went wrong on the way, such as an
+// [*agentcore.Error] or an [*UnknownOutcomeError].
 func (b *Toolbox) Call(ctx context.Context, name string, input json.RawMessage) (Result, error) {
 	t := b.lookup(name)
 	if t == nil {
@@ -201,24 +208,11 @@ func (b *Toolbox) Call(ctx context.Context, name string, input json.RawMessage) 
 	if len(input) == 0 {
 		input = json.RawMessage("{}")
 	}
-	if !json.Valid(input) || firstByte(input) != '{' {
+	if !json.Valid(input) || bytes.TrimLeft(input, " \t\r\n")[0] != '{' {
 		return Result{}, fmt.Errorf("input of tool %s: want a JSON object", t.Name)
 	}
-	for _, s := range b.sessions {
-		if s.server.Name == t.Server {
-			return s.call(ctx, t, input)
-		}
-	}
-	return Result{}, fmt.Errorf("%w %.80q", ErrUnknownTool, name)
-}
-
-func firstByte(text json.RawMessage) byte {
-	for _, c := range text {
-		if c != ' ' && c != '\t' && c != '\r' && c != '\n' {
-			return c
-		}
-	}
-	return 0
+	i := slices.IndexFunc(b.sessions, func(s *session) bool { return s.server.Name == t.Server })
+	return b.sessions[i].call(ctx, t, input)
 }
 
 // Lookup returns the tool of that name. A name that was in the catalogue once

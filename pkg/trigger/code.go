@@ -12,22 +12,23 @@ import (
 // Code names a kind of failure. It is part of the contract with callers.
 type Code string
 
-// The kinds of failures.
+// The kinds of failures. An [Agent] chooses by them whether a queue tries again
+// and what status a caller over HTTP sees.
 const (
-	InvalidRequest         Code = "invalid_request"
-	RequestTooLarge        Code = "request_too_large"
-	UnsupportedEvent       Code = "unsupported_event"
-	ConfigurationError     Code = "configuration_error"
-	CredentialsUnavailable Code = "credentials_unavailable"
-	TokenRefused           Code = "token_refused"
-	MCPAuthRefused         Code = "mcp_auth_refused"
-	MCPUnavailable         Code = "mcp_unavailable"
-	ModelRefused           Code = "model_refused"
-	ModelThrottled         Code = "model_throttled"
-	ModelUnavailable       Code = "model_unavailable"
-	ModelFailed            Code = "model_failed"
-	DeadlineExceeded       Code = "deadline_exceeded"
-	InternalError          Code = "internal_error"
+	InvalidRequest         Code = "invalid_request"         // the prompt, or another field, is missing or of another form
+	RequestTooLarge        Code = "request_too_large"       // the prompt is over 256 KiB
+	UnsupportedEvent       Code = "unsupported_event"       // an event of no known shape
+	ConfigurationError     Code = "configuration_error"     // a setting or a parameter is missing or refused
+	CredentialsUnavailable Code = "credentials_unavailable" // Parameter Store or the token endpoint cannot be reached, or throttles
+	TokenRefused           Code = "token_refused"           // the token endpoint refused the client
+	MCPAuthRefused         Code = "mcp_auth_refused"        // an MCP server refused the token, and a new one too
+	MCPUnavailable         Code = "mcp_unavailable"         // a required MCP server cannot be connected to or listed
+	ModelRefused           Code = "model_refused"           // Bedrock refused the request, the access or the model id
+	ModelThrottled         Code = "model_throttled"         // by Bedrock, after the retries that fit
+	ModelUnavailable       Code = "model_unavailable"       // the same of a failure that may pass
+	ModelFailed            Code = "model_failed"            // the model's own output is unusable
+	DeadlineExceeded       Code = "deadline_exceeded"       // no answer fits in the time left
+	InternalError          Code = "internal_error"          // the rest; details are in the log alone
 )
 
 // Retryable reports whether the same request may succeed later.

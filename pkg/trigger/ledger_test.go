@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -155,6 +156,42 @@ func (down) Begin(context.Context, string, [sha256.Size]byte, time.Time) (string
 	return "", nil, errors.New("no route")
 }
 func (down) End(context.Context, string, string, []byte) error { return errors.New("no route") }
+
+// broken is a ledger that panics, or remembers what nobody can read.
+type broken struct {
+	trigger.Ledger
+	panics bool
+}
+
+func (b broken) Begin(context.Context, string, [sha256.Size]byte, time.Time) (string, []byte, error) {
+	if b.panics {
+		panic("canary")
+	}
+	return "claim", []byte("not JSON"), nil
+}
+
+// case 104: what is wrong with the ledger leaves the record where it is. The log
+// has the reason, and the caller has none of it.
+func TestLedger_broken(t *testing.T) {
+	for _, tt := range []struct {
+		ledger broken
+		logged string
+	}{{broken{panics: true}, "canary"}, {broken{}, "reading the ledger"}} {
+		agent := &recording{}
+		h, log := newHandler(agent)
+		h.Ledger = tt.ledger
+		_, err := invoke(t, h, sample(t, "eventbridge.json"))
+		if codeOf(err) != "internal_error" || len(agent.prompts()) != 0 || strings.Contains(err.Error(), tt.logged) {
+			t.Errorf("event: got %v, asked %q", err, agent.prompts())
+		}
+		if out, err := invoke(t, h, batch("a", "b")); err != nil || !slices.Equal(failures(t, out), []string{"m0", "m1"}) || len(agent.prompts()) != 0 {
+			t.Errorf("batch: got %s, %v, want both to be left", out, err)
+		}
+		if !strings.Contains(log.String(), tt.logged) {
+			t.Errorf("the log lacks %q: %s", tt.logged, log)
+		}
+	}
+}
 
 // case 97: outcomes are forgotten after their time, and the oldest when there
 // are too many.

@@ -3,8 +3,12 @@
 // HTTP response with a status that means something, server-sent events, a
 // partial batch response, an event on a bus.
 //
-// [Handler] is the whole of it. An error is an error at every entry point and
-// never an answer's text, and whatever an invoker sent, it gets one.
+// [Handler] is the whole of it: [Handler.Invoke] is a Lambda function's handler,
+// [Handler.ServeRequest] is for a server. An error is an error at every entry
+// point and never an answer's text, and whatever an invoker sent, it gets one. An
+// [Agent] says by the [Code] of its error which one that is.
+//
+// example_test.go has uses of it that run with no AWS account.
 package trigger
 
 import (
