@@ -8,8 +8,8 @@ import (
 )
 
 // rejectMemory is how long a token that the resource answered with 401 counts
-// against the next one.
-const rejectMemory = 2 * time.Minute
+// against the next one, once that may be given up too.
+const rejectMemory = 10 * time.Second
 
 // retries is what one request has tried already.
 type retries struct {
@@ -31,8 +31,7 @@ type ask struct {
 // rejects paces how fast tokens are given up.
 type rejects struct {
 	inARow int
-	last   time.Time
-	hold   window // no token is given up within
+	hold   window // since the last one; no other is given up within
 }
 
 // mend reports whether a request that was refused is worth another try, after
@@ -82,14 +81,14 @@ func (s *Source) drop(t Token) (dropped, retry bool) {
 	if r.hold.holds(now) {
 		return false, false
 	}
-	if !(window{r.last, r.last.Add(rejectMemory)}).holds(now) {
+	if !(window{r.hold.from, r.hold.until.Add(rejectMemory)}).holds(now) {
 		r.inARow = 0
 	}
-	r.inARow++
-	r.last = now
-	if r.inARow > 1 {
-		r.hold = window{now, now.Add(backoff(r.inARow-2, nil))}
+	r.hold = window{now, now}
+	if r.inARow > 0 {
+		r.hold.until = now.Add(backoff(r.inARow-1, nil))
 	}
+	r.inARow++
 	s.token = Token{}
 	s.leave() // a renewal that began before may bring a token of the same kind
 	return true, true
