@@ -12,7 +12,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/bedrockruntime"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
-	"github.com/aws/smithy-go"
 
 	"agentcore-mcp-auth/pkg/agentcore"
 	"agentcore-mcp-auth/pkg/calculator"
@@ -101,7 +100,7 @@ type resolver struct {
 func (r *resolver) resolve(ctx context.Context) (toolbox.Endpoint, error) {
 	c, err := r.set.Refresh(ctx)
 	if err != nil {
-		return toolbox.Endpoint{}, parameterError(r.set.Path(), err)
+		return toolbox.Endpoint{}, tokensource.ReadError(r.set.Path(), err)
 	}
 	setting := "parameter " + r.set.Path() + credstore.Endpoint
 	if c.Endpoint == "" {
@@ -142,16 +141,6 @@ func (r *resolver) client(url string) (*http.Client, error) {
 		r.url, r.source = url, source
 	}
 	return r.source.Client(), nil
-}
-
-// parameterError sorts what Parameter Store answers into what an operator has
-// to mend and what may pass.
-func parameterError(path string, err error) error {
-	var api smithy.APIError
-	if errors.Is(err, credstore.ErrNotFound) || errors.As(err, &api) && api.ErrorCode() == "AccessDeniedException" {
-		return &tokensource.ConfigError{Setting: "parameters " + path, Err: err}
-	}
-	return &tokensource.UnavailableError{Doing: "reading parameters " + path, Err: err}
 }
 
 // Ask answers one request.
