@@ -132,8 +132,26 @@ func (c *conn) request(ctx context.Context, method string, params []byte, more h
 		}
 		more[mcp.HeaderMethod] = []string{method}
 	}
-	return c.wire.request(ctx, id, text, more)
+	raw, head, err := c.wire.request(ctx, id, text, more)
+	if c.session != "" && ctx.Err() != nil && errors.As(err, new(*UnknownOutcomeError)) {
+		go c.cancel(context.WithoutCancel(ctx), id)
+	}
+	return raw, head, err
 }
+
+// cancel tells the server that nobody waits for the answer to a request any
+// more. In the eras with sessions hanging up does not say so; in those of others
+// it would have to be matched by its id alone, which other callers use too.
+// https://modelcontextprotocol.io/specification/2025-11-25/basic/utilities/cancellation
+func (c *conn) cancel(ctx context.Context, id int64) {
+	ctx, stop := context.WithTimeout(ctx, farewell)
+	defer stop()
+	text := fmt.Appendf(nil, `{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":%d}}`, id)
+	c.wire.notify(ctx, text, nil) // whether it arrives changes nothing for anybody
+}
+
+// farewell is how long a server may take for what it is told at an end.
+const farewell = 2 * time.Second
 
 // callTool runs a tool and returns its result as it came.
 func (c *conn) callTool(ctx context.Context, t *Tool, input json.RawMessage) (json.RawMessage, error) {
@@ -164,7 +182,7 @@ func (c *conn) close(ctx context.Context) {
 	if c.session == "" {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, farewell)
 	defer cancel()
 	if r, err := c.wire.send(ctx, http.MethodDelete, nil, nil); err == nil {
 		r.close()
