@@ -80,12 +80,13 @@ func (s *session) connect(ctx context.Context) (*conn, error) {
 	s.mu.Lock()
 	c, restUntil, lastErr := s.conn, s.restUntil, s.lastErr
 	s.mu.Unlock()
+	rest := restUntil.Sub(s.now()) // beyond maxRest when the clock was set back
 	switch {
 	case s.life.Err() != nil:
 		return nil, s.fail(ErrClosed)
 	case c != nil:
 		return c, nil
-	case s.server.Optional && s.options.Now().Before(restUntil):
+	case s.server.Optional && 0 < rest && rest <= maxRest:
 		return nil, s.fail(fmt.Errorf("left alone until %s: %w", restUntil.UTC().Format(time.TimeOnly), lastErr))
 	}
 	ch := s.flight.DoChan("connect", func() (any, error) { return s.open() })
@@ -187,8 +188,8 @@ func (s *session) expire() {
 func (s *session) refresh(age time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c := s.conn
-	if c == nil || s.refreshing || s.now().Sub(s.listed) < age {
+	c, old := s.conn, s.now().Sub(s.listed) // negative when the clock was set back
+	if c == nil || s.refreshing || 0 <= old && old < age {
 		return
 	}
 	s.refreshing = true
@@ -216,7 +217,8 @@ func (s *session) refresh(age time.Duration) {
 // renewed on the way.
 func (s *session) ready() bool {
 	s.mu.Lock()
-	connected, stale := s.conn != nil, s.now().After(s.expires)
+	now := s.now()
+	connected, stale := s.conn != nil, now.After(s.expires) || now.Before(s.listed)
 	s.mu.Unlock()
 	if connected && stale {
 		s.refresh(0)

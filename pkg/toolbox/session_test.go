@@ -377,6 +377,36 @@ func TestOptional_slow(t *testing.T) {
 	})
 }
 
+// A clock that was ahead and is set back neither keeps an optional server left
+// alone nor a listing in use until it has caught up again.
+func TestClockSetBack(t *testing.T) { // case 46
+	synctest.Test(t, func(t *testing.T) {
+		ahead := 8 * time.Hour
+		now := func() time.Time { return time.Now().Add(ahead) }
+		calc := &fake{}
+		search := &fake{tools: list("find"), on: map[string]func(*exchange) bool{"initialize": func(x *exchange) bool {
+			if x.n == 0 {
+				x.raw(500, "", "")
+			}
+			return x.n == 0
+		}}}
+		s := inMemory("search", search)
+		s.Optional = true
+		b := open(t, toolbox.Options{Now: now}, inMemory("calc", calc), s)
+		if _, unavailable, err := b.Tools(t.Context()); len(unavailable) != 1 || err != nil {
+			t.Fatalf("unavailable %v, %v", unavailable, err)
+		}
+		ahead = 0
+		calc.setTools(list("sub"))
+		b.Tools(t.Context())
+		synctest.Wait()
+		if got := toolNames(mustTools(t, b)); got != "sub find" {
+			t.Errorf("got tools %q, want sub find", got)
+		}
+		b.Close(context.Background())
+	})
+}
+
 // A required server that is down fails the request with its name, and is tried
 // again by the next one.
 func TestRequired(t *testing.T) {
