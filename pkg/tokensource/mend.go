@@ -7,9 +7,12 @@ import (
 	"time"
 )
 
-// rejectMemory is how long a token that the resource answered with 401 counts
-// against the next one, once that may be given up too.
-const rejectMemory = 10 * time.Second
+// How long a token that the resource answered with 401 counts against the next
+// one, once that may be given up too: shorter where the next one was accepted.
+const (
+	rejectMemory = 2 * time.Minute
+	helpedMemory = 2 * time.Second
+)
 
 // retries is what one request has tried already.
 type retries struct {
@@ -32,6 +35,7 @@ type ask struct {
 type rejects struct {
 	inARow int
 	hold   window // since the last one; no other is given up within
+	helped bool   // a request that was refused with the last one passed with another
 }
 
 // mend reports whether a request that was refused is worth another try, after
@@ -81,10 +85,14 @@ func (s *Source) drop(t Token) (dropped, retry bool) {
 	if r.hold.holds(now) {
 		return false, false
 	}
-	if !(window{r.hold.from, r.hold.until.Add(rejectMemory)}).holds(now) {
+	memory := rejectMemory
+	if r.helped {
+		memory = helpedMemory
+	}
+	if !(window{r.hold.from, r.hold.until.Add(memory)}).holds(now) {
 		r.inARow = 0
 	}
-	r.hold = window{now, now}
+	r.hold, r.helped = window{now, now}, false
 	if r.inARow > 0 {
 		r.hold.until = now.Add(backoff(r.inARow-1, nil))
 	}
@@ -92,6 +100,13 @@ func (s *Source) drop(t Token) (dropped, retry bool) {
 	s.token = Token{}
 	s.leave() // a renewal that began before may bring a token of the same kind
 	return true, true
+}
+
+// noteHelped keeps that a new token was accepted in place of a rejected one.
+func (s *Source) noteHelped() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.rejects.helped = true
 }
 
 // stepUp has the next token asked for with the scopes that t lacks, if all of

@@ -19,7 +19,7 @@ func TestSoak(t *testing.T) {
 		renewal          time.Duration // the least age at which a token is renewed
 	}{
 		{40, 35 * time.Second, 1430 * time.Second, 9 * time.Second},
-		{5, 11 * time.Second, 450 * time.Second, 1100 * time.Millisecond},
+		{5, 3 * time.Second, 450 * time.Second, 1100 * time.Millisecond},
 	} {
 		t.Run(fmt.Sprint(tt.life), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

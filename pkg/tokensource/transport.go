@@ -54,6 +54,9 @@ func (s *Source) RoundTrip(req *http.Request) (*http.Response, error) {
 			return nil, err
 		}
 		if resp.StatusCode != http.StatusUnauthorized && resp.StatusCode != http.StatusForbidden {
+			if r.replays > 0 {
+				s.noteHelped()
+			}
 			return resp, nil
 		}
 		c, refusal := refused(resp, t.AccessToken.Reveal())

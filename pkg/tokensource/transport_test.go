@@ -108,12 +108,14 @@ func TestRoundTrip_rejectedOnce(t *testing.T) { // case 34
 // However many callers find a token rejected, and for however long, the token
 // endpoint sees few requests.
 func TestRoundTrip_rejectedForGood(t *testing.T) { // case 34
+	var requests atomic.Int64
 	for _, tt := range []struct {
 		name    string
 		rejects func(r *http.Request) bool
 	}{
 		{"every call", func(*http.Request) bool { return true }},
 		{"one tool of two", func(r *http.Request) bool { return r.URL.Query().Has("bad") }},
+		{"one instance of two", func(*http.Request) bool { return requests.Add(1)%2 == 0 }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
