@@ -37,6 +37,7 @@ const clientInfo = `{"name":"agentcore-mcp-auth","version":"1"}`
 type conn struct {
 	wire    *wire
 	modern  bool   // speaks Era2026
+	greeted bool   // the server has answered the first request
 	session string // id that the server gave out; empty: none, or the process's own
 	nextID  atomic.Int64
 }
@@ -63,6 +64,7 @@ func (c *conn) initialize(ctx context.Context, steady bool) error {
 	if err != nil {
 		return fmt.Errorf("initialize: %w", err)
 	}
+	c.greeted = true
 	var result struct {
 		ProtocolVersion string `json:"protocolVersion"`
 	}
@@ -100,6 +102,7 @@ func (c *conn) discover(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("server/discover: %w", err)
 	}
+	c.greeted = true
 	var result struct {
 		SupportedVersions []string `json:"supportedVersions"`
 	}

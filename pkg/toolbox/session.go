@@ -115,6 +115,9 @@ func (s *session) open() (*conn, error) {
 	c, l, err := s.dial(ctx)
 	for n := 0; err != nil; n++ {
 		wait, again := delay(err, true, n)
+		if isGone(err) && c != nil && c.greeted && n < maxRenewals { // before its handshake was through
+			wait, again = backoff(n, minBackoff, maxBackoff), true
+		}
 		if !again || !sleep(ctx, wait) {
 			break
 		}
@@ -135,7 +138,8 @@ func (s *session) open() (*conn, error) {
 	return c, nil
 }
 
-// dial makes one attempt to connect and list.
+// dial makes one attempt to connect and list. The connection of one that fails
+// is closed.
 func (s *session) dial(ctx context.Context) (*conn, *listing, error) {
 	if e := s.server.Era; e != "" && e != Era2025 && e != Era2026 {
 		return nil, nil, fmt.Errorf("protocol era %.40q: want %s or %s", e, Era2025, Era2026)
@@ -160,7 +164,7 @@ func (s *session) dial(ctx context.Context) (*conn, *listing, error) {
 		}
 	}
 	c.close(s.life)
-	return nil, nil, err
+	return c, nil, err
 }
 
 // take keeps a listing. s.mu is held.

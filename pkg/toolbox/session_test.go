@@ -52,6 +52,27 @@ func TestSessionGone(t *testing.T) {
 	}
 }
 
+// A session that ends before its handshake is through is opened once more; a
+// server that knows no initialize is not asked again.
+func TestSessionGone_early(t *testing.T) { // case 52
+	for phase, want := range map[string]int{"initialize": 1, "notifications/initialized": 2, "tools/list": 2} {
+		synctest.Test(t, func(t *testing.T) {
+			f := &fake{sessions: true, on: map[string]func(*exchange) bool{phase: func(x *exchange) bool {
+				if x.n == 0 {
+					http.Error(x, "no such session", 404)
+				}
+				return x.n == 0
+			}}}
+			b := open(t, toolbox.Options{}, inMemory("calc", f))
+			_, _, err := b.Tools(t.Context())
+			if n := len(f.requests("initialize")); n != want || (err == nil) != (want == 2) {
+				t.Errorf("gone at %s: %v after %d handshakes, want %d", phase, err, n, want)
+			}
+			b.Close(context.Background())
+		})
+	}
+}
+
 // A server that forgets each session at once costs a few handshakes per call,
 // not an endless row of them.
 func TestSessionGone_always(t *testing.T) {
