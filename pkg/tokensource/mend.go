@@ -73,8 +73,9 @@ func (s *Source) noteChallenge(c challenge) {
 
 // drop forgets t, which the resource answered with 401, unless it has been
 // replaced already. It reports whether it did, and whether another token is
-// worth a try: always after a token that had worked for a while, and paced when
-// one new token after the other is rejected, however many requests find out.
+// worth a try: always when the last rejection is long past, or shortly past and
+// a new token helped; paced when one new token after the other is rejected,
+// however many requests find out.
 func (s *Source) drop(t Token) (dropped, retry bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

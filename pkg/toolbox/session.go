@@ -115,7 +115,7 @@ func (s *session) open() (*conn, error) {
 	c, l, err := s.dial(ctx)
 	for n := 0; err != nil; n++ {
 		wait, again := delay(err, true, n)
-		if isGone(err) && c != nil && c.greeted && n < maxRenewals { // before its handshake was through
+		if isGone(err) && c != nil && c.greeted && n < maxRenewals { // it ended before its handshake was through
 			wait, again = backoff(n, minBackoff, maxBackoff), true
 		}
 		if !again || !sleep(ctx, wait) {
