@@ -61,6 +61,7 @@ type session struct {
 	expires    time.Time // of the listing
 	refreshing bool
 	version    int // counts the listings
+	changes    int // counts the notices that the tools changed
 	failures   int // to connect, in a row
 	lastErr    error
 	restUntil  time.Time // no attempt to connect before, if the server is optional
@@ -105,7 +106,7 @@ func (s *session) connect(ctx context.Context) (*conn, error) {
 // up.
 func (s *session) open() (*conn, error) {
 	s.mu.Lock()
-	c := s.conn
+	c, changes := s.conn, s.changes
 	s.mu.Unlock()
 	if c != nil { // made between a caller's look and its attempt
 		return c, nil
@@ -134,7 +135,7 @@ func (s *session) open() (*conn, error) {
 		return nil, err
 	}
 	s.conn, s.failures = c, 0
-	s.take(l)
+	s.take(l, changes)
 	return c, nil
 }
 
@@ -167,10 +168,14 @@ func (s *session) dial(ctx context.Context) (*conn, *listing, error) {
 	return c, nil, err
 }
 
-// take keeps a listing. s.mu is held.
-func (s *session) take(l *listing) {
+// take keeps a listing that was begun after so many changes; one that came
+// meanwhile may not be in it. s.mu is held.
+func (s *session) take(l *listing, changes int) {
 	s.listing, s.listed = l, s.now()
 	s.expires = s.listed.Add(l.life)
+	if changes != s.changes {
+		s.expires = s.listed.Add(minLife)
+	}
 	s.version++
 	for _, d := range l.dropped {
 		s.options.Logger.Warn("tool left out", "server", d.Server, "tool", d.Tool, "reason", d.Reason)
@@ -185,6 +190,7 @@ func (s *session) expire() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.expires = time.Time{}
+	s.changes++
 }
 
 // refresh lists the tools again in the background, if the listing is at least
@@ -197,6 +203,7 @@ func (s *session) refresh(age time.Duration) {
 		return
 	}
 	s.refreshing = true
+	changes := s.changes
 	go func() {
 		ctx, cancel := context.WithTimeoutCause(s.life, connectTimeout, errConnectTimeout)
 		defer cancel()
@@ -207,7 +214,7 @@ func (s *session) refresh(age time.Duration) {
 		switch {
 		case s.conn != c:
 		case err == nil:
-			s.take(l)
+			s.take(l, changes)
 		case isGone(err):
 			s.conn = nil
 		default:
