@@ -17,15 +17,12 @@ import (
 )
 
 const (
-	// After a fetch that failed, or that did not bring a key id somebody asked
-	// for, none follows for firstPause, and for twice as long after each such
-	// fetch that follows soon, up to longestPause. So a stray id does not keep
-	// the tokens of a new key out, and a flood of them costs the issuer little.
-	firstPause   = time.Second
-	longestPause = 30 * time.Second
+	// cooldown is how long no key is fetched after a fetch that failed, or that
+	// did not bring a key id somebody asked for.
+	cooldown = 30 * time.Second
 
-	// coldRetry takes the place of longestPause while no key has ever been
-	// fetched, when nothing can be admitted anyway.
+	// coldRetry takes the place of cooldown while no key has ever been fetched,
+	// when nothing can be admitted anyway.
 	coldRetry = 5 * time.Second
 
 	// maxAge is how long keys serve before they are fetched anew, so that a key
@@ -49,7 +46,6 @@ type keySet struct {
 	keys    map[string]*rsa.PublicKey // by key id; nil until the first good fetch; replaced whole
 	fetched time.Time                 // when keys was
 	next    time.Time                 // no fetch before this
-	pause   time.Duration             // that ends with next; 0: the last fetch brought what was asked for
 	err     error                     // of the last fetch
 	flight  *flight                   // the fetch under way, if any
 }
@@ -121,23 +117,17 @@ func (s *keySet) fetch() {
 		s.flight, s.err = nil, err
 		now := s.now()
 		if err != nil {
+			s.next = now.Add(cooldown)
+			if s.keys == nil {
+				s.next = now.Add(coldRetry)
+			}
 			s.log.Warn("fetching the issuer's keys", "issuer", s.issuer, "keys_kept", len(s.keys), "error", err)
-		} else {
-			s.keys, s.fetched = keys, now
-		}
-		if err == nil && !slices.ContainsFunc(f.wanted, func(id string) bool { return keys[id] == nil }) {
-			s.pause = 0
 			return
 		}
-		longest := longestPause
-		if s.keys == nil {
-			longest = coldRetry
+		s.keys, s.fetched, s.next = keys, now, time.Time{}
+		if slices.ContainsFunc(f.wanted, func(id string) bool { return keys[id] == nil }) {
+			s.next = now.Add(cooldown)
 		}
-		if now.Sub(s.next) > longestPause {
-			s.pause = 0 // the one before was long ago
-		}
-		s.pause = min(max(2*s.pause, firstPause), longest)
-		s.next = now.Add(s.pause)
 	}()
 }
 
