@@ -12,7 +12,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/bedrockruntime"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
-	"github.com/aws/smithy-go"
 
 	"agentcore-mcp-auth/pkg/agentcore"
 	"agentcore-mcp-auth/pkg/calculator"
@@ -91,18 +90,25 @@ type resolver struct {
 	base        http.RoundTripper
 	logger      *slog.Logger
 
+	last   credstore.Credentials // that were read
 	url    string
 	source *tokensource.Source // for url
 }
 
-// resolve reads the server's parameters and returns where it is. The token
-// source, which reads the same set, is kept for as long as the server stays
-// where it is.
+// resolve reads the server's parameters and returns where it is; where it was,
+// if they have been read before and cannot be now. The token source, which reads
+// the same set, is kept for as long as the server stays where it is.
 func (r *resolver) resolve(ctx context.Context) (toolbox.Endpoint, error) {
 	c, err := r.set.Refresh(ctx)
 	if err != nil {
-		return toolbox.Endpoint{}, parameterError(r.set.Path(), err)
+		err = tokensource.ReadError(r.set.Path(), err)
+		if r.last.Endpoint == "" || !errors.As(err, new(*tokensource.UnavailableError)) {
+			return toolbox.Endpoint{}, err
+		}
+		r.logger.Warn("calling the MCP server where it was", "error", err)
+		c = r.last
 	}
+	r.last = c
 	setting := "parameter " + r.set.Path() + credstore.Endpoint
 	if c.Endpoint == "" {
 		return toolbox.Endpoint{}, &tokensource.ConfigError{Setting: setting, Err: errors.New("not there: it holds the ARN of the server's runtime, or its URL")}
@@ -142,16 +148,6 @@ func (r *resolver) client(url string) (*http.Client, error) {
 		r.url, r.source = url, source
 	}
 	return r.source.Client(), nil
-}
-
-// parameterError sorts what Parameter Store answers into what an operator has
-// to mend and what may pass.
-func parameterError(path string, err error) error {
-	var api smithy.APIError
-	if errors.Is(err, credstore.ErrNotFound) || errors.As(err, &api) && api.ErrorCode() == "AccessDeniedException" {
-		return &tokensource.ConfigError{Setting: "parameters " + path, Err: err}
-	}
-	return &tokensource.UnavailableError{Doing: "reading parameters " + path, Err: err}
 }
 
 // Ask answers one request.

@@ -253,6 +253,14 @@ func TestAgent_badInput(t *testing.T) {
 				return nil
 			})
 		}, wantCode: trigger.CredentialsUnavailable, wantIn: "/app/mcp/"},
+		{name: "key of the secret disabled", prepare: func(t *testing.T, w *world) {
+			w.aws.SetFault(func(r localaws.Record) *localaws.Fault {
+				if r.Service == "ssm" {
+					return &localaws.Fault{Status: http.StatusBadRequest, Type: "InvalidKeyId"}
+				}
+				return nil
+			})
+		}, wantCode: trigger.ConfigurationError, wantIn: "/app/mcp/"},
 		{name: "unknown model", env: map[string]string{"BEDROCK_MODEL_ID": "eu.anthropic.does-not-exist-v1:0"}, wantCode: trigger.ModelRefused, wantIn: "ValidationException"},
 		{name: "model fails", prepare: func(t *testing.T, w *world) {
 			w.aws.SetModel(localaws.Script(localaws.ConverseReply{Content: []localaws.ContentBlock{{Text: "x"}}, StopReason: "malformed_model_output"}))

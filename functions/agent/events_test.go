@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -449,5 +450,27 @@ func TestEvents_oneRecordFails(t *testing.T) {
 	}
 	if after, err2 := f.PID(t.Context()); errors.Join(err, err2) != nil || after != before {
 		t.Errorf("got process %d, want the same %d", after, before)
+	}
+}
+
+// A session that ends while Parameter Store is down is opened anew where the
+// server was. case 52
+func TestAgent_sessionGone(t *testing.T) {
+	w := newWorld(t)
+	f := w.agent(t, nil)
+	const event = `{"prompt":"What is 2+2?"}`
+	ask(t, f, event)
+	var gone atomic.Bool
+	w.aws.SetFault(func(r localaws.Record) *localaws.Fault {
+		switch {
+		case r.Service == "ssm":
+			return &localaws.Fault{Status: http.StatusBadRequest, Type: "ThrottlingException"}
+		case r.Service == "agentcore" && gone.CompareAndSwap(false, true):
+			return &localaws.Fault{Status: http.StatusNotFound, Type: "ResourceNotFoundException"}
+		}
+		return nil
+	})
+	if got, res := ask(t, f, event); got.Output != sum || got.ToolCalls[0].Error {
+		t.Errorf("got %s %s", res.Payload, res.ErrorMessage)
 	}
 }

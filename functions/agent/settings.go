@@ -61,62 +61,58 @@ type settings struct {
 // https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/HowItWorks.NamingRulesDataTypes.html
 var tableName = regexp.MustCompile(`^(arn:aws[a-z-]*:dynamodb:[a-z0-9-]+:[0-9]{12}:table/)?[a-zA-Z0-9_.-]{3,255}$`)
 
+// environment reads settings, and keeps what is wrong with them.
+type environment struct {
+	getenv func(string) string
+	errs   []error
+}
+
+func (e *environment) refuse(name, format string, args ...any) {
+	e.errs = append(e.errs, fmt.Errorf("%s: %w", name, fmt.Errorf(format, args...)))
+}
+
+func (e *environment) number(name string) int {
+	v := e.getenv(name)
+	n, err := strconv.ParseInt(v, 10, 32)
+	if v != "" && (err != nil || n < 1) {
+		e.refuse(name, "%q is not a whole number above 0", v)
+	}
+	return int(n)
+}
+
+func (e *environment) duration(name string) time.Duration {
+	v := e.getenv(name)
+	d, err := time.ParseDuration(v)
+	if v != "" && (err != nil || d <= 0) {
+		e.refuse(name, "%q is not a duration such as 30s", v)
+	}
+	return d
+}
+
+func (e *environment) boolean(name string) bool {
+	v := e.getenv(name)
+	if v != "" && v != "true" && v != "false" {
+		e.refuse(name, "%q is neither true nor false", v)
+	}
+	return v == "true"
+}
+
 // readSettings reads the environment. Its error names everything that is wrong
 // at once.
 func readSettings(getenv func(string) string) (settings, error) {
-	var errs []error
-	refuse := func(name, format string, args ...any) {
-		errs = append(errs, fmt.Errorf("%s: %w", name, fmt.Errorf(format, args...)))
-	}
-	number := func(name string) int {
-		v := getenv(name)
-		n, err := strconv.ParseInt(v, 10, 32)
-		if v != "" && (err != nil || n < 1) {
-			refuse(name, "%q is not a whole number above 0", v)
-		}
-		return int(n)
-	}
-	duration := func(name string) time.Duration {
-		v := getenv(name)
-		d, err := time.ParseDuration(v)
-		if v != "" && (err != nil || d <= 0) {
-			refuse(name, "%q is not a duration such as 30s", v)
-		}
-		return d
-	}
-	boolean := func(name string) bool {
-		v := getenv(name)
-		if v != "" && v != "true" && v != "false" {
-			refuse(name, "%q is neither true nor false", v)
-		}
-		return v == "true"
-	}
+	e := &environment{getenv: getenv}
 	s := settings{
-		prefix:      cmp.Or(getenv("MCP_PARAMETER_PREFIX"), credstore.DefaultPrefix),
-		runtimeBase: cmp.Or(getenv("AWS_ENDPOINT_URL_BEDROCK_AGENTCORE"), getenv("AWS_ENDPOINT_URL")),
-		issuerHosts: slices.Collect(list(getenv("MCP_ISSUER_HOSTS"))),
-		directTools: boolean("DIRECT_TOOLS"),
-		loop: converse.Config{
-			ModelIDs:         slices.Collect(list(getenv("BEDROCK_MODEL_ID"))),
-			System:           cmp.Or(getenv("SYSTEM_PROMPT"), defaultSystemPrompt) + " " + toolResultsAreData,
-			MaxTurns:         number("MAX_TURNS"),
-			MaxToolCalls:     number("MAX_TOOL_CALLS"),
-			MaxRepeats:       number("MAX_REPEATED_CALLS"),
-			TokenBudget:      number("TOKEN_BUDGET"),
-			MaxOutputTokens:  number("MAX_OUTPUT_TOKENS"),
-			ToolTimeout:      duration("TOOL_TIMEOUT"),
-			AnswerTime:       duration("ANSWER_TIME"),
-			CachePrompt:      boolean("PROMPT_CACHE"),
-			GuardrailID:      getenv("GUARDRAIL_ID"),
-			GuardrailVersion: getenv("GUARDRAIL_VERSION"),
-			ServiceTier:      getenv("SERVICE_TIER"),
-		},
-		frontTimeout:   duration("FRONT_TIMEOUT"),
+		prefix:         cmp.Or(getenv("MCP_PARAMETER_PREFIX"), credstore.DefaultPrefix),
+		runtimeBase:    cmp.Or(getenv("AWS_ENDPOINT_URL_BEDROCK_AGENTCORE"), getenv("AWS_ENDPOINT_URL")),
+		issuerHosts:    slices.Collect(list(getenv("MCP_ISSUER_HOSTS"))),
+		directTools:    e.boolean("DIRECT_TOOLS"),
+		loop:           e.loop(),
+		frontTimeout:   e.duration("FRONT_TIMEOUT"),
 		schedulePrompt: getenv("SCHEDULE_PROMPT"),
-		parallel:       number("RECORDS_AT_ONCE"),
+		parallel:       e.number("RECORDS_AT_ONCE"),
 		resultBus:      getenv("RESULT_BUS"),
 		ledgerTable:    getenv("LEDGER_TABLE"),
-		atOnce:         number("REQUESTS_AT_ONCE"),
+		atOnce:         e.number("REQUESTS_AT_ONCE"),
 		port:           cmp.Or(getenv("PORT"), "8080"),
 	}
 	switch mode := getenv("INVOKE_MODE"); mode {
@@ -124,62 +120,87 @@ func readSettings(getenv func(string) string) (settings, error) {
 	case "RESPONSE_STREAM":
 		s.stream = true
 	default:
-		refuse("INVOKE_MODE", "%q is none of BUFFERED, RESPONSE_STREAM", mode)
-	}
-	if len(s.loop.ModelIDs) == 0 {
-		refuse("BEDROCK_MODEL_ID", "not set")
-	}
-	if (s.loop.GuardrailID == "") != (s.loop.GuardrailVersion == "") {
-		refuse("GUARDRAIL_ID", "GUARDRAIL_ID and GUARDRAIL_VERSION go together")
-	}
-	if tiers := []string{"", "reserved", "priority", "default", "flex"}; !slices.Contains(tiers, s.loop.ServiceTier) {
-		refuse("SERVICE_TIER", "%q is none of %s", s.loop.ServiceTier, strings.Join(tiers[1:], ", "))
-	}
-	if v := getenv("TEMPERATURE"); v != "" {
-		f, err := strconv.ParseFloat(v, 32)
-		if err != nil || !(f >= 0 && f <= 1) {
-			refuse("TEMPERATURE", "%q is not a number from 0 to 1", v)
-		}
-		s.loop.Temperature = aws.Float32(float32(f))
+		e.refuse("INVOKE_MODE", "%q is none of BUFFERED, RESPONSE_STREAM", mode)
 	}
 	if v := getenv("LOG_LEVEL"); v != "" {
 		if err := s.logLevel.UnmarshalText([]byte(v)); err != nil {
-			refuse("LOG_LEVEL", "%q is none of debug, info, warn, error", v)
+			e.refuse("LOG_LEVEL", "%q is none of debug, info, warn, error", v)
 		}
 	}
 	if err := credstore.CheckPrefix(s.prefix); err != nil {
-		refuse("MCP_PARAMETER_PREFIX", "%w", err)
+		e.refuse("MCP_PARAMETER_PREFIX", "%w", err)
 	}
 	if s.ledgerTable != "" && !tableName.MatchString(s.ledgerTable) {
-		refuse("LEDGER_TABLE", "%q is neither the name nor the ARN of a DynamoDB table", s.ledgerTable)
+		e.refuse("LEDGER_TABLE", "%q is neither the name nor the ARN of a DynamoDB table", s.ledgerTable)
 	}
+	e.readServers(&s)
+	return s, errors.Join(e.errs...)
+}
+
+// loop reads how conversations are run.
+func (e *environment) loop() converse.Config {
+	c := converse.Config{
+		ModelIDs:         slices.Collect(list(e.getenv("BEDROCK_MODEL_ID"))),
+		System:           cmp.Or(e.getenv("SYSTEM_PROMPT"), defaultSystemPrompt) + " " + toolResultsAreData,
+		MaxTurns:         e.number("MAX_TURNS"),
+		MaxToolCalls:     e.number("MAX_TOOL_CALLS"),
+		MaxRepeats:       e.number("MAX_REPEATED_CALLS"),
+		TokenBudget:      e.number("TOKEN_BUDGET"),
+		MaxOutputTokens:  e.number("MAX_OUTPUT_TOKENS"),
+		ToolTimeout:      e.duration("TOOL_TIMEOUT"),
+		AnswerTime:       e.duration("ANSWER_TIME"),
+		CachePrompt:      e.boolean("PROMPT_CACHE"),
+		GuardrailID:      e.getenv("GUARDRAIL_ID"),
+		GuardrailVersion: e.getenv("GUARDRAIL_VERSION"),
+		ServiceTier:      e.getenv("SERVICE_TIER"),
+	}
+	if len(c.ModelIDs) == 0 {
+		e.refuse("BEDROCK_MODEL_ID", "not set")
+	}
+	if (c.GuardrailID == "") != (c.GuardrailVersion == "") {
+		e.refuse("GUARDRAIL_ID", "GUARDRAIL_ID and GUARDRAIL_VERSION go together")
+	}
+	if tiers := []string{"", "reserved", "priority", "default", "flex"}; !slices.Contains(tiers, c.ServiceTier) {
+		e.refuse("SERVICE_TIER", "%q is none of %s", c.ServiceTier, strings.Join(tiers[1:], ", "))
+	}
+	if v := e.getenv("TEMPERATURE"); v != "" {
+		f, err := strconv.ParseFloat(v, 32)
+		if err != nil || !(f >= 0 && f <= 1) {
+			e.refuse("TEMPERATURE", "%q is not a number from 0 to 1", v)
+		}
+		c.Temperature = aws.Float32(float32(f))
+	}
+	return c
+}
+
+// readServers reads what is set of the MCP servers.
+func (e *environment) readServers(s *settings) {
 	var err error
-	if s.servers, err = toolbox.ParseServers(getenv("MCP_SERVERS")); err != nil {
-		refuse("MCP_SERVERS", "%w", err)
+	if s.servers, err = toolbox.ParseServers(e.getenv("MCP_SERVERS")); err != nil {
+		e.refuse("MCP_SERVERS", "%w", err)
 	}
 	for _, server := range s.servers {
 		if err := credstore.CheckName(server.Name); err != nil {
-			refuse("MCP_SERVERS", "%w", err)
+			e.refuse("MCP_SERVERS", "%w", err)
 		}
 	}
-	if s.auth, err = perServer(getenv("MCP_AUTH"), authModes, s.servers); err != nil {
-		refuse("MCP_AUTH", "%w", err)
+	if s.auth, err = perServer(e.getenv("MCP_AUTH"), authModes, s.servers); err != nil {
+		e.refuse("MCP_AUTH", "%w", err)
 	}
-	eras, err := perServer(getenv("MCP_ERA"), []string{toolbox.Era2025, toolbox.Era2026}, s.servers)
+	eras, err := perServer(e.getenv("MCP_ERA"), []string{toolbox.Era2025, toolbox.Era2026}, s.servers)
 	if err != nil {
-		refuse("MCP_ERA", "%w", err)
+		e.refuse("MCP_ERA", "%w", err)
 	}
 	for i := range s.servers {
 		s.servers[i].Era = eras[s.servers[i].Name]
 	}
-	if err := readTools(getenv("MCP_TOOLS"), s.servers); err != nil {
-		refuse("MCP_TOOLS", "%w", err)
+	if err := readTools(e.getenv("MCP_TOOLS"), s.servers); err != nil {
+		e.refuse("MCP_TOOLS", "%w", err)
 	}
-	if v := getenv("TOOL_PREFIX"); v != "" && v != "always" {
-		refuse("TOOL_PREFIX", "%q is not always", v)
+	if v := e.getenv("TOOL_PREFIX"); v != "" && v != "always" {
+		e.refuse("TOOL_PREFIX", "%q is not always", v)
 	}
-	s.toolbox.AlwaysPrefix = getenv("TOOL_PREFIX") == "always"
-	return s, errors.Join(errs...)
+	s.toolbox.AlwaysPrefix = e.getenv("TOOL_PREFIX") == "always"
 }
 
 // perServer reads a setting that is one value for all servers, or name=value

@@ -52,14 +52,23 @@ type Server struct {
 	running int
 	changed time.Time // when running last became, or ceased to be, 0
 	stop    bool
+	idle    chan struct{} // closed once stop is set and running is 0
 }
 
-// farewell is how long invocations have to answer once they were told to end.
-const farewell = 2 * time.Second
+const (
+	// farewell is how long invocations have to answer once they were told to end.
+	farewell = 2 * time.Second
+
+	// linger is how long a stopping server goes on answering at least, and settle
+	// how long what has been accepted may take to be read, so that a caller who is
+	// just sending gets an answer that says so rather than a broken connection.
+	linger = 500 * time.Millisecond
+	settle = 100 * time.Millisecond
+)
 
 // Serve answers on l, which it closes, until ctx ends. Then new invocations are
-// refused, those under way may finish within DrainTimeout, and Serve returns
-// nil. A listener that fails before is its error. It is called once.
+// refused with 503, those under way may finish within DrainTimeout, and Serve
+// returns nil. A listener that fails before is its error. It is called once.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	s.defaults()
 	work, cut := context.WithCancel(context.WithoutCancel(ctx))
@@ -86,13 +95,21 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		return fmt.Errorf("serving on %s: %w", l.Addr(), err)
 	case <-ctx.Done():
 	}
-	s.mu.Lock()
-	s.stop = true
-	s.mu.Unlock()
 	timer := time.AfterFunc(s.DrainTimeout, cut)
 	defer timer.Stop()
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.DrainTimeout+farewell)
 	defer cancel()
+	lingered := time.After(min(linger, s.DrainTimeout/2))
+	select {
+	case <-s.drain():
+	case <-end.Done():
+	}
+	<-lingered
+	// Shutdown drops requests that it has read but not passed on, so what has
+	// been accepted gets its answer before it is called.
+	l.Close()
+	<-failed
+	time.Sleep(min(settle, s.DrainTimeout/2))
 	if err := srv.Shutdown(end); errors.Is(err, context.DeadlineExceeded) {
 		return srv.Close() // what is left has had its time
 	} else if err != nil {
@@ -121,6 +138,19 @@ func (s *Server) defaults() {
 		s.Logger = slog.New(slog.DiscardHandler)
 	}
 	s.changed = time.Now()
+	s.idle = make(chan struct{})
+}
+
+// drain refuses further invocations and returns a channel that is closed once
+// none is under way.
+func (s *Server) drain() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stop = true
+	if s.running == 0 {
+		close(s.idle)
+	}
+	return s.idle
 }
 
 // timed gives the writing of each answer a deadline of its own: the one that an
@@ -175,6 +205,9 @@ func (s *Server) end() {
 	defer s.mu.Unlock()
 	if s.running--; s.running == 0 {
 		s.changed = time.Now()
+		if s.stop {
+			close(s.idle)
+		}
 	}
 }
 

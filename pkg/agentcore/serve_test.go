@@ -340,3 +340,38 @@ func TestServer_listenerFails(t *testing.T) {
 		t.Errorf("got %v, want the address and what is wrong", err)
 	}
 }
+
+// Who comes while a stopping server waits for an invocation is told so, and is
+// not cut off.
+func TestServer_stopping(t *testing.T) {
+	entered, release, held := make(chan struct{}), make(chan struct{}), make(chan int)
+	url, stop := server(t, &agentcore.Server{Invoke: func(_ context.Context, in agentcore.Invocation) agentcore.Reply {
+		if string(in.Body) == "hold" {
+			close(entered)
+			<-release
+		}
+		return reply(200, "{}")
+	}})
+	go func() { held <- post(t, t.Context(), url+"/invocations", "hold").StatusCode }()
+	<-entered
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		stop()
+	}()
+	for {
+		resp := post(t, t.Context(), url+"/invocations", "{}")
+		if read(t, resp); resp.StatusCode == 200 {
+			continue // not stopping yet
+		}
+		if resp.StatusCode != 503 || !resp.Close || resp.Header.Get("Retry-After") == "" {
+			t.Errorf("got %d %q, want 503 and a closed connection", resp.StatusCode, resp.Header)
+		}
+		break
+	}
+	close(release)
+	if got := <-held; got != 200 {
+		t.Errorf("the invocation under way got %d", got)
+	}
+	<-stopped
+}

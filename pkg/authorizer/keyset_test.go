@@ -25,7 +25,7 @@ func TestKeys_unknownIDsShareOneFetch(t *testing.T) {
 		for i := range 100 {
 			wg.Go(func() {
 				for j := range 10 {
-					tok := sign(keyEvil(), header(fmt.Sprintf("new-%d-%d-%d", round, i, j)), object{"iss": is.name(), "exp": 1, "iat": 1})
+					tok := encode(header(fmt.Sprintf("new-%d-%d-%d", round, i, j))) + "." + encode(object{"iss": is.name(), "exp": 1, "iat": 1}) + ".AAAA"
 					_, err := a.Check(context.Background(), tok)
 					var r *authorizer.Refusal
 					if !errors.As(err, &r) || r.Check != authorizer.CheckKey || r.Status != 401 {

@@ -31,7 +31,7 @@ type fetcher struct {
 func (f *fetcher) token(ctx context.Context, a ask) (Token, error) {
 	c, err := f.credentials.Get(ctx)
 	if err != nil {
-		return Token{}, f.readError(err)
+		return Token{}, ReadError(f.credentials.Path(), err)
 	}
 	t, err := f.try(ctx, c, a)
 	var refused *RefusedError
@@ -41,7 +41,7 @@ func (f *fetcher) token(ctx context.Context, a ask) (Token, error) {
 	}
 	fresh, readErr := f.credentials.Refresh(ctx)
 	if readErr != nil {
-		return Token{}, f.readError(readErr)
+		return Token{}, ReadError(f.credentials.Path(), readErr)
 	}
 	if fresh == c {
 		return Token{}, err
@@ -56,19 +56,21 @@ func (f *fetcher) try(ctx context.Context, c credstore.Credentials, a ask) (Toke
 	return f.grant.token(ctx, c, a)
 }
 
-// readError sorts what reading the credentials can end in. What is denied stays
-// denied: SSM says AccessDeniedException for the key of a SecureString too.
+// ReadError sorts what reading the credentials below path can end in: a
+// [*ConfigError] for what an operator has to mend, an [*UnavailableError] for
+// what may pass. What is denied stays denied: SSM says AccessDeniedException for
+// the key of a SecureString too.
 // https://docs.aws.amazon.com/systems-manager/latest/APIReference/CommonErrors.html
-func (f *fetcher) readError(err error) error {
+func ReadError(path string, err error) error {
 	var api smithy.APIError
 	if errors.As(err, &api) {
 		switch api.ErrorCode() {
 		case "AccessDeniedException", "InvalidKeyId", "ValidationException", "UnrecognizedClientException":
-			return &ConfigError{Setting: "parameters " + f.credentials.Path(), Err: err}
+			return &ConfigError{Setting: "parameters " + path, Err: err}
 		}
 	}
 	if errors.Is(err, credstore.ErrNotFound) {
-		return &ConfigError{Setting: "parameters " + f.credentials.Path(), Err: err}
+		return &ConfigError{Setting: "parameters " + path, Err: err}
 	}
 	return &UnavailableError{Doing: "reading credentials", Err: err}
 }

@@ -100,7 +100,8 @@ func (t *signingTransport) RoundTrip(req *http.Request) (*http.Response, error) 
 		return nil, err
 	}
 	if resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusForbidden {
-		return nil, refused(resp, creds.SessionToken)
+		_, refusal := refused(resp, creds.SessionToken)
+		return nil, refusal
 	}
 	return resp, nil
 }

@@ -7,9 +7,12 @@ import (
 	"time"
 )
 
-// rejectMemory is how long a token that the resource answered with 401 counts
-// against the next one.
-const rejectMemory = 2 * time.Minute
+// How long a token that the resource answered with 401 counts against the next
+// one, once that may be given up too: shorter where the next one was accepted.
+const (
+	rejectMemory = 2 * time.Minute
+	helpedMemory = 2 * time.Second
+)
 
 // retries is what one request has tried already.
 type retries struct {
@@ -31,8 +34,8 @@ type ask struct {
 // rejects paces how fast tokens are given up.
 type rejects struct {
 	inARow int
-	last   time.Time
-	hold   window // no token is given up within
+	hold   window // since the last one; no other is given up within
+	helped bool   // a request that was refused with the last one passed with another
 }
 
 // mend reports whether a request that was refused is worth another try, after
@@ -70,8 +73,9 @@ func (s *Source) noteChallenge(c challenge) {
 
 // drop forgets t, which the resource answered with 401, unless it has been
 // replaced already. It reports whether it did, and whether another token is
-// worth a try: always after a token that had worked for a while, and paced when
-// one new token after the other is rejected, however many requests find out.
+// worth a try: always when the last rejection is long past, or shortly past and
+// a new token helped; paced when one new token after the other is rejected,
+// however many requests find out.
 func (s *Source) drop(t Token) (dropped, retry bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -82,17 +86,28 @@ func (s *Source) drop(t Token) (dropped, retry bool) {
 	if r.hold.holds(now) {
 		return false, false
 	}
-	if !(window{r.last, r.last.Add(rejectMemory)}).holds(now) {
+	memory := rejectMemory
+	if r.helped {
+		memory = helpedMemory
+	}
+	if !(window{r.hold.from, r.hold.until.Add(memory)}).holds(now) {
 		r.inARow = 0
 	}
-	r.inARow++
-	r.last = now
-	if r.inARow > 1 {
-		r.hold = window{now, now.Add(backoff(r.inARow-2, nil))}
+	r.hold, r.helped = window{now, now}, false
+	if r.inARow > 0 {
+		r.hold.until = now.Add(backoff(r.inARow-1, nil))
 	}
+	r.inARow++
 	s.token = Token{}
 	s.leave() // a renewal that began before may bring a token of the same kind
 	return true, true
+}
+
+// noteHelped keeps that a new token was accepted in place of a rejected one.
+func (s *Source) noteHelped() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.rejects.helped = true
 }
 
 // stepUp has the next token asked for with the scopes that t lacks, if all of

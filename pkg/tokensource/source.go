@@ -64,18 +64,15 @@ func (w window) holds(now time.Time) bool { return !now.Before(w.from) && now.Be
 func (s *Source) Token(ctx context.Context) (Token, error) {
 	for waits := 0; ; {
 		t, f, err := s.take()
-		if err == nil && f == nil {
-			return t, nil
-		}
 		if f != nil {
-			if t, err = f.wait(ctx, s.now); err == nil || ctx.Err() != nil {
-				return t, err
-			}
+			t, err = f.wait(ctx, s.now)
 		}
-		if errors.Is(err, errLeftBehind) {
+		switch {
+		case err == nil:
+			return t, nil
+		case errors.Is(err, errLeftBehind):
 			continue // to the flight that replaced it
-		}
-		if waits == maxWaits || !s.waitOut(ctx, err) {
+		case waits == maxWaits || !s.waitOut(ctx, err):
 			return Token{}, err
 		}
 		waits++

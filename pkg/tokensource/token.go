@@ -24,7 +24,7 @@ const (
 	// defaultLife is assumed when the answer has no usable expires_in
 	// (RFC 6749, section 5.1, only recommends it), and is Cognito's least.
 	defaultLife = 5 * time.Minute
-	minLife     = 10 * time.Second
+	minLife     = time.Second
 	maxLife     = 24 * time.Hour // Cognito's most
 
 	// maxToken bounds an access token. AgentCore takes header values up to

@@ -5,12 +5,13 @@
 //	31  TestToken_coldBurst
 //	32  TestToken_failingEndpoint
 //	33  TestToken_renewsInTheBackground
-//	34  TestRoundTrip_unauthorized, TestRoundTrip_rejectedForGood, TestRoundTrip_replacedMeanwhile, TestRoundTrip_rejectedDuringRenewal
+//	34  TestRoundTrip_unauthorized, TestRoundTrip_rejectedOnce, TestRoundTrip_rejectedForGood, TestRoundTrip_revokedUnderLoad,
+//	    TestRoundTrip_replacedMeanwhile, TestRoundTrip_rejectedDuringRenewal
 //	35  TestRoundTrip_insufficientScope, TestLocal_stepUp
 //	36  TestToken_rotatedSecret, TestLocal_rotation
 //	37  TestToken_retryAfter
 //	38  TestToken_badAnswers, FuzzTokenAnswer
-//	39  TestToken_expiresIn
+//	39  TestToken_expiresIn, TestSoak_seldom
 //	40  TestToken_oneAuthMethod
 //	41  TestToken_formEncoding
 //	42  TestDiscovery_refusedURLs, TestDial_afterDNS, TestDial_addresses

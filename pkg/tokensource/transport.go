@@ -54,10 +54,13 @@ func (s *Source) RoundTrip(req *http.Request) (*http.Response, error) {
 			return nil, err
 		}
 		if resp.StatusCode != http.StatusUnauthorized && resp.StatusCode != http.StatusForbidden {
+			if r.replays > 0 {
+				s.noteHelped()
+			}
 			return resp, nil
 		}
-		c, refusal := parseChallenge(resp.Header.Values("WWW-Authenticate")), refused(resp, t.AccessToken.Reveal())
-		if !canReplay(req) || !s.mend(&r, t, c, refusal) {
+		c, refusal := refused(resp, t.AccessToken.Reveal())
+		if !s.mend(&r, t, c, refusal) || !canReplay(req) {
 			return nil, refusal
 		}
 		if out, err = replay(req); err != nil {
@@ -112,9 +115,9 @@ func replay(req *http.Request) (*http.Request, error) {
 	return again, nil
 }
 
-// refused makes the error for a 401 or 403 and closes the answer. A server that
-// quotes the token gets it masked.
-func refused(resp *http.Response, token string) *ChallengeError {
+// refused reads the challenge of a 401 or 403, makes the error for it and closes
+// the answer. A server that quotes the token gets it masked.
+func refused(resp *http.Response, token string) (challenge, *ChallengeError) {
 	// Reading a short rest lets the connection be used again.
 	io.Copy(io.Discard, io.LimitReader(resp.Body, 64<<10))
 	resp.Body.Close()
@@ -123,9 +126,10 @@ func refused(resp *http.Response, token string) *ChallengeError {
 	if token != "" {
 		text = strings.ReplaceAll(text, token, "[secret]")
 	}
-	return &ChallengeError{
+	c := parseChallenge(values)
+	return c, &ChallengeError{
 		Status:    resp.StatusCode,
-		Code:      parseChallenge(values).code,
+		Code:      c.code,
 		Challenge: text[:min(len(text), 1<<10)],
 		RequestID: resp.Header.Get("X-Amzn-Requestid"),
 	}

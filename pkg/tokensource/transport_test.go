@@ -80,15 +80,42 @@ func TestRoundTrip_unauthorized(t *testing.T) { // case 34
 	}
 }
 
+// A request that cannot be sent twice still rids the next one of its token.
+func TestRoundTrip_rejectedOnce(t *testing.T) { // case 34
+	i := newIssuer()
+	s := newSource(t, i, tokensource.Config{})
+	post := func() error {
+		req, _ := http.NewRequest(http.MethodPost, resourceURL, io.NopCloser(strings.NewReader("x")))
+		resp, err := s.Client().Do(req)
+		if err == nil {
+			resp.Body.Close()
+		}
+		return err
+	}
+	if err := post(); err != nil {
+		t.Fatal(err)
+	}
+	i.revoke()
+	var challenge *tokensource.ChallengeError
+	if err := post(); !errors.As(err, &challenge) {
+		t.Errorf("with a revoked token: got %v, want a ChallengeError", err)
+	}
+	if err := post(); err != nil {
+		t.Errorf("the request after it: %v", err)
+	}
+}
+
 // However many callers find a token rejected, and for however long, the token
 // endpoint sees few requests.
 func TestRoundTrip_rejectedForGood(t *testing.T) { // case 34
+	var requests atomic.Int64
 	for _, tt := range []struct {
 		name    string
 		rejects func(r *http.Request) bool
 	}{
 		{"every call", func(*http.Request) bool { return true }},
 		{"one tool of two", func(r *http.Request) bool { return r.URL.Query().Has("bad") }},
+		{"one instance of two", func(*http.Request) bool { return requests.Add(1)%2 == 0 }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -123,6 +150,40 @@ func TestRoundTrip_rejectedForGood(t *testing.T) { // case 34
 			})
 		})
 	}
+}
+
+// Callers who find one token revoked at once share one new one, also when one of
+// them leaves in between.
+func TestRoundTrip_revokedUnderLoad(t *testing.T) { // case 34
+	synctest.Test(t, func(t *testing.T) {
+		i := newIssuer()
+		s := newSource(t, i, tokensource.Config{})
+		if _, err := s.Token(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		i.revoke()
+		i.mu.Lock()
+		i.latency = time.Second
+		i.mu.Unlock()
+		leaves, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+		defer cancel()
+		var wg sync.WaitGroup
+		for n := range 100 {
+			wg.Go(func() {
+				ctx, want := t.Context(), error(nil)
+				if n == 0 {
+					ctx, want = leaves, context.DeadlineExceeded
+				}
+				if _, err := call(ctx, s.Client(), resourceURL, "x"); !errors.Is(err, want) {
+					t.Errorf("caller %d: got %v, want %v", n, err, want)
+				}
+			})
+		}
+		wg.Wait()
+		if got := len(i.requests()); got != 2 {
+			t.Errorf("got %d token requests, want the first and one more", got)
+		}
+	})
 }
 
 // A request whose token was replaced by a renewal while it was under way, and

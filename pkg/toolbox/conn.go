@@ -37,6 +37,7 @@ const clientInfo = `{"name":"agentcore-mcp-auth","version":"1"}`
 type conn struct {
 	wire    *wire
 	modern  bool   // speaks Era2026
+	greeted bool   // the server has answered the first request
 	session string // id that the server gave out; empty: none, or the process's own
 	nextID  atomic.Int64
 }
@@ -63,6 +64,7 @@ func (c *conn) initialize(ctx context.Context, steady bool) error {
 	if err != nil {
 		return fmt.Errorf("initialize: %w", err)
 	}
+	c.greeted = true
 	var result struct {
 		ProtocolVersion string `json:"protocolVersion"`
 	}
@@ -100,6 +102,7 @@ func (c *conn) discover(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("server/discover: %w", err)
 	}
+	c.greeted = true
 	var result struct {
 		SupportedVersions []string `json:"supportedVersions"`
 	}
@@ -132,8 +135,26 @@ func (c *conn) request(ctx context.Context, method string, params []byte, more h
 		}
 		more[mcp.HeaderMethod] = []string{method}
 	}
-	return c.wire.request(ctx, id, text, more)
+	raw, head, err := c.wire.request(ctx, id, text, more)
+	if c.session != "" && ctx.Err() != nil && errors.As(err, new(*UnknownOutcomeError)) {
+		go c.cancel(context.WithoutCancel(ctx), id)
+	}
+	return raw, head, err
 }
+
+// cancel tells the server that nobody waits for the answer to a request any
+// more. In the eras with sessions hanging up does not say so; in those of others
+// it would have to be matched by its id alone, which other callers use too.
+// https://modelcontextprotocol.io/specification/2025-11-25/basic/utilities/cancellation
+func (c *conn) cancel(ctx context.Context, id int64) {
+	ctx, stop := context.WithTimeout(ctx, farewell)
+	defer stop()
+	text := fmt.Appendf(nil, `{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":%d}}`, id)
+	c.wire.notify(ctx, text, nil) // whether it arrives changes nothing for anybody
+}
+
+// farewell is how long a server may take for what it is told at an end.
+const farewell = 2 * time.Second
 
 // callTool runs a tool and returns its result as it came.
 func (c *conn) callTool(ctx context.Context, t *Tool, input json.RawMessage) (json.RawMessage, error) {
@@ -164,7 +185,7 @@ func (c *conn) close(ctx context.Context) {
 	if c.session == "" {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, farewell)
 	defer cancel()
 	if r, err := c.wire.send(ctx, http.MethodDelete, nil, nil); err == nil {
 		r.close()

@@ -284,6 +284,45 @@ func TestCatalogue_unknownTool(t *testing.T) {
 	})
 }
 
+// A notice that the tools changed which comes while they are being listed is not
+// lost with that listing.
+func TestCatalogue_changedMeanwhile(t *testing.T) { // case 68
+	synctest.Test(t, func(t *testing.T) {
+		f := &fake{tools: list("old")}
+		f.on = map[string]func(*exchange) bool{
+			"tools/list": func(x *exchange) bool {
+				if x.n != 1 {
+					return false
+				}
+				x.result(`{"tools":` + f.list() + `}`)
+				x.flush()
+				time.Sleep(time.Second) // on its way
+				return true
+			},
+			"tools/call": func(x *exchange) bool {
+				x.raw(200, "text/event-stream", "data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/tools/list_changed\"}\n\ndata: {\"jsonrpc\":\"2.0\",\"id\":"+string(x.id)+",\"result\":"+ok+"}\n\n")
+				return true
+			},
+		}
+		b := open(t, toolbox.Options{}, inMemory("calc", f))
+		mustTools(t, b)
+		time.Sleep(11 * time.Minute)
+		mustTools(t, b) // lists again in the background
+		synctest.Wait()
+		f.setTools(list("old", "new"))
+		if _, err := b.Call(t.Context(), "old", nil); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(32 * time.Second)
+		mustTools(t, b)
+		synctest.Wait()
+		if got := toolNames(mustTools(t, b)); got != "new old" {
+			t.Errorf("tools %q, want new old", got)
+		}
+		b.Close(context.Background())
+	})
+}
+
 var bedrockName = regexp.MustCompile(`^[a-zA-Z0-9_-]{1,64}$`)
 
 // case 61

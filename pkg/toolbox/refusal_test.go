@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"strings"
@@ -222,31 +223,45 @@ func TestRetry_bounded(t *testing.T) {
 	})
 }
 
-// What a layer that authenticates refuses is not taken for a lost answer, nor
-// repeated: neither before anything is sent nor after a 401.
+// tokenError is one of a layer that authenticates.
+type tokenError struct{ err error }
+
+func (e *tokenError) Error() string { return "asking the token endpoint: " + e.err.Error() }
+func (e *tokenError) Unwrap() error { return e.err }
+
+// What a layer that authenticates refuses, or fails in, is not taken for a lost
+// answer, nor repeated: neither before anything is sent nor after a 401. It keeps
+// its type, and its time limits are not taken for the caller's.
 func TestCredentialErrors(t *testing.T) {
-	errRefused := errors.New("the token endpoint answered invalid_client")
 	f := &fake{}
 	url := f.serve(t)
-	var after bool
-	client := &http.Client{Transport: transportFunc(func(r *http.Request) (*http.Response, error) {
-		if after {
-			resp, err := http.DefaultTransport.RoundTrip(r)
-			if err == nil {
-				resp.Body.Close()
+	want := 0
+	for _, cause := range []error{
+		errors.New("it answered invalid_client"),
+		&net.OpError{Op: "dial", Err: errors.New("connection refused")},
+		io.ErrUnexpectedEOF,
+		context.DeadlineExceeded,
+	} {
+		for _, after := range []bool{false, true} {
+			client := &http.Client{Transport: transportFunc(func(r *http.Request) (*http.Response, error) {
+				if after {
+					resp, err := http.DefaultTransport.RoundTrip(r)
+					if err == nil {
+						resp.Body.Close()
+					}
+				}
+				return nil, &tokenError{cause}
+			})}
+			b := open(t, toolbox.Options{}, at("calc", url, client))
+			_, _, err := b.Tools(t.Context())
+			if !errors.As(err, new(*tokenError)) || errors.As(err, new(*toolbox.UnknownOutcomeError)) || errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("%v, after an answer %t: got %v", cause, after, err)
 			}
 		}
-		return nil, errRefused
-	})}
-	for _, after = range []bool{false, true} {
-		b := open(t, toolbox.Options{}, at("calc", url, client))
-		_, _, err := b.Tools(t.Context())
-		if !errors.Is(err, errRefused) || errors.As(err, new(*toolbox.UnknownOutcomeError)) {
-			t.Errorf("after an answer %t: got %v", after, err)
+		want++
+		if n := len(f.requests("initialize")); n != want {
+			t.Errorf("%v: %d requests so far, want %d", cause, n, want)
 		}
-	}
-	if n := len(f.requests("initialize")); n != 1 {
-		t.Errorf("%d requests, want 1", n)
 	}
 }
 

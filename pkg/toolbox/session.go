@@ -61,6 +61,7 @@ type session struct {
 	expires    time.Time // of the listing
 	refreshing bool
 	version    int // counts the listings
+	changes    int // counts the notices that the tools changed
 	failures   int // to connect, in a row
 	lastErr    error
 	restUntil  time.Time // no attempt to connect before, if the server is optional
@@ -80,12 +81,13 @@ func (s *session) connect(ctx context.Context) (*conn, error) {
 	s.mu.Lock()
 	c, restUntil, lastErr := s.conn, s.restUntil, s.lastErr
 	s.mu.Unlock()
+	rest := restUntil.Sub(s.now()) // beyond maxRest when the clock was set back
 	switch {
 	case s.life.Err() != nil:
 		return nil, s.fail(ErrClosed)
 	case c != nil:
 		return c, nil
-	case s.server.Optional && s.options.Now().Before(restUntil):
+	case s.server.Optional && 0 < rest && rest <= maxRest:
 		return nil, s.fail(fmt.Errorf("left alone until %s: %w", restUntil.UTC().Format(time.TimeOnly), lastErr))
 	}
 	ch := s.flight.DoChan("connect", func() (any, error) { return s.open() })
@@ -104,7 +106,7 @@ func (s *session) connect(ctx context.Context) (*conn, error) {
 // up.
 func (s *session) open() (*conn, error) {
 	s.mu.Lock()
-	c := s.conn
+	c, changes := s.conn, s.changes
 	s.mu.Unlock()
 	if c != nil { // made between a caller's look and its attempt
 		return c, nil
@@ -114,6 +116,9 @@ func (s *session) open() (*conn, error) {
 	c, l, err := s.dial(ctx)
 	for n := 0; err != nil; n++ {
 		wait, again := delay(err, true, n)
+		if isGone(err) && c != nil && c.greeted && n < maxRenewals { // it ended before its handshake was through
+			wait, again = backoff(n, minBackoff, maxBackoff), true
+		}
 		if !again || !sleep(ctx, wait) {
 			break
 		}
@@ -130,11 +135,12 @@ func (s *session) open() (*conn, error) {
 		return nil, err
 	}
 	s.conn, s.failures = c, 0
-	s.take(l)
+	s.take(l, changes)
 	return c, nil
 }
 
-// dial makes one attempt to connect and list.
+// dial makes one attempt to connect and list. The connection of one that fails
+// is closed.
 func (s *session) dial(ctx context.Context) (*conn, *listing, error) {
 	if e := s.server.Era; e != "" && e != Era2025 && e != Era2026 {
 		return nil, nil, fmt.Errorf("protocol era %.40q: want %s or %s", e, Era2025, Era2026)
@@ -159,13 +165,17 @@ func (s *session) dial(ctx context.Context) (*conn, *listing, error) {
 		}
 	}
 	c.close(s.life)
-	return nil, nil, err
+	return c, nil, err
 }
 
-// take keeps a listing. s.mu is held.
-func (s *session) take(l *listing) {
+// take keeps a listing that was begun after so many changes; one that came
+// meanwhile may not be in it. s.mu is held.
+func (s *session) take(l *listing, changes int) {
 	s.listing, s.listed = l, s.now()
 	s.expires = s.listed.Add(l.life)
+	if changes != s.changes {
+		s.expires = s.listed.Add(minLife)
+	}
 	s.version++
 	for _, d := range l.dropped {
 		s.options.Logger.Warn("tool left out", "server", d.Server, "tool", d.Tool, "reason", d.Reason)
@@ -180,6 +190,7 @@ func (s *session) expire() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.expires = time.Time{}
+	s.changes++
 }
 
 // refresh lists the tools again in the background, if the listing is at least
@@ -187,11 +198,12 @@ func (s *session) expire() {
 func (s *session) refresh(age time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c := s.conn
-	if c == nil || s.refreshing || s.now().Sub(s.listed) < age {
+	c, old := s.conn, s.now().Sub(s.listed) // negative when the clock was set back
+	if c == nil || s.refreshing || 0 <= old && old < age {
 		return
 	}
 	s.refreshing = true
+	changes := s.changes
 	go func() {
 		ctx, cancel := context.WithTimeoutCause(s.life, connectTimeout, errConnectTimeout)
 		defer cancel()
@@ -202,7 +214,7 @@ func (s *session) refresh(age time.Duration) {
 		switch {
 		case s.conn != c:
 		case err == nil:
-			s.take(l)
+			s.take(l, changes)
 		case isGone(err):
 			s.conn = nil
 		default:
@@ -216,7 +228,8 @@ func (s *session) refresh(age time.Duration) {
 // renewed on the way.
 func (s *session) ready() bool {
 	s.mu.Lock()
-	connected, stale := s.conn != nil, s.now().After(s.expires)
+	now := s.now()
+	connected, stale := s.conn != nil, now.After(s.expires) || now.Before(s.listed)
 	s.mu.Unlock()
 	if connected && stale {
 		s.refresh(0)

@@ -52,6 +52,27 @@ func TestSessionGone(t *testing.T) {
 	}
 }
 
+// A session that ends before its handshake is through is opened once more; a
+// server that knows no initialize is not asked again.
+func TestSessionGone_early(t *testing.T) { // case 52
+	for phase, want := range map[string]int{"initialize": 1, "notifications/initialized": 2, "tools/list": 2} {
+		synctest.Test(t, func(t *testing.T) {
+			f := &fake{sessions: true, on: map[string]func(*exchange) bool{phase: func(x *exchange) bool {
+				if x.n == 0 {
+					http.Error(x, "no such session", 404)
+				}
+				return x.n == 0
+			}}}
+			b := open(t, toolbox.Options{}, inMemory("calc", f))
+			_, _, err := b.Tools(t.Context())
+			if n := len(f.requests("initialize")); n != want || (err == nil) != (want == 2) {
+				t.Errorf("gone at %s: %v after %d handshakes, want %d", phase, err, n, want)
+			}
+			b.Close(context.Background())
+		})
+	}
+}
+
 // A server that forgets each session at once costs a few handshakes per call,
 // not an endless row of them.
 func TestSessionGone_always(t *testing.T) {
@@ -372,6 +393,36 @@ func TestOptional_slow(t *testing.T) {
 		time.Sleep(20 * time.Second)
 		if tools := mustTools(t, b); len(tools) != 1 || len(slow.requests("initialize")) != 1 {
 			t.Errorf("got %v after %d attempts", toolNames(tools), len(slow.requests("initialize")))
+		}
+		b.Close(context.Background())
+	})
+}
+
+// A clock that was ahead and is set back neither keeps an optional server left
+// alone nor a listing in use until it has caught up again.
+func TestClockSetBack(t *testing.T) { // case 46
+	synctest.Test(t, func(t *testing.T) {
+		ahead := 8 * time.Hour
+		now := func() time.Time { return time.Now().Add(ahead) }
+		calc := &fake{}
+		search := &fake{tools: list("find"), on: map[string]func(*exchange) bool{"initialize": func(x *exchange) bool {
+			if x.n == 0 {
+				x.raw(500, "", "")
+			}
+			return x.n == 0
+		}}}
+		s := inMemory("search", search)
+		s.Optional = true
+		b := open(t, toolbox.Options{Now: now}, inMemory("calc", calc), s)
+		if _, unavailable, err := b.Tools(t.Context()); len(unavailable) != 1 || err != nil {
+			t.Fatalf("unavailable %v, %v", unavailable, err)
+		}
+		ahead = 0
+		calc.setTools(list("sub"))
+		b.Tools(t.Context())
+		synctest.Wait()
+		if got := toolNames(mustTools(t, b)); got != "sub find" {
+			t.Errorf("got tools %q, want sub find", got)
 		}
 		b.Close(context.Background())
 	})

@@ -31,6 +31,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/mark3labs/mcp-go/mcp"
@@ -238,34 +239,36 @@ func TestDestructive(t *testing.T) {
 
 // case 66
 func TestClose(t *testing.T) {
-	f := &fake{sessions: true}
-	f.on = map[string]func(*exchange) bool{"DELETE": func(x *exchange) bool {
-		<-x.r.Context().Done() // never answers
-		return true
-	}}
-	client := &http.Client{Transport: bearer{"Bearer t-1", http.DefaultTransport}}
-	b := toolbox.New([]toolbox.Server{at("calc", f.serve(t), client)}, toolbox.Options{})
-	mustTools(t, b)
-	start := time.Now()
-	b.Close(context.Background())
-	if d := time.Since(start); d < 1500*time.Millisecond || d > 4*time.Second {
-		t.Errorf("closing took %s, want 2s", d)
-	}
-	deleted := f.requests("DELETE")
-	if len(deleted) != 1 {
-		t.Fatalf("%d DELETE requests, want 1", len(deleted))
-	}
-	h := deleted[0].r.Header
-	if h.Get("Authorization") != "Bearer t-1" || h.Get("Mcp-Session-Id") != "session-1" || h.Get("Mcp-Protocol-Version") != "2025-11-25" {
-		t.Errorf("DELETE came with %v", h)
-	}
-	if _, _, err := b.Tools(t.Context()); !errors.Is(err, toolbox.ErrClosed) {
-		t.Errorf("Tools after Close: %v, want ErrClosed", err)
-	}
-	if _, err := b.Call(t.Context(), "add", nil); !errors.Is(err, toolbox.ErrClosed) {
-		t.Errorf("Call after Close: %v, want ErrClosed", err)
-	}
-	b.Close(context.Background())
+	synctest.Test(t, func(t *testing.T) {
+		f := &fake{sessions: true}
+		f.on = map[string]func(*exchange) bool{"DELETE": func(x *exchange) bool {
+			<-x.r.Context().Done() // never answers
+			return true
+		}}
+		client := &http.Client{Transport: bearer{"Bearer t-1", memory{f}}}
+		b := toolbox.New([]toolbox.Server{at("calc", "http://calc.test/mcp", client)}, toolbox.Options{})
+		mustTools(t, b)
+		start := time.Now()
+		b.Close(context.Background())
+		if d := time.Since(start); d != 2*time.Second {
+			t.Errorf("closing took %s, want 2s", d)
+		}
+		deleted := f.requests("DELETE")
+		if len(deleted) != 1 {
+			t.Fatalf("%d DELETE requests, want 1", len(deleted))
+		}
+		h := deleted[0].r.Header
+		if h.Get("Authorization") != "Bearer t-1" || h.Get("Mcp-Session-Id") != "session-1" || h.Get("Mcp-Protocol-Version") != "2025-11-25" {
+			t.Errorf("DELETE came with %v", h)
+		}
+		if _, _, err := b.Tools(t.Context()); !errors.Is(err, toolbox.ErrClosed) {
+			t.Errorf("Tools after Close: %v, want ErrClosed", err)
+		}
+		if _, err := b.Call(t.Context(), "add", nil); !errors.Is(err, toolbox.ErrClosed) {
+			t.Errorf("Call after Close: %v, want ErrClosed", err)
+		}
+		b.Close(context.Background())
+	})
 }
 
 // bearer adds an Authorization header, as a token source does.

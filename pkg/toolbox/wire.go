@@ -138,9 +138,10 @@ func (p *progress) trace() *httptrace.ClientTrace {
 
 // judge says what err means for the request. An error after the first byte of
 // an answer is the refusal of a layer below, one that authenticates for
-// example, unless it is the network's own.
+// example, unless it is the network's own and not that layer's way to say what
+// became of a request of its own.
 func (p *progress) judge(ctx context.Context, err error) error {
-	ended := ctx.Err() != nil
+	ended, refused := ctx.Err() != nil, !ofNetwork(err)
 	if cause := context.Cause(ctx); ended && !errors.Is(cause, context.Canceled) {
 		err = cause
 	} else if !ended {
@@ -151,31 +152,35 @@ func (p *progress) judge(ctx context.Context, err error) error {
 		return err
 	case !p.written.Load():
 		return &unsentError{err}
-	case p.answered.Load() && !ended && !ofNetwork(err):
+	case p.answered.Load() && !ended && refused:
 		return err
 	}
 	return &UnknownOutcomeError{err}
 }
 
-// timeout is a time limit of a layer below, such as a dialer's.
-type timeout struct{ text string }
+// timeout is a time limit of a layer below, such as a dialer's. It has the types
+// of the error it stands for, and none of its values.
+type timeout struct{ err error }
 
-func (e *timeout) Error() string   { return e.text }
-func (e *timeout) Timeout() bool   { return true }
-func (e *timeout) Temporary() bool { return true }
+func (e *timeout) Error() string      { return e.err.Error() }
+func (e *timeout) Timeout() bool      { return true }
+func (e *timeout) Temporary() bool    { return true }
+func (e *timeout) As(target any) bool { return errors.As(e.err, target) }
 
 // notOurs keeps time limits of layers below apart from the caller's deadline,
 // for which the standard library lets them pass in errors.Is.
 func notOurs(err error) error {
 	if errors.Is(err, context.DeadlineExceeded) {
-		return &timeout{err.Error()}
+		return &timeout{err}
 	}
 	return err
 }
 
+// ofNetwork reports whether err is a transport's own, and not one that is
+// wrapped in what another layer says.
 func ofNetwork(err error) bool {
-	var ne net.Error
-	return errors.As(err, &ne) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+	_, network := err.(net.Error)
+	return network || err == io.EOF || err == io.ErrUnexpectedEOF ||
 		strings.HasPrefix(err.Error(), "net/http: ") || strings.HasPrefix(err.Error(), "http2: ")
 }
 

@@ -3,7 +3,7 @@ package trigger
 import (
 	"context"
 	"errors"
-	"sync/atomic"
+	"sync"
 	"time"
 )
 
@@ -34,14 +34,21 @@ func (h *Handler) ask(ctx context.Context, req Request) (Answer, *Error) {
 		answer Answer
 		err    error
 	}
-	var over atomic.Bool
-	defer over.Store(true)
 	if events := req.Events; events != nil {
+		var mu sync.Mutex // one event at a time, and none after the end
+		over := false
 		req.Events = func(e Event) {
-			if !over.Load() {
+			mu.Lock()
+			defer mu.Unlock()
+			if !over {
 				events(e)
 			}
 		}
+		defer func() {
+			mu.Lock()
+			defer mu.Unlock()
+			over = true
+		}()
 	}
 	done := make(chan outcome, 1)
 	go func() {

@@ -203,15 +203,17 @@ func TestStream_manyTools(t *testing.T) {
 		wg.Wait()
 		return trigger.Answer{}, nil
 	}))
-	resp := h.ServeRequest(t.Context(), trigger.HTTPRequest{Method: "POST", Stream: true, Body: []byte(`{"prompt":"hi"}`),
-		Header: http.Header{"Content-Type": {"application/json"}, "Accept": {"text/event-stream"}}})
-	frames := strings.Split(strings.TrimSuffix(readAll(t, resp.Body), "\n\n"), "\n\n")
-	if len(frames) != 51 {
-		t.Fatalf("got %d frames, want 51", len(frames))
-	}
-	for _, f := range frames[:50] {
-		if want := "event: delta\ndata: {\"text\":\"" + strings.Repeat("x", 1000) + "\"}"; f != want {
-			t.Fatalf("got %s", f)
+	for _, stream := range []bool{true, false} {
+		resp := h.ServeRequest(t.Context(), trigger.HTTPRequest{Method: "POST", Stream: stream, Body: []byte(`{"prompt":"hi"}`),
+			Header: http.Header{"Content-Type": {"application/json"}, "Accept": {"text/event-stream"}}})
+		frames := strings.Split(strings.TrimSuffix(readAll(t, resp.Body), "\n\n"), "\n\n")
+		if len(frames) != 51 {
+			t.Fatalf("stream %t: got %d frames, want 51", stream, len(frames))
+		}
+		for _, f := range frames[:50] {
+			if want := "event: delta\ndata: {\"text\":\"" + strings.Repeat("x", 1000) + "\"}"; f != want {
+				t.Fatalf("stream %t: got %s", stream, f)
+			}
 		}
 	}
 }
