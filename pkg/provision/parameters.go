@@ -25,6 +25,7 @@ const (
 	tagSecretVersion = "mcpauth:secret-version" // Desired.SecretVersion applied last
 	tagSecrets       = "mcpauth:secrets"        // which secret is in which revision; see secretLog
 	tagKey           = "mcpauth:kms-key"        // Desired.KMSKeyID in use
+	tagKeySince      = "mcpauth:kms-key-since"  // from which revision of the parameter
 	tagAdoptedPool   = "mcpauth:adopted-pool"   // user pool of a set that was taken over
 )
 
