@@ -13,7 +13,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider"
 	"github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider/types"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
-	ssmtypes "github.com/aws/aws-sdk-go-v2/service/ssm/types"
 
 	"agentcore-mcp-auth/pkg/credstore"
 	"agentcore-mcp-auth/pkg/localaws"
@@ -234,51 +233,6 @@ func TestHandle_secondOwner(t *testing.T) {
 		t.Errorf("two owners at once: got %v and %v, want one error", errA, errB)
 	}
 	w.working(path)
-}
-
-func TestHandle_adopt(t *testing.T) {
-	w := newWorld(t)
-	// A set as the guide's script leaves it.
-	c, err := w.cognito.CreateUserPoolClient(t.Context(), &cognitoidentityprovider.CreateUserPoolClientInput{
-		UserPoolId: aws.String(w.pool), ClientName: aws.String("calc-m2m"), GenerateSecret: true,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	params := ssm.NewFromConfig(w.aws.AWSConfig())
-	for name, value := range map[string]string{
-		"machine_client_id": aws.ToString(c.UserPoolClient.ClientId), "cognito_secret": aws.ToString(c.UserPoolClient.ClientSecret), "userpool_id": w.pool,
-	} {
-		typ := ssmtypes.ParameterTypeString
-		if name == "cognito_secret" {
-			typ = ssmtypes.ParameterTypeSecureString
-		}
-		if _, err := params.PutParameter(t.Context(), &ssm.PutParameterInput{Name: aws.String(path + name), Value: aws.String(value), Type: typ}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	w.refused(create(properties("", nil)), "Adopt")
-	adopt := properties("", map[string]any{"Adopt": "true"})
-	id, data := w.must(create(adopt))
-	w.working(path)
-	if got := data["ClientId"]; got != aws.ToString(c.UserPoolClient.ClientId) || w.parameter(path, "userpool_id") != w.pool {
-		t.Errorf("adopted client: got %v in pool %s", got, w.parameter(path, "userpool_id"))
-	}
-	if ops := writes(w.calls(func() { w.must(event(cfn.RequestUpdate, id, properties("", nil), adopt)) })); len(ops) > 0 {
-		t.Errorf("Update after the adoption: got writes %q", ops)
-	}
-	// Given up, it can be adopted by another stack.
-	w.must(event(cfn.RequestDelete, id, properties("", map[string]any{"RetainOnDelete": "true"}), nil))
-	w.working(path)
-	b := create(adopt)
-	b.StackID = stackB
-	idB, _ := w.must(b)
-	w.working(path)
-	w.must(event(cfn.RequestDelete, id, adopt, nil)) // the first owner has nothing left to say
-	w.working(path)
-	b.RequestType, b.PhysicalResourceID = cfn.RequestDelete, idB
-	w.must(b)
-	w.nothingLeft() // the pool came from elsewhere and stays
 }
 
 // case 26

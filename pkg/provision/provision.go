@@ -165,9 +165,10 @@ func (p *Provisioner) ensure(ctx context.Context, d Desired, dry bool) (Result, 
 			continue // and look again
 		}
 		if !isAgain(err) || attempt == 5 {
-			if owned := (*OwnedError)(nil); errors.As(err, &owned) && len(changes) > 0 && !dry {
+			if owned := (*OwnedError)(nil); errors.As(err, &owned) && lost {
 				// Another owner's run was faster. What this one made is of no use.
-				err = errors.Join(err, p.newRun(d, false).removeFromPool(ctx, poolID, ""))
+				_, removeErr := p.newRun(d, false).removeFromPool(ctx, poolID, recorded{})
+				err = errors.Join(err, removeErr)
 			}
 			return res, err
 		}

@@ -371,7 +371,8 @@ func (p *Provisioner) leftoversIn(ctx context.Context, poolID string, recordedSe
 				continue
 			}
 			left = append(left, Leftover{fmt.Sprintf("resource server %s in user pool %s", r.d.Name, poolID), func(ctx context.Context) error {
-				return r.removeFromPool(ctx, poolID, "")
+				_, err := r.removeFromPool(ctx, poolID, recorded{})
+				return err
 			}})
 		}
 	}
