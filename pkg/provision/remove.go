@@ -106,14 +106,15 @@ func (r *run) remove(ctx context.Context) error {
 }
 
 // releasePool gives the pool's lock back, or deletes it when there is no pool
-// of the owner's any more. A given pool is not the owner's: there the lock was
-// for its domain, and nobody may look through all pools.
+// of the owner's any more, or one that is given up. A given pool is not the
+// owner's: there the lock was for its domain, and nobody may look through all
+// pools.
 func (r *run) releasePool(ctx context.Context, unlock func()) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTime)
 	defer cancel()
 	var pool *types.UserPoolType
 	var err error
-	if r.d.UserPoolID == "" {
+	if r.d.UserPoolID == "" && !r.d.RetainOnDelete {
 		pool, err = r.findPool(ctx)
 	}
 	if err == nil && pool == nil {
