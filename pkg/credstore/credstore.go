@@ -298,6 +298,7 @@ func (c Credentials) Differences(old Credentials) []string {
 // old is what [Store.Read] returned, or the zero Credentials for a set that
 // does not exist. A parameter that old lacks is created, never overwritten: of
 // two concurrent writers of a new set one gets [types.ParameterAlreadyExists].
+// One that old has and that was deleted since stays deleted: [ErrNotFound].
 func (s *Store) Write(ctx context.Context, name string, old, c Credentials) error {
 	if err := s.check(name); err != nil {
 		return err
@@ -332,9 +333,13 @@ func (s *Store) put(ctx context.Context, name string, f field, overwrite bool) e
 			in.Tags = append(in.Tags, types.Tag{Key: aws.String(key), Value: aws.String(s.Tags[key])})
 		}
 	}
-	_, err := s.API.PutParameter(ctx, in)
+	out, err := s.API.PutParameter(ctx, in)
 	if err != nil && f.secret != nil {
 		err = &maskedError{err, *f.secret} // a service may quote the value it refuses
+	}
+	if err == nil && overwrite && out.Version == 1 { // this made a new one, which nobody owns
+		_, err = s.API.DeleteParameters(ctx, &ssm.DeleteParametersInput{Names: []string{name}})
+		err = errors.Join(fmt.Errorf("it was deleted meanwhile: %w", ErrNotFound), err)
 	}
 	if err != nil {
 		return fmt.Errorf("writing parameter %s: %w", name, err)
