@@ -60,63 +60,6 @@ func TestHandle_secretGoneFromParameterStore(t *testing.T) {
 	w.working(path)
 }
 
-// rotator is the command line.
-func (w *world) rotator() *provision.Provisioner {
-	p := *w.p
-	return &p
-}
-
-// case 21
-func TestRotate(t *testing.T) {
-	w := newWorld(t)
-	props := properties(w.pool, map[string]any{"KmsKeyId": "alias/mine", "SecretVersion": "1"})
-	id, _ := w.must(create(props))
-	var live []string
-	for range 3 {
-		live = append(live, w.parameter(path, "cognito_secret"))
-		w.pass(time.Hour)
-		if _, err := w.rotator().Rotate(t.Context(), "calc"); err != nil {
-			t.Fatal(err)
-		}
-		w.working(path)
-		if got := w.aws.Parameters()[path+"cognito_secret"].KeyID; got != "alias/mine" {
-			t.Errorf("key of the secret: got %s, want alias/mine still", got)
-		}
-		if _, err := w.token(path, live[len(live)-1]); err != nil {
-			t.Errorf("the secret before: %v", err)
-		}
-		if n := len(live); n > 1 {
-			if _, err := w.token(path, live[n-2]); err == nil {
-				t.Error("the secret before the last one still works")
-			}
-		}
-	}
-	// The replaced secret goes when its time is over, and not before.
-	tidy := func() []string {
-		t.Helper()
-		res, err := w.rotator().Tidy(t.Context(), "calc")
-		if err != nil {
-			t.Fatal(err)
-		}
-		return res.Changes
-	}
-	if got := tidy(); len(got) > 0 {
-		t.Errorf("too early: got %q", got)
-	}
-	w.pass(3 * time.Hour)
-	if got := tidy(); len(got) != 1 {
-		t.Errorf("after the overlap: got %q, want one change", got)
-	}
-	if _, err := w.token(path, live[2]); err == nil {
-		t.Error("the replaced secret still works after the overlap")
-	}
-	w.working(path)
-	// The stack did not ask for another version and gets none.
-	if ops := writes(w.calls(func() { w.must(event(cfn.RequestUpdate, id, props, props)) })); len(ops) > 0 {
-		t.Errorf("Update without a change after a rotation: got writes %q", ops)
-	}
-}
-
 var (
 	long  = strings.Repeat("x", 10<<10)
 	junks = []struct {

@@ -108,9 +108,9 @@ func (r *run) lockServer(ctx context.Context) (unlock func(), err error) {
 }
 
 // tidy deletes what is alive beside the published secret, when that has been
-// there for the overlap.
+// there for the overlap. Without a log no rotation has begun.
 func (r *run) tidy(ctx context.Context, set recorded) error {
-	if len(set.log()) < 2 || set.ClientID == "" {
+	if len(set.log()) == 0 || set.ClientID == "" {
 		return nil
 	}
 	due, err := r.replaced(ctx, set)
@@ -128,7 +128,7 @@ func (r *run) tidy(ctx context.Context, set recorded) error {
 			return err
 		}
 		due, err := r.replaced(ctx, set)
-		if err != nil {
+		if err != nil || len(due) == 0 {
 			return err
 		}
 		for _, id := range due {
