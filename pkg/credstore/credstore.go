@@ -150,6 +150,10 @@ var validName = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9_-]{0,63}$`)
 
 var validPrefix = regexp.MustCompile(`^(/[a-zA-Z0-9_.-]+){1,10}$`)
 
+// maxPrefix leaves room for the rest in the 1,011 characters that the ARN of a
+// parameter may have, and in the 1,024 of a physical id of CloudFormation.
+const maxPrefix = 800
+
 // CheckName refuses a server name that cannot be one element of a parameter
 // path.
 func CheckName(name string) error {
@@ -162,7 +166,7 @@ func CheckName(name string) error {
 // CheckPrefix refuses a parameter prefix that Parameter Store would refuse.
 func CheckPrefix(prefix string) error {
 	first, _, _ := strings.Cut(strings.TrimPrefix(strings.ToLower(prefix), "/"), "/")
-	if !validPrefix.MatchString(prefix) || strings.HasPrefix(first, "aws") || strings.HasPrefix(first, "ssm") {
+	if len(prefix) > maxPrefix || !validPrefix.MatchString(prefix) || strings.HasPrefix(first, "aws") || strings.HasPrefix(first, "ssm") {
 		return fmt.Errorf("parameter prefix %.80q: want a path such as %s, not starting with aws or ssm and without a trailing slash", prefix, DefaultPrefix)
 	}
 	return nil

@@ -119,7 +119,7 @@ func TestStore_hostileNames(t *testing.T) {
 			t.Errorf("name %q was accepted", name)
 		}
 	}
-	for _, prefix := range []string{"app", "/app/", "/aws/x", "/SSM", "/a//b", "/a b", "/"} {
+	for _, prefix := range []string{"app", "/app/", "/aws/x", "/SSM", "/a//b", "/a b", "/", "/" + strings.Repeat("a", 800)} {
 		s := *store
 		s.Prefix = prefix
 		if err := s.Write(t.Context(), "calc", credstore.Credentials{}, sample); err == nil {
