@@ -141,6 +141,9 @@ func TestTemplateVariables(t *testing.T) {
 		}
 		var source strings.Builder
 		files, _ := filepath.Glob("functions/" + folder + "/*.go")
+		if strings.HasPrefix(id, "Cognito") || strings.HasPrefix(id, "ImagePublisher") {
+			files = append(files, "internal/cfnmain/cfnmain.go")
+		}
 		for _, f := range files {
 			if !strings.HasSuffix(f, "_test.go") {
 				text, err := os.ReadFile(f)
