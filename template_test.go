@@ -386,6 +386,15 @@ func TestTemplateTriggers(t *testing.T) {
 	}
 }
 
+// A replaced secret is removed from every stack, however it was replaced.
+func TestTemplateTidying(t *testing.T) {
+	for _, id := range []string{"TidySchedule", "TidyPermission"} {
+		if r := readTemplate(t).Resources[id]; r == nil || at(r, "Condition") != nil {
+			t.Errorf("%s is not in every stack: %v", id, r)
+		}
+	}
+}
+
 // What is called by an event may be called by its sender, and by no other.
 func TestTemplatePermissions(t *testing.T) {
 	permissions := readTemplate(t).ofType("AWS::Lambda::Permission")
