@@ -1,6 +1,7 @@
 package cloudformation_test
 
 import (
+	"cmp"
 	"os"
 	"slices"
 	"strings"
@@ -109,6 +110,20 @@ func TestProject_options(t *testing.T) {
 		t.Fatalf("%v\n%s", err, a.log)
 	}
 	a.wantNothing()
+}
+
+// The key of the secret changes with the policies that name it.
+func TestProject_key(t *testing.T) {
+	a := newAccount(t)
+	template := project(t, "template.yaml")
+	const key = "arn:aws:kms:eu-central-1:000000000000:key/00000000-0000-0000-0000-00000000000"
+	for _, k := range []string{key + "1", key + "2", ""} {
+		a.mustDeploy(template, "KmsKeyArn="+k)
+		if got := a.aws.Parameters()[server+"cognito_secret"].KeyID; got != cmp.Or(k, "alias/aws/ssm") {
+			t.Errorf("KmsKeyArn=%s: got key %s", k, got)
+		}
+		a.ask()
+	}
 }
 
 // A pool that is given is joined, and stays.
