@@ -119,6 +119,9 @@ func (p *Provisioner) same(ctx context.Context, identity Desired, res Result) (b
 	if r.store().Path(identity.Name) != res.ParameterPath {
 		return false, nil
 	}
+	if identity.UserPoolID != "" { // which this role may have no right to any more
+		return identity.UserPoolID == res.UserPoolID, nil
+	}
 	set, err := r.read(ctx)
 	if err != nil {
 		return false, err

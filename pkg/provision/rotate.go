@@ -54,7 +54,10 @@ func (p *Provisioner) onServer(ctx context.Context, name string, do func(*run, r
 
 // ensureRotation applies a new SecretVersion, or finishes an earlier rotation.
 func (r *run) ensureRotation(ctx context.Context, set recorded, client *types.UserPoolClientType) error {
-	if want := r.d.SecretVersion; want != "" && !r.published && !set.applied(want) && client.ClientId != nil {
+	if r.published { // set is of the secret before, and perhaps of another client
+		return nil
+	}
+	if want := r.d.SecretVersion; want != "" && !set.applied(want) && client.ClientId != nil {
 		return r.change("rotate the client secret to version "+want, func() error { return r.rotate(ctx, want) })
 	}
 	return r.tidy(ctx, set)
