@@ -457,6 +457,7 @@ func TestDeployerPolicy(t *testing.T) {
 		"AWS::Events::Rule":              "events:PutRule",
 		"AWS::IAM::Policy":               "iam:PutRolePolicy",
 		"AWS::IAM::Role":                 "iam:CreateRole",
+		"AWS::IAM::RolePolicy":           "iam:PutRolePolicy",
 		"AWS::Lambda::Permission":        "lambda:AddPermission",
 		"AWS::Logs::LogGroup":            "logs:CreateLogGroup",
 		"AWS::Logs::MetricFilter":        "logs:PutMetricFilter",
