@@ -53,12 +53,15 @@ func (p *Provisioner) onServer(ctx context.Context, name string, do func(*run, r
 }
 
 // ensureRotation applies a new SecretVersion, or finishes an earlier rotation.
+// set is what the run has found.
 func (r *run) ensureRotation(ctx context.Context, set recorded, client *types.UserPoolClientType) error {
-	if r.published { // set is of the secret before, and perhaps of another client
+	switch want := r.d.SecretVersion; {
+	case r.published: // set is of the secret before
 		return nil
-	}
-	if want := r.d.SecretVersion; want != "" && !set.applied(want) && client.ClientId != nil {
+	case want != "" && !set.applied(want) && client.ClientId != nil:
 		return r.change("rotate the client secret to version "+want, func() error { return r.rotate(ctx, want) })
+	case set.ClientID != aws.ToString(client.ClientId): // set is of the client before
+		return nil
 	}
 	return r.tidy(ctx, set)
 }
