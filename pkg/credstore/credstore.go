@@ -138,6 +138,10 @@ type Store struct {
 	// them in the request that creates a parameter and in no other.
 	Tags map[string]string
 
+	// Sealed leaves the secrets that Snapshot reads encrypted: for those who ask
+	// what there is, which works also when the key is gone.
+	Sealed bool
+
 	// Wait pauses between two reads of a set that is held. The default waits
 	// for d, or until ctx ends and then returns its error.
 	Wait func(ctx context.Context, d time.Duration) error
@@ -232,7 +236,7 @@ func (s *Store) Snapshot(ctx context.Context, name string) (Credentials, error) 
 	path, found := s.Path(name), false
 	pages := ssm.NewGetParametersByPathPaginator(s.API, &ssm.GetParametersByPathInput{
 		Path:           aws.String(path),
-		WithDecryption: aws.Bool(true),
+		WithDecryption: aws.Bool(!s.Sealed),
 		MaxResults:     aws.Int32(10), // the most the API allows
 	})
 	for pages.HasMorePages() {

@@ -64,7 +64,9 @@ func (s recorded) owner() string { return s.tags[OwnerTag] }
 func (r *run) read(ctx context.Context) (recorded, error) {
 	var set recorded
 	var err error
-	set.Credentials, err = r.store().Snapshot(ctx, r.d.Name)
+	store := r.store()
+	store.Sealed = r.sealed
+	set.Credentials, err = store.Snapshot(ctx, r.d.Name)
 	if err != nil && !errors.Is(err, credstore.ErrNotFound) {
 		return set, err
 	}

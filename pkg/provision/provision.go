@@ -183,6 +183,7 @@ type run struct {
 	*Provisioner
 	d       Desired
 	dry     bool // only look
+	sealed  bool // read no secrets
 	changes []string
 
 	locked    bool     // the run has the server's lock

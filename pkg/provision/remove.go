@@ -28,6 +28,7 @@ func (p *Provisioner) remove(ctx context.Context, d Desired, dry bool) (Result, 
 		return Result{}, err
 	}
 	r := p.newRun(d, dry)
+	r.sealed = true // a key that is gone is no reason to stay
 	res := Result{ParameterPath: r.store().Path(d.Name)}
 	err := r.remove(ctx)
 	res.Changes = r.changes
