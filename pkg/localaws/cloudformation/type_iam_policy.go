@@ -81,12 +81,12 @@ func (s *Stack) ownRole(name string, role *localaws.Role) {
 // applyRole gives a role all its documents.
 func (s *Stack) applyRole(name string) error {
 	s.mu.Lock()
+	defer s.mu.Unlock() // until it is applied: of two policies at once, neither gets lost
 	role := s.policies.own[name]
 	role.Policies = slices.Clone(role.Policies)
 	for _, id := range slices.Sorted(maps.Keys(s.policies.attached[name])) {
 		role.Policies = append(role.Policies, s.policies.attached[name][id])
 	}
-	s.mu.Unlock()
 	return s.aws.UpdateRole(role)
 }
 
