@@ -307,6 +307,23 @@ func TestTemplateFunctions(t *testing.T) {
 	}
 }
 
+// case 2: a function answers CloudFormation before that gives up, and an answer
+// that is lost costs little more than the function's time.
+func TestTemplateServiceTimeout(t *testing.T) {
+	tp := readTemplate(t)
+	for kind, function := range map[string]string{"Custom::MCPClient": "CognitoSetupFunction", "Custom::MCPImage": "ImagePublisherFunction"} {
+		var own int
+		fmt.Sscan(at(tp.Resources, function, "Properties", "Timeout").(string), &own)
+		for id, r := range tp.ofType(kind) {
+			var service int
+			fmt.Sscan(at(r, "Properties", "ServiceTimeout").(string), &service)
+			if service < own+10 || service > own+60 || own == 0 {
+				t.Errorf("%s: ServiceTimeout %d s, timeout of %s %d s", id, service, function, own)
+			}
+		}
+	}
+}
+
 // case 98: a message comes back after six times the function's time, not
 // before, and is given up after some attempts.
 func TestTemplateQueue(t *testing.T) {
