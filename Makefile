@@ -2,14 +2,13 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
-VERSION  := $(shell git describe --always --dirty 2>/dev/null || echo dev)
-GOBUILD  := CGO_ENABLED=0 go build -trimpath -buildvcs=false
-STRIPPED := -ldflags '-s -w'
+VERSION := $(shell git describe --always --dirty 2>/dev/null || echo dev)
+GOBUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -tags lambda.norpc -ldflags '-s -w'
 
 # pack FOLDER ARCHITECTURE puts the programs that image-publisher makes images of into FOLDER. They are for linux wherever they are built.
 define pack
-	GOOS=linux GOARCH=$(2) $(GOBUILD) $(STRIPPED) -o bin/images/$(2)/mcp-server ./functions/mcp-server
-	GOOS=linux GOARCH=$(2) $(GOBUILD) -tags lambda.norpc $(STRIPPED) -o bin/images/$(2)/agent ./functions/agent
+	GOOS=linux GOARCH=$(2) $(GOBUILD) -o bin/images/$(2)/mcp-server ./functions/mcp-server
+	GOOS=linux GOARCH=$(2) $(GOBUILD) -o bin/images/$(2)/agent ./functions/agent
 	GOOS= GOARCH= go run ./functions/image-publisher/pack $(1)/images.tar.zst bin/images/$(2)/mcp-server bin/images/$(2)/agent
 endef
 
@@ -17,10 +16,10 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9%-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## compile everything into bin/, for this machine
-	$(GOBUILD) -tags lambda.norpc $(STRIPPED) -o bin/cognito-setup/bootstrap ./functions/cognito-setup
-	$(GOBUILD) -tags lambda.norpc $(STRIPPED) -o bin/agent/bootstrap ./functions/agent
-	$(GOBUILD) $(STRIPPED) -o bin/mcp-server ./functions/mcp-server
-	$(GOBUILD) -tags lambda.norpc $(STRIPPED) -o bin/image-publisher/bootstrap ./functions/image-publisher
+	$(GOBUILD) -o bin/cognito-setup/bootstrap ./functions/cognito-setup
+	$(GOBUILD) -o bin/agent/bootstrap ./functions/agent
+	$(GOBUILD) -o bin/mcp-server ./functions/mcp-server
+	$(GOBUILD) -o bin/image-publisher/bootstrap ./functions/image-publisher
 	$(call pack,bin/image-publisher,$(or $(GOARCH),$(shell go env GOARCH)))
 	cp template.yaml bin/
 	$(GOBUILD) -ldflags '-s -w -X main.version=$(VERSION)' -o bin/mcpauth ./cmd/mcpauth
@@ -68,14 +67,14 @@ invoke-%: build ## send events/NAME.json to its function on this machine, as in 
 
 # What `sam build` calls for each function of template.yaml.
 build-CognitoSetupFunction:
-	GOOS=linux GOARCH=arm64 $(GOBUILD) -tags lambda.norpc $(STRIPPED) -o $(ARTIFACTS_DIR)/bootstrap ./functions/cognito-setup
+	GOOS=linux GOARCH=arm64 $(GOBUILD) -o $(ARTIFACTS_DIR)/bootstrap ./functions/cognito-setup
 
 build-ImagePublisherFunction:
-	GOOS=linux GOARCH=arm64 $(GOBUILD) -tags lambda.norpc $(STRIPPED) -o $(ARTIFACTS_DIR)/bootstrap ./functions/image-publisher
+	GOOS=linux GOARCH=arm64 $(GOBUILD) -o $(ARTIFACTS_DIR)/bootstrap ./functions/image-publisher
 	$(call pack,$(ARTIFACTS_DIR),arm64)
 
 build-AgentFunction:
-	GOOS=linux GOARCH=arm64 $(GOBUILD) -tags lambda.norpc $(STRIPPED) -o $(ARTIFACTS_DIR)/bootstrap ./functions/agent
+	GOOS=linux GOARCH=arm64 $(GOBUILD) -o $(ARTIFACTS_DIR)/bootstrap ./functions/agent
 
 # The stack in AWS. CONFIG=dev or prod picks another set of samconfig.toml.
 CONFIG ?= default

@@ -141,6 +141,9 @@ func TestTemplateVariables(t *testing.T) {
 		}
 		var source strings.Builder
 		files, _ := filepath.Glob("functions/" + folder + "/*.go")
+		if strings.HasPrefix(id, "Cognito") || strings.HasPrefix(id, "ImagePublisher") {
+			files = append(files, "internal/cfnmain/cfnmain.go")
+		}
 		for _, f := range files {
 			if !strings.HasSuffix(f, "_test.go") {
 				text, err := os.ReadFile(f)
@@ -304,6 +307,23 @@ func TestTemplateFunctions(t *testing.T) {
 	}
 }
 
+// case 2: a function answers CloudFormation before that gives up, and an answer
+// that is lost costs little more than the function's time.
+func TestTemplateServiceTimeout(t *testing.T) {
+	tp := readTemplate(t)
+	for kind, function := range map[string]string{"Custom::MCPClient": "CognitoSetupFunction", "Custom::MCPImage": "ImagePublisherFunction"} {
+		var own int
+		fmt.Sscan(at(tp.Resources, function, "Properties", "Timeout").(string), &own)
+		for id, r := range tp.ofType(kind) {
+			var service int
+			fmt.Sscan(at(r, "Properties", "ServiceTimeout").(string), &service)
+			if service < own+10 || service > own+60 || own == 0 {
+				t.Errorf("%s: ServiceTimeout %d s, timeout of %s %d s", id, service, function, own)
+			}
+		}
+	}
+}
+
 // case 98: a message comes back after six times the function's time, not
 // before, and is given up after some attempts.
 func TestTemplateQueue(t *testing.T) {
@@ -383,6 +403,15 @@ func TestTemplateTriggers(t *testing.T) {
 	}
 }
 
+// A replaced secret is removed from every stack, however it was replaced.
+func TestTemplateTidying(t *testing.T) {
+	for _, id := range []string{"TidySchedule", "TidyPermission"} {
+		if r := readTemplate(t).Resources[id]; r == nil || at(r, "Condition") != nil {
+			t.Errorf("%s is not in every stack: %v", id, r)
+		}
+	}
+}
+
 // What is called by an event may be called by its sender, and by no other.
 func TestTemplatePermissions(t *testing.T) {
 	permissions := readTemplate(t).ofType("AWS::Lambda::Permission")
@@ -445,6 +474,7 @@ func TestDeployerPolicy(t *testing.T) {
 		"AWS::Events::Rule":              "events:PutRule",
 		"AWS::IAM::Policy":               "iam:PutRolePolicy",
 		"AWS::IAM::Role":                 "iam:CreateRole",
+		"AWS::IAM::RolePolicy":           "iam:PutRolePolicy",
 		"AWS::Lambda::Permission":        "lambda:AddPermission",
 		"AWS::Logs::LogGroup":            "logs:CreateLogGroup",
 		"AWS::Logs::MetricFilter":        "logs:PutMetricFilter",

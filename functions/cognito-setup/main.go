@@ -8,50 +8,20 @@
 package main
 
 import (
-	"context"
-	"fmt"
-	"log/slog"
-	"os"
+	"github.com/aws/aws-sdk-go-v2/aws"
 
-	"github.com/aws/aws-lambda-go/lambda"
-	"github.com/aws/aws-sdk-go-v2/config"
-
-	"agentcore-mcp-auth/internal/startup"
+	"agentcore-mcp-auth/internal/cfnmain"
 	"agentcore-mcp-auth/pkg/credstore"
 	"agentcore-mcp-auth/pkg/customresource"
 	"agentcore-mcp-auth/pkg/provision"
 )
 
-func main() {
-	h, err := setUp(context.Background(), os.Getenv)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "cognito-setup:", err)
-		os.Exit(1)
-	}
-	startup.Done()
-	lambda.Start(h)
-}
+func main() { cfnmain.Serve(setUp) }
 
-// setUp makes the Lambda handler. A reply URL on this machine is taken only
-// when AWS itself is one, which is so in local runs.
-func setUp(ctx context.Context, getenv func(string) string) (handler, error) {
-	level := slog.LevelInfo
-	if s := getenv("LOG_LEVEL"); s != "" {
-		if err := level.UnmarshalText([]byte(s)); err != nil {
-			return nil, fmt.Errorf("LOG_LEVEL: want debug, info, warn or error: %w", err)
-		}
-	}
-	cfg, err := config.LoadDefaultConfig(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("reading the AWS configuration: %w", err)
-	}
+// setUp makes the Lambda handler.
+func setUp(cfg aws.Config, o customresource.Options) (any, error) {
 	p := provision.New(cfg)
-	p.Prefix = credstore.DefaultPrefix
-	p.Logger = slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+	p.Prefix, p.Logger = credstore.DefaultPrefix, o.Logger
 	resource := &provision.Handler{Provisioner: p}
-	return dispatch(p, customresource.Wrap(resource.Handle, customresource.Options{
-		Logger:        p.Logger,
-		Region:        cfg.Region,
-		AllowLoopback: customresource.OnThisMachine(getenv("AWS_ENDPOINT_URL")),
-	})), nil
+	return dispatch(p, customresource.Wrap(resource.Handle, o)), nil
 }

@@ -41,6 +41,27 @@ func newFunctionAt(t *testing.T, now func() time.Time) (*localaws.Server, *local
 	return srv, f, log
 }
 
+// case 107: CloudFormation hears of a wrong setting at once, and need not wait
+// for a function that does not start.
+func TestSettings_refused(t *testing.T) {
+	srv := localaws.New(localaws.Config{})
+	if err := srv.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { srv.Close() })
+	f, err := srv.StartFunction(t.Context(), localaws.FunctionConfig{
+		Name: "cognito-setup", Binary: filepath.Join(binaries, "cognito-setup", "bootstrap"), Timeout: 30 * time.Second,
+		Env: map[string]string{"LOG_LEVEL": "loud", "AWS_MAX_ATTEMPTS": "many"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	res := send(t, srv, f, "cfn-create.json")
+	if res.Status != cfn.StatusFailed || !strings.Contains(res.Reason, "LOG_LEVEL") || !strings.Contains(res.Reason, "many") {
+		t.Errorf("got %s %q, want both settings refused", res.Status, res.Reason)
+	}
+}
+
 // send has CloudFormation send a sample event, and returns its answer.
 func send(t *testing.T, srv *localaws.Server, f *localaws.Function, name string) cfn.Response {
 	t.Helper()

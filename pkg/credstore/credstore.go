@@ -147,6 +147,10 @@ type Store struct {
 	// them in the request that creates a parameter and in no other.
 	Tags map[string]string
 
+	// Sealed leaves the secrets that Snapshot reads encrypted: for those who ask
+	// what there is, which works also when the key is gone.
+	Sealed bool
+
 	// Wait pauses between two reads of a set that is held. The default waits
 	// for d, or until ctx ends and then returns its error.
 	Wait func(ctx context.Context, d time.Duration) error
@@ -158,6 +162,10 @@ type Store struct {
 var validName = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9_-]{0,63}$`)
 
 var validPrefix = regexp.MustCompile(`^(/[a-zA-Z0-9_.-]+){1,10}$`)
+
+// maxPrefix leaves room for the rest in the 1,011 characters that the ARN of a
+// parameter may have, and in the 1,024 of a physical id of CloudFormation.
+const maxPrefix = 800
 
 // CheckName refuses a server name that cannot be one element of a parameter
 // path: it has 1 to 64 letters, digits, underscores and hyphens, and does not
@@ -173,7 +181,7 @@ func CheckName(name string) error {
 // that is not written as [DefaultPrefix] is: a slash before each element.
 func CheckPrefix(prefix string) error {
 	first, _, _ := strings.Cut(strings.TrimPrefix(strings.ToLower(prefix), "/"), "/")
-	if !validPrefix.MatchString(prefix) || strings.HasPrefix(first, "aws") || strings.HasPrefix(first, "ssm") {
+	if len(prefix) > maxPrefix || !validPrefix.MatchString(prefix) || strings.HasPrefix(first, "aws") || strings.HasPrefix(first, "ssm") {
 		return fmt.Errorf("parameter prefix %.80q: want a path such as %s, not starting with aws or ssm and without a trailing slash", prefix, DefaultPrefix)
 	}
 	return nil
@@ -239,7 +247,7 @@ func (s *Store) Snapshot(ctx context.Context, name string) (Credentials, error) 
 	path, found := s.Path(name), false
 	pages := ssm.NewGetParametersByPathPaginator(s.API, &ssm.GetParametersByPathInput{
 		Path:           aws.String(path),
-		WithDecryption: aws.Bool(true),
+		WithDecryption: aws.Bool(!s.Sealed),
 		MaxResults:     aws.Int32(10), // the most the API allows
 	})
 	for pages.HasMorePages() {
@@ -309,6 +317,7 @@ func (c Credentials) Differences(old Credentials) []string {
 // old is what [Store.Read] returned, or the zero Credentials for a set that
 // does not exist. A parameter that old lacks is created, never overwritten: of
 // two concurrent writers of a new set one gets [types.ParameterAlreadyExists].
+// One that old has and that was deleted since stays deleted: [ErrNotFound].
 func (s *Store) Write(ctx context.Context, name string, old, c Credentials) error {
 	if err := s.check(name); err != nil {
 		return err
@@ -343,9 +352,13 @@ func (s *Store) put(ctx context.Context, name string, f field, overwrite bool) e
 			in.Tags = append(in.Tags, types.Tag{Key: aws.String(key), Value: aws.String(s.Tags[key])})
 		}
 	}
-	_, err := s.API.PutParameter(ctx, in)
+	out, err := s.API.PutParameter(ctx, in)
 	if err != nil && f.secret != nil {
 		err = &maskedError{err, *f.secret} // a service may quote the value it refuses
+	}
+	if err == nil && overwrite && out.Version == 1 { // this made a new one, which nobody owns
+		_, err = s.API.DeleteParameters(ctx, &ssm.DeleteParametersInput{Names: []string{name}})
+		err = errors.Join(fmt.Errorf("it was deleted meanwhile: %w", ErrNotFound), err)
 	}
 	if err != nil {
 		return fmt.Errorf("writing parameter %s: %w", name, err)

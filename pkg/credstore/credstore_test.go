@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	"github.com/aws/aws-sdk-go-v2/service/ssm/types"
 
@@ -92,6 +93,37 @@ func TestStore_writeReadDelete(t *testing.T) {
 	}
 	if _, err := store.Read(t.Context(), "calc"); !errors.Is(err, credstore.ErrNotFound) {
 		t.Errorf("got %v, want ErrNotFound", err)
+	}
+}
+
+// case 146: the set that a guide's script has written is read as it is, and what
+// a later version adds to one, more than a page of it, is passed over.
+func TestStore_otherLayouts(t *testing.T) {
+	store, srv := newStore(t)
+	names := []string{"machine_client_id", "cognito_secret", "cognito_discovery_url", "cognito_domain", "userpool_id"}
+	for i := range 10 {
+		names = append(names, fmt.Sprint("another", i))
+	}
+	for _, name := range names {
+		if _, err := ssm.NewFromConfig(srv.AWSConfig()).PutParameter(t.Context(), &ssm.PutParameterInput{
+			Name: aws.String("/app/mcp/calc/" + name), Value: aws.String("the " + name), Type: types.ParameterTypeString,
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := store.Read(t.Context(), "calc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := got.Machine(); err != nil {
+		t.Error(err)
+	}
+	got.SecretSince = time.Time{}
+	if want := stored(credstore.Credentials{
+		ClientID: "the machine_client_id", ClientSecret: credstore.NewSecret("the cognito_secret"), DiscoveryURL: "the cognito_discovery_url",
+		Domain: "the cognito_domain", UserPoolID: "the userpool_id",
+	}); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
 	}
 }
 
@@ -184,7 +216,7 @@ func TestStore_hostileNames(t *testing.T) {
 			t.Errorf("name %q was accepted", name)
 		}
 	}
-	for _, prefix := range []string{"app", "/app/", "/aws/x", "/SSM", "/a//b", "/a b", "/"} {
+	for _, prefix := range []string{"app", "/app/", "/aws/x", "/SSM", "/a//b", "/a b", "/", "/" + strings.Repeat("a", 800)} {
 		s := *store
 		s.Prefix = prefix
 		for doing, err := range map[string]error{

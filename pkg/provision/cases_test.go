@@ -6,22 +6,22 @@ package provision_test
 //	 5  TestSecretsStayInside
 //	 6  TestHandle_sameEventAtOnce, TestHandle_sameEventAtOnce_ownPool, TestRotate_atOnce, TestHandle_moveAtOnce, TestSequences
 //	 7  TestFaults, TestFaults_delete
-//	 8  TestFaults_rollback, TestHandle_deleteOfUnknownID
-//	 9  TestHandle_deleteOfAnySubset
+//	 8  TestFaults_rollback, TestHandle_adoptBroken, TestHandle_deleteOfUnknownID
+//	 9  TestHandle_deleteOfAnySubset, TestHandle_deleteWithoutKey
 //	10  TestHandle_ownPool
 //	11  TestHandle_ownPool
-//	12  TestFaults ("Move to another pool"), TestHandle_rename, TestHandle_prefixAlone
+//	12  TestFaults ("Move to another pool"), TestHandle_rename, TestHandle_prefixAlone, TestHandle_ownPoolByID
 //	13  TestHandle_lifecycle, TestHandle_ownPool
 //	14  TestHandle_lifecycle, TestHandle_updateKeepsOtherSettings
-//	15  TestFaults_rollback
+//	15  TestFaults_rollback, TestHandle_keyBroken
 //	16  TestHandle_domains
 //	17  TestHandle_manyPoolsAndDecoys
 //	18  TestFaults, TestHandle_limitIsFinal
 //	19  TestHandle_readersNeverSeeATornPair, TestHandle_readersNeverSeeATornPair_move, TestHandle_moveAtOnce
 //	20  TestHandle_secretGoneFromParameterStore
-//	21  TestRotate
+//	21  TestRotate, TestRotate_crash
 //	22  TestHandle_refusesJunk, FuzzHandle
-//	25  TestHandle_secondOwner
+//	25  TestHandle_secondOwner, TestHandle_adoptOthersScopes, TestHandle_othersClientRecorded
 //	26  TestHandle_scopeNotVisibleYet
 //	27  TestHandle_poolThatMustStay
 //	28  TestHandle_refusesJunk, FuzzHandle

@@ -10,6 +10,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider"
 	"github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider/types"
+
+	"agentcore-mcp-auth/pkg/credstore"
 )
 
 // ensureClient finds or makes the server's app client and brings it to the
@@ -23,6 +25,9 @@ func (r *run) ensureClient(ctx context.Context, pool *types.UserPoolType, set *r
 	if set.ClientID != "" {
 		if client, err = r.describeClient(ctx, aws.ToString(pool.Id), set.ClientID); err != nil {
 			return nil, err
+		}
+		if client != nil && !r.ours(client) && !r.d.Adopt {
+			return nil, &OwnedError{What: fmt.Sprintf("the app client %s and its parameter %s%s", set.ClientID, r.store().Path(r.d.Name), credstore.ClientID)}
 		}
 	}
 	if set.ClientID != "" && client == nil && !r.dry && !r.locked {
@@ -217,10 +222,17 @@ func (r *run) isMachine(c *types.UserPoolClientType) bool {
 		!slices.ContainsFunc(c.AllowedOAuthScopes, func(s string) bool { return !strings.HasPrefix(s, r.d.Name+"/") })
 }
 
+// ours reports whether a recorded client may be changed and deleted: it bears
+// the server's label, or is a machine client that somebody has renamed. Any
+// other came into the parameter by another's hand.
+func (r *run) ours(c *types.UserPoolClientType) bool {
+	return aws.ToString(c.ClientName) == r.label() || r.isMachine(c)
+}
+
 // chooseClient finds the app client that an earlier or concurrent run has made:
 // the one that is recorded, else the one whose secret is published, else the
-// first. The others
-// are surplus, to be deleted once a secret stands. There is none: nil.
+// first. The others are surplus, to be deleted once a secret stands. There is
+// none: nil.
 func (r *run) chooseClient(ctx context.Context, pool *types.UserPoolType, set *recorded) (*types.UserPoolClientType, error) {
 	found, err := r.findClients(ctx, aws.ToString(pool.Id))
 	if err != nil || len(found) == 0 {

@@ -57,7 +57,16 @@ func (h *Handler) Handle(ctx context.Context, e cfn.Event) (physicalID string, d
 		return id, nil, err
 	}
 	if e.RequestType == cfn.RequestUpdate {
-		if err := h.removeAbandoned(ctx, e, id); err != nil {
+		if old, prefix, ok := parsePhysicalID(e.PhysicalResourceID); ok && e.PhysicalResourceID != id {
+			same, err := h.forEvent(e, prefix).same(ctx, old, res)
+			if err != nil {
+				return e.PhysicalResourceID, nil, err
+			}
+			if same { // nothing is replaced, and a Delete of the old id would remove it
+				id = e.PhysicalResourceID
+			}
+		}
+		if err := h.removeAbandoned(ctx, e, id, res); err != nil {
 			return id, nil, err
 		}
 	}
@@ -104,10 +113,28 @@ func (h *Handler) delete(ctx context.Context, e cfn.Event) error {
 	return err
 }
 
+// same reports whether the identity is another name of the server that res is
+// about: a pool that was made or taken over here goes by its id and by none.
+func (p *Provisioner) same(ctx context.Context, identity Desired, res Result) (bool, error) {
+	r := p.newRun(identity, true)
+	if r.store().Path(identity.Name) != res.ParameterPath {
+		return false, nil
+	}
+	if identity.UserPoolID != "" { // which this role may have no right to any more
+		return identity.UserPoolID == res.UserPoolID, nil
+	}
+	set, err := r.read(ctx)
+	if err != nil {
+		return false, err
+	}
+	_, poolID, _, err := r.removalTarget(ctx, set)
+	return poolID == res.UserPoolID, err
+}
+
 // removeAbandoned removes what an Update made under another identity before it
 // failed. CloudFormation rolls back with an Update in the other direction and
 // sends no Delete, since it never heard of the identity.
-func (h *Handler) removeAbandoned(ctx context.Context, e cfn.Event, id string) error {
+func (h *Handler) removeAbandoned(ctx context.Context, e cfn.Event, id string, res Result) error {
 	old, prefix, err := Decode(e.OldResourceProperties)
 	if err != nil {
 		return nil
@@ -117,7 +144,11 @@ func (h *Handler) removeAbandoned(ctx context.Context, e cfn.Event, id string) e
 	if p.check(old) != nil || abandoned == id || e.PhysicalResourceID != id {
 		return nil
 	}
-	_, err = p.Remove(ctx, Desired{Name: old.Name, UserPoolID: old.UserPoolID})
+	old = Desired{Name: old.Name, UserPoolID: old.UserPoolID}
+	if same, err := p.same(ctx, old, res); err != nil || same {
+		return err
+	}
+	_, err = p.Remove(ctx, old)
 	return err
 }
 

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/aws/aws-lambda-go/cfn"
+
 	"agentcore-mcp-auth/pkg/credstore"
 	"agentcore-mcp-auth/pkg/provision"
 )
@@ -86,4 +88,34 @@ func TestHandle_prefixAlone(t *testing.T) {
 	}
 	w.must(event("Delete", there, moved, nil))
 	w.nothingLeft()
+}
+
+// case 12: a pool that was made here may be named by its id, or no longer be.
+// That replaces nothing, and so has no Delete after it.
+func TestHandle_ownPoolByID(t *testing.T) {
+	w := newWorld(t)
+	first := create(map[string]any{"ServiceToken": "x", "McpName": "search"})
+	first.LogicalResourceID = "Search"
+	w.must(first)
+	unnamed, named := properties("", nil), properties(w.parameter("/app/mcp/search/", "userpool_id"), nil)
+	for range 2 {
+		was, _ := w.must(create(unnamed))
+		for _, e := range []cfn.Event{
+			event(cfn.RequestUpdate, was, named, unnamed),
+			event(cfn.RequestUpdate, was, named, named),
+			event(cfn.RequestUpdate, was, unnamed, named),
+		} {
+			if id, _ := w.must(e); id != was {
+				t.Errorf("physical id: got %q, want %q still", id, was)
+			}
+			if err := w.checkSet(path); err != nil {
+				t.Error(err)
+			}
+		}
+		w.must(event(cfn.RequestDelete, was, unnamed, nil))
+		if err := w.checkSet("/app/mcp/search/"); err != nil {
+			t.Error(err)
+		}
+		unnamed, named = named, unnamed
+	}
 }

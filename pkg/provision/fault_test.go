@@ -1,6 +1,7 @@
 package provision_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -313,5 +314,29 @@ func TestFaults_delete(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// case 15: a change of the key that stopped at any call is finished by the same
+// event, and undone by the one back.
+func TestHandle_keyBroken(t *testing.T) {
+	for _, want := range []string{"alias/mine", "alias/aws/ssm"} {
+		for k := 0; ; k++ {
+			w := newWorld(t)
+			props := properties(w.pool, nil)
+			id, _ := w.must(create(props))
+			to, from := properties(w.pool, map[string]any{"KmsKeyId": "alias/mine"}), props
+			op, _, _ := w.interrupt(event(cfn.RequestUpdate, id, to, from), k, faults[0].fault)
+			if want != "alias/mine" {
+				to, from = from, to
+			}
+			w.must(event(cfn.RequestUpdate, id, to, from))
+			if got := cmp.Or(w.aws.Parameters()[path+"cognito_secret"].KeyID, "alias/aws/ssm"); got != want {
+				t.Errorf("broken at call %d, %s: got key %q, want %s", k, op, got, want)
+			}
+			if op == "" {
+				break
+			}
+		}
 	}
 }

@@ -32,7 +32,8 @@ const (
 
 func (p *Provisioner) lockPath(key string) string { return p.prefix() + "/.lock/" + key }
 
-// poolLock is the key of the lock under which the owner's pool is made and removed.
+// poolLock is the key of the lock under which the owner's pool is made and
+// removed. It ends in a dot, as no server's name does.
 func (p *Provisioner) poolLock() string { return "pool-" + shortHash(p.poolKey()) + "." }
 
 // lock waits until the lock is free and takes it, until the context's deadline

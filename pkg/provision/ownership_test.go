@@ -13,7 +13,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider"
 	"github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider/types"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
-	ssmtypes "github.com/aws/aws-sdk-go-v2/service/ssm/types"
 
 	"agentcore-mcp-auth/pkg/credstore"
 	"agentcore-mcp-auth/pkg/localaws"
@@ -59,63 +58,6 @@ func TestHandle_secretGoneFromParameterStore(t *testing.T) {
 	lose()
 	w.must(event(cfn.RequestUpdate, id, props, props))
 	w.working(path)
-}
-
-// rotator is the command line.
-func (w *world) rotator() *provision.Provisioner {
-	p := *w.p
-	return &p
-}
-
-// case 21
-func TestRotate(t *testing.T) {
-	w := newWorld(t)
-	props := properties(w.pool, map[string]any{"KmsKeyId": "alias/mine", "SecretVersion": "1"})
-	id, _ := w.must(create(props))
-	var live []string
-	for range 3 {
-		live = append(live, w.parameter(path, "cognito_secret"))
-		w.pass(time.Hour)
-		if _, err := w.rotator().Rotate(t.Context(), "calc"); err != nil {
-			t.Fatal(err)
-		}
-		w.working(path)
-		if got := w.aws.Parameters()[path+"cognito_secret"].KeyID; got != "alias/mine" {
-			t.Errorf("key of the secret: got %s, want alias/mine still", got)
-		}
-		if _, err := w.token(path, live[len(live)-1]); err != nil {
-			t.Errorf("the secret before: %v", err)
-		}
-		if n := len(live); n > 1 {
-			if _, err := w.token(path, live[n-2]); err == nil {
-				t.Error("the secret before the last one still works")
-			}
-		}
-	}
-	// The replaced secret goes when its time is over, and not before.
-	tidy := func() []string {
-		t.Helper()
-		res, err := w.rotator().Tidy(t.Context(), "calc")
-		if err != nil {
-			t.Fatal(err)
-		}
-		return res.Changes
-	}
-	if got := tidy(); len(got) > 0 {
-		t.Errorf("too early: got %q", got)
-	}
-	w.pass(3 * time.Hour)
-	if got := tidy(); len(got) != 1 {
-		t.Errorf("after the overlap: got %q, want one change", got)
-	}
-	if _, err := w.token(path, live[2]); err == nil {
-		t.Error("the replaced secret still works after the overlap")
-	}
-	w.working(path)
-	// The stack did not ask for another version and gets none.
-	if ops := writes(w.calls(func() { w.must(event(cfn.RequestUpdate, id, props, props)) })); len(ops) > 0 {
-		t.Errorf("Update without a change after a rotation: got writes %q", ops)
-	}
 }
 
 var (
@@ -234,51 +176,6 @@ func TestHandle_secondOwner(t *testing.T) {
 		t.Errorf("two owners at once: got %v and %v, want one error", errA, errB)
 	}
 	w.working(path)
-}
-
-func TestHandle_adopt(t *testing.T) {
-	w := newWorld(t)
-	// A set as the guide's script leaves it.
-	c, err := w.cognito.CreateUserPoolClient(t.Context(), &cognitoidentityprovider.CreateUserPoolClientInput{
-		UserPoolId: aws.String(w.pool), ClientName: aws.String("calc-m2m"), GenerateSecret: true,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	params := ssm.NewFromConfig(w.aws.AWSConfig())
-	for name, value := range map[string]string{
-		"machine_client_id": aws.ToString(c.UserPoolClient.ClientId), "cognito_secret": aws.ToString(c.UserPoolClient.ClientSecret), "userpool_id": w.pool,
-	} {
-		typ := ssmtypes.ParameterTypeString
-		if name == "cognito_secret" {
-			typ = ssmtypes.ParameterTypeSecureString
-		}
-		if _, err := params.PutParameter(t.Context(), &ssm.PutParameterInput{Name: aws.String(path + name), Value: aws.String(value), Type: typ}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	w.refused(create(properties("", nil)), "Adopt")
-	adopt := properties("", map[string]any{"Adopt": "true"})
-	id, data := w.must(create(adopt))
-	w.working(path)
-	if got := data["ClientId"]; got != aws.ToString(c.UserPoolClient.ClientId) || w.parameter(path, "userpool_id") != w.pool {
-		t.Errorf("adopted client: got %v in pool %s", got, w.parameter(path, "userpool_id"))
-	}
-	if ops := writes(w.calls(func() { w.must(event(cfn.RequestUpdate, id, properties("", nil), adopt)) })); len(ops) > 0 {
-		t.Errorf("Update after the adoption: got writes %q", ops)
-	}
-	// Given up, it can be adopted by another stack.
-	w.must(event(cfn.RequestDelete, id, properties("", map[string]any{"RetainOnDelete": "true"}), nil))
-	w.working(path)
-	b := create(adopt)
-	b.StackID = stackB
-	idB, _ := w.must(b)
-	w.working(path)
-	w.must(event(cfn.RequestDelete, id, adopt, nil)) // the first owner has nothing left to say
-	w.working(path)
-	b.RequestType, b.PhysicalResourceID = cfn.RequestDelete, idB
-	w.must(b)
-	w.nothingLeft() // the pool came from elsewhere and stays
 }
 
 // case 26

@@ -25,6 +25,7 @@ const (
 	tagSecretVersion = "mcpauth:secret-version" // Desired.SecretVersion applied last
 	tagSecrets       = "mcpauth:secrets"        // which secret is in which revision; see secretLog
 	tagKey           = "mcpauth:kms-key"        // Desired.KMSKeyID in use
+	tagKeySince      = "mcpauth:kms-key-since"  // from which revision of the parameter
 	tagAdoptedPool   = "mcpauth:adopted-pool"   // user pool of a set that was taken over
 )
 
@@ -63,7 +64,9 @@ func (s recorded) owner() string { return s.tags[OwnerTag] }
 func (r *run) read(ctx context.Context) (recorded, error) {
 	var set recorded
 	var err error
-	set.Credentials, err = r.store().Snapshot(ctx, r.d.Name)
+	store := r.store()
+	store.Sealed = r.sealed
+	set.Credentials, err = store.Snapshot(ctx, r.d.Name)
 	if err != nil && !errors.Is(err, credstore.ErrNotFound) {
 		return set, err
 	}

@@ -167,9 +167,10 @@ func (p *Provisioner) ensure(ctx context.Context, d Desired, dry bool) (Result, 
 			continue // and look again
 		}
 		if !isAgain(err) || attempt == 5 {
-			if owned := (*OwnedError)(nil); errors.As(err, &owned) && len(changes) > 0 && !dry {
+			if owned := (*OwnedError)(nil); errors.As(err, &owned) && lost {
 				// Another owner's run was faster. What this one made is of no use.
-				err = errors.Join(err, p.newRun(d, false).removeFromPool(ctx, poolID, ""))
+				_, removeErr := p.newRun(d, false).removeFromPool(ctx, poolID, recorded{})
+				err = errors.Join(err, removeErr)
 			}
 			return res, err
 		}
@@ -184,6 +185,7 @@ type run struct {
 	*Provisioner
 	d       Desired
 	dry     bool // only look
+	sealed  bool // read no secrets
 	changes []string
 
 	locked    bool     // the run has the server's lock

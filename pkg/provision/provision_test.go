@@ -1,11 +1,14 @@
 package provision_test
 
 import (
+	"bytes"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/aws/aws-lambda-go/cfn"
+
+	"agentcore-mcp-auth/pkg/localaws"
 )
 
 const path = "/app/mcp/calc/"
@@ -102,4 +105,20 @@ func TestHandle_poolWithoutDomain(t *testing.T) {
 	w.working(path)
 	w.must(event(cfn.RequestDelete, id, props, nil))
 	w.nothingLeft() // the domain goes, the pool stays
+}
+
+// case 9: nor does a Delete need the key of the secret.
+func TestHandle_deleteWithoutKey(t *testing.T) {
+	w := newWorld(t)
+	props := properties(w.pool, map[string]any{"KmsKeyId": "alias/mine"})
+	id, _ := w.must(create(props))
+	w.aws.SetFault(func(rec localaws.Record) *localaws.Fault {
+		if bytes.Contains(rec.RequestBody, []byte(`"WithDecryption":true`)) {
+			return &localaws.Fault{Status: 400, Type: "InvalidKeyId", Message: "the key is disabled"}
+		}
+		return nil
+	})
+	w.refused(event(cfn.RequestUpdate, id, props, props), "InvalidKeyId")
+	w.must(event(cfn.RequestDelete, id, props, nil))
+	w.nothingLeft()
 }

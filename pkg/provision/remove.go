@@ -28,6 +28,7 @@ func (p *Provisioner) remove(ctx context.Context, d Desired, dry bool) (Result, 
 		return Result{}, err
 	}
 	r := p.newRun(d, dry)
+	r.sealed = true // a key that is gone is no reason to stay
 	res := Result{ParameterPath: r.store().Path(d.Name)}
 	err := r.remove(ctx)
 	res.Changes = r.changes
@@ -82,15 +83,14 @@ func (r *run) remove(ctx context.Context) error {
 		if err := r.removeUser(ctx, poolID, set); err != nil {
 			return err
 		}
-		clientID := ""
-		if r.mine(set) && set.UserPoolID == poolID {
-			clientID = set.ClientID
-		}
-		if err := r.removeFromPool(ctx, poolID, clientID); err != nil {
+		kept, err := r.removeFromPool(ctx, poolID, set)
+		if err != nil {
 			return err
 		}
-		if err := r.removePool(ctx, pool); err != nil {
-			return err
+		if !kept {
+			if err := r.removePool(ctx, pool); err != nil {
+				return err
+			}
 		}
 	}
 	if parameters {
@@ -107,14 +107,15 @@ func (r *run) remove(ctx context.Context) error {
 }
 
 // releasePool gives the pool's lock back, or deletes it when there is no pool
-// of the owner's any more. A given pool is not the owner's: there the lock was
-// for its domain, and nobody may look through all pools.
+// of the owner's any more, or one that is given up. A given pool is not the
+// owner's: there the lock was for its domain, and nobody may look through all
+// pools.
 func (r *run) releasePool(ctx context.Context, unlock func()) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTime)
 	defer cancel()
 	var pool *types.UserPoolType
 	var err error
-	if r.d.UserPoolID == "" {
+	if r.d.UserPoolID == "" && !r.d.RetainOnDelete {
 		pool, err = r.findPool(ctx)
 	}
 	if err == nil && pool == nil {
@@ -152,39 +153,47 @@ func (r *run) removalTarget(ctx context.Context, set recorded) (pool *types.User
 	return pool, poolID, parameters, err
 }
 
-// removeFromPool deletes the server's app clients and its resource server.
-// recordedClient, which may be empty, is deleted whatever its name is.
-func (r *run) removeFromPool(ctx context.Context, poolID, recordedClient string) error {
+// removeFromPool deletes the server's app clients, the recorded one among them,
+// and its resource server. Of a set that is not this owner's, client and resource
+// server are kept: the run that was to take them over has stopped half-way.
+func (r *run) removeFromPool(ctx context.Context, poolID string, set recorded) (kept bool, err error) {
 	if poolID == "" {
-		return nil
+		return false, nil
 	}
 	found, err := r.findClients(ctx, poolID)
 	if err != nil {
-		return err
+		return false, err
 	}
 	ids := map[string]bool{}
 	for _, c := range found {
 		ids[aws.ToString(c.ClientId)] = true
 	}
-	if recordedClient != "" && !ids[recordedClient] {
-		c, err := r.describeClient(ctx, poolID, recordedClient)
+	if mine := r.mine(set); set.ClientID != "" && !(mine && ids[set.ClientID]) {
+		c, err := r.describeClient(ctx, poolID, set.ClientID)
 		if err != nil {
-			return err
+			return false, err
 		}
-		if c != nil {
-			ids[recordedClient] = true
+		kept = c != nil && !mine
+		switch {
+		case kept:
+			delete(ids, set.ClientID)
+		case c != nil && r.ours(c):
+			ids[set.ClientID] = true
 		}
 	}
 	for id := range ids {
 		if err := r.deleteClient(ctx, poolID, id); err != nil {
-			return err
+			return false, err
 		}
+	}
+	if kept {
+		return true, nil
 	}
 	has, err := r.describeResourceServer(ctx, poolID)
 	if err != nil || has == nil || aws.ToString(has.Name) != r.label() {
-		return err
+		return false, err
 	}
-	return r.change("delete resource server "+r.d.Name, func() error {
+	return false, r.change("delete resource server "+r.d.Name, func() error {
 		_, err := r.Cognito.DeleteResourceServer(ctx, &cognitoidentityprovider.DeleteResourceServerInput{
 			UserPoolId: aws.String(poolID), Identifier: aws.String(r.d.Name),
 		})

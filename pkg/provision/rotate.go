@@ -53,9 +53,15 @@ func (p *Provisioner) onServer(ctx context.Context, name string, do func(*run, r
 }
 
 // ensureRotation applies a new SecretVersion, or finishes an earlier rotation.
+// set is what the run has found.
 func (r *run) ensureRotation(ctx context.Context, set recorded, client *types.UserPoolClientType) error {
-	if want := r.d.SecretVersion; want != "" && !r.published && !set.applied(want) && client.ClientId != nil {
+	switch want := r.d.SecretVersion; {
+	case r.published: // set is of the secret before
+		return nil
+	case want != "" && !set.applied(want) && client.ClientId != nil:
 		return r.change("rotate the client secret to version "+want, func() error { return r.rotate(ctx, want) })
+	case set.ClientID != aws.ToString(client.ClientId): // set is of the client before
+		return nil
 	}
 	return r.tidy(ctx, set)
 }
@@ -108,9 +114,9 @@ func (r *run) lockServer(ctx context.Context) (unlock func(), err error) {
 }
 
 // tidy deletes what is alive beside the published secret, when that has been
-// there for the overlap.
+// there for the overlap. Without a log no rotation has begun.
 func (r *run) tidy(ctx context.Context, set recorded) error {
-	if len(set.log()) < 2 || set.ClientID == "" {
+	if len(set.log()) == 0 || set.ClientID == "" {
 		return nil
 	}
 	due, err := r.replaced(ctx, set)
@@ -128,7 +134,7 @@ func (r *run) tidy(ctx context.Context, set recorded) error {
 			return err
 		}
 		due, err := r.replaced(ctx, set)
-		if err != nil {
+		if err != nil || len(due) == 0 {
 			return err
 		}
 		for _, id := range due {

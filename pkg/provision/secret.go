@@ -127,7 +127,7 @@ func (r *run) ensureSecret(ctx context.Context, set *recorded, client *types.Use
 			}
 			_, fits = find(live, log.at(set.SecretRevision))
 		}
-		if fits && keyName(set.tags[tagKey]) == keyName(r.d.KMSKeyID) {
+		if fits && set.key() == keyName(r.d.KMSKeyID) {
 			return nil
 		}
 		if fits {
@@ -158,6 +158,15 @@ func (r *run) ensureSecret(ctx context.Context, set *recorded, client *types.Use
 	})
 }
 
+// key names the key that the secret is under. While another one is tagged and
+// not yet written, that is unknown and empty.
+func (s recorded) key() string {
+	if since, err := strconv.ParseInt(s.tags[tagKeySince], 10, 64); err == nil && s.SecretRevision < since {
+		return ""
+	}
+	return keyName(s.tags[tagKey])
+}
+
 // keyName is a name for the key under which a SecureString is written.
 func keyName(id string) string { return cmp.Or(id, "alias/aws/ssm") }
 
@@ -171,15 +180,13 @@ func original(s types.ClientSecretDescriptorType, c *types.UserPoolClientType) b
 // that the client was made with, where no log is kept.
 func (r *run) publish(ctx context.Context, set *recorded, value credstore.Secret, id, version string) error {
 	tags := map[string]string{}
-	if key := keyName(r.d.KMSKeyID); key != keyName(set.tags[tagKey]) {
-		tags[tagKey] = key
+	store := r.store()
+	if key := keyName(r.d.KMSKeyID); key != set.key() {
+		tags[tagKey], tags[tagKeySince] = key, strconv.FormatInt(set.SecretRevision+1, 10)
+		store.KMSKeyID = key // by name also where it is the account's own
 	}
 	if version != "" {
 		tags[tagSecretVersion] = version
-	}
-	store := r.store()
-	if tags[tagKey] != "" { // by name also where it is the account's own
-		store.KMSKeyID = tags[tagKey]
 	}
 	if set.ClientSecret.IsZero() {
 		if id != "" {

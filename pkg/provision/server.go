@@ -42,8 +42,8 @@ func (r *run) ensureResourceServer(ctx context.Context, pool *types.UserPoolType
 		}
 		return true, err
 	}
-	if name := aws.ToString(has.Name); name != r.label() && (r.d.former == "" || name != r.d.former) && !r.d.Adopt {
-		return false, &OwnedError{What: fmt.Sprintf("the resource server %q in user pool %s and its scopes", r.d.Name, aws.ToString(pool.Id))}
+	if err := r.mayTake(ctx, has, set); err != nil {
+		return false, err
 	}
 	if aws.ToString(has.Name) == r.label() && sameScopes(has.Scopes, r.resourceScopes()) {
 		return false, nil
@@ -54,6 +54,31 @@ func (r *run) ensureResourceServer(ctx context.Context, pool *types.UserPoolType
 		})
 		return err
 	})
+}
+
+// mayTake refuses a resource server that is somebody else's. Adopt takes over
+// one without a label, or with that of the recorded app client, which its owner
+// has given up. Another label is that of a server under another prefix or of
+// another stack, which needs its scopes.
+func (r *run) mayTake(ctx context.Context, has *types.ResourceServerType, set recorded) error {
+	name := aws.ToString(has.Name)
+	refused := &OwnedError{What: fmt.Sprintf("the resource server %q in user pool %s and its scopes", r.d.Name, aws.ToString(has.UserPoolId))}
+	switch {
+	case name == r.label(), name == r.d.former && name != "":
+		return nil
+	case !r.d.Adopt:
+		return refused
+	case !labelPattern.MatchString(name):
+		return nil
+	}
+	if set.ClientID != "" {
+		client, err := r.describeClient(ctx, aws.ToString(has.UserPoolId), set.ClientID)
+		if err != nil || client != nil && aws.ToString(client.ClientName) == name {
+			return err
+		}
+	}
+	refused.Owner = "another stack or prefix"
+	return refused
 }
 
 func (r *run) resourceScopes() []types.ResourceServerScopeType {

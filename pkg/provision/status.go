@@ -259,7 +259,11 @@ func (p *Provisioner) Leftovers(ctx context.Context) ([]Leftover, error) {
 		}
 	}
 	for _, key := range locks {
-		if _, server := servers[key]; !server && (key != p.poolLock() || own == nil) {
+		_, used := servers[key]
+		if strings.HasSuffix(key, ".") { // a pool's, of this owner or of another
+			used = key != p.poolLock() || own != nil
+		}
+		if !used {
 			left = append(left, Leftover{"lock " + p.lockPath(key), func(ctx context.Context) error { return p.dropLock(ctx, key) }})
 		}
 	}
@@ -371,7 +375,8 @@ func (p *Provisioner) leftoversIn(ctx context.Context, poolID string, recordedSe
 				continue
 			}
 			left = append(left, Leftover{fmt.Sprintf("resource server %s in user pool %s", r.d.Name, poolID), func(ctx context.Context) error {
-				return r.removeFromPool(ctx, poolID, "")
+				_, err := r.removeFromPool(ctx, poolID, recorded{})
+				return err
 			}})
 		}
 	}

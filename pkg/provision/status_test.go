@@ -84,6 +84,21 @@ func TestLeftovers(t *testing.T) {
 	w.nothingLeft()
 }
 
+// A lock goes with what it guards, and only its owner takes it for left over.
+func TestLeftovers_locks(t *testing.T) {
+	w := newWorld(t)
+	props := properties("", nil)
+	id, _ := w.must(create(props)) // by a stack
+	if left, err := w.p.Leftovers(t.Context()); err != nil || len(left) > 0 {
+		t.Errorf("for the command line: got %v, %v, want nothing", left, err)
+	}
+	props["RetainOnDelete"] = "true"
+	w.must(event("Delete", id, props, nil))
+	if left := strings.Join(w.aws.Leftovers(), "\n"); strings.Contains(left, "/.lock/") {
+		t.Errorf("given up, and still there:\n%s", left)
+	}
+}
+
 // What was removed by hand comes back with the settings that it had, and stays
 // its owner's. case 20
 func TestRestore(t *testing.T) {

@@ -1,6 +1,7 @@
 package cloudformation_test
 
 import (
+	"cmp"
 	"os"
 	"slices"
 	"strings"
@@ -111,6 +112,53 @@ func TestProject_options(t *testing.T) {
 	a.wantNothing()
 }
 
+// Key, path and pool change together with the policies that name them, and
+// nothing stays where the server has been.
+func TestProject_moves(t *testing.T) {
+	a := newAccount(t)
+	template := project(t, "template.yaml")
+	pools := newStack(t, a.aws, "pools")
+	pools.mustDeploy("Resources: {One: {Type: AWS::Cognito::UserPool, Properties: {UserPoolName: one}}, Two: {Type: AWS::Cognito::UserPool, Properties: {UserPoolName: two}}}")
+	before := a.aws.Leftovers()
+	const key = "arn:aws:kms:eu-central-1:000000000000:key/00000000-0000-0000-0000-00000000000"
+	for _, to := range []struct{ key, prefix, pool string }{
+		{"", "/app/mcp", ""},
+		{key + "1", "/app/mcp", ""},
+		{key + "2", "/app/mcp", ""},
+		{"", "/app/mcp", ""},
+		{"", "/team/x", ""},
+		{"", "/team/x", pools.id("One")},
+		{"", "/team/x", pools.id("Two")},
+		{key + "1", "/app/mcp", ""},
+	} {
+		a.mustDeploy(template, "KmsKeyArn="+to.key, "ParameterPrefix="+to.prefix, "ExistingUserPoolId="+to.pool)
+		a.ask()
+		secrets, clients := 0, 0
+		for name, p := range a.aws.Parameters() {
+			if strings.HasSuffix(name, "/cognito_secret") {
+				secrets++
+				if cmp.Or(p.KeyID, "alias/aws/ssm") != cmp.Or(to.key, "alias/aws/ssm") || !strings.HasPrefix(name, to.prefix) {
+					t.Errorf("%+v: %s is under key %s", to, name, p.KeyID)
+				}
+			}
+		}
+		for _, line := range a.aws.Leftovers() {
+			if strings.HasPrefix(line, "client ") {
+				clients++
+			}
+		}
+		if secrets != 1 || clients != 1 {
+			t.Errorf("%+v: got %d secrets and %d app clients, want one of each", to, secrets, clients)
+		}
+	}
+	if err := a.Delete(t.Context()); err != nil {
+		t.Fatalf("%v\n%s", err, a.log)
+	}
+	if got := a.aws.Leftovers(); !slices.Equal(got, before) {
+		t.Errorf("got %q, want %q", got, before)
+	}
+}
+
 // A pool that is given is joined, and stays.
 func TestProject_givenPool(t *testing.T) {
 	a := newAccount(t)
@@ -183,7 +231,7 @@ func TestProject_creationFails(t *testing.T) {
 			want:  "McpClient (Custom::MCPClient): Received response status [FAILED] from custom resource. Message returned: ",
 		},
 		"a permission of the role": {
-			from: "                  - cognito-idp:CreateResourceServer\n",
+			from: "              - cognito-idp:CreateResourceServer\n",
 			want: "is not authorized to perform: cognito-idp:CreateResourceServer",
 		},
 		"a permission to push": {

@@ -201,6 +201,7 @@ var resourceTypes = map[string]resourceType{
 	lambdaURL:                      functionURLType,
 	lambdaVersion:                  versionType,
 	"AWS::IAM::Policy":             policyType,
+	"AWS::IAM::RolePolicy":         rolePolicyType,
 	logGroup:                       logGroupType,
 	"AWS::Logs::MetricFilter":      metricFilterType,
 	"AWS::SNS::Topic":              topicType,

@@ -33,6 +33,32 @@ var policyType = native[policyProperties]{
 	},
 }
 
+type rolePolicyProperties struct {
+	PolicyName     string         `cfn:"required,replace"`
+	PolicyDocument map[string]any `cfn:"required"`
+	RoleName       string         `cfn:"required,replace"`
+}
+
+// rolePolicyType is a policy of one role, under a name: another name is another
+// policy, which is there before the first one goes.
+// https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-iam-rolepolicy.html
+var rolePolicyType = native[rolePolicyProperties]{
+	made: func(_ context.Context, r *request, p rolePolicyProperties) (made, error) {
+		id := p.PolicyName + "|" + p.RoleName
+		return made{id: id}, r.stack.attach(id, p.policy())
+	},
+	changed: func(_ context.Context, r *request, p, _ rolePolicyProperties) (made, error) {
+		return made{id: r.id}, r.stack.attach(r.id, p.policy())
+	},
+	removed: func(_ context.Context, r *request, _ rolePolicyProperties) error {
+		return r.stack.attach(r.id, policyProperties{})
+	},
+}
+
+func (p rolePolicyProperties) policy() policyProperties {
+	return policyProperties{PolicyName: p.PolicyName, PolicyDocument: p.PolicyDocument, Roles: []string{p.RoleName}}
+}
+
 // policies are the documents that the roles of a stack have: their own, and
 // those of policies that name them.
 type policies struct {
@@ -55,12 +81,12 @@ func (s *Stack) ownRole(name string, role *localaws.Role) {
 // applyRole gives a role all its documents.
 func (s *Stack) applyRole(name string) error {
 	s.mu.Lock()
+	defer s.mu.Unlock() // until it is applied: of two policies at once, neither gets lost
 	role := s.policies.own[name]
 	role.Policies = slices.Clone(role.Policies)
 	for _, id := range slices.Sorted(maps.Keys(s.policies.attached[name])) {
 		role.Policies = append(role.Policies, s.policies.attached[name][id])
 	}
-	s.mu.Unlock()
 	return s.aws.UpdateRole(role)
 }
 

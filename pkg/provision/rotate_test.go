@@ -1,0 +1,127 @@
+package provision_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-lambda-go/cfn"
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider"
+
+	"agentcore-mcp-auth/pkg/credstore"
+	"agentcore-mcp-auth/pkg/localaws"
+	"agentcore-mcp-auth/pkg/provision"
+)
+
+// rotator is the command line.
+func (w *world) rotator() *provision.Provisioner {
+	p := *w.p
+	return &p
+}
+
+// case 21
+func TestRotate(t *testing.T) {
+	w := newWorld(t)
+	props := properties(w.pool, map[string]any{"KmsKeyId": "alias/mine", "SecretVersion": "1"})
+	id, _ := w.must(create(props))
+	var live []string
+	for range 3 {
+		live = append(live, w.parameter(path, "cognito_secret"))
+		w.pass(time.Hour)
+		if _, err := w.rotator().Rotate(t.Context(), "calc"); err != nil {
+			t.Fatal(err)
+		}
+		w.working(path)
+		if got := w.aws.Parameters()[path+"cognito_secret"].KeyID; got != "alias/mine" {
+			t.Errorf("key of the secret: got %s, want alias/mine still", got)
+		}
+		if _, err := w.token(path, live[len(live)-1]); err != nil {
+			t.Errorf("the secret before: %v", err)
+		}
+		if n := len(live); n > 1 {
+			if _, err := w.token(path, live[n-2]); err == nil {
+				t.Error("the secret before the last one still works")
+			}
+		}
+	}
+	// The replaced secret goes when its time is over, and not before.
+	tidy := func() []string {
+		t.Helper()
+		res, err := w.rotator().Tidy(t.Context(), "calc")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res.Changes
+	}
+	if got := tidy(); len(got) > 0 {
+		t.Errorf("too early: got %q", got)
+	}
+	w.pass(3 * time.Hour)
+	if got := tidy(); len(got) != 1 {
+		t.Errorf("after the overlap: got %q, want one change", got)
+	}
+	if _, err := w.token(path, live[2]); err == nil {
+		t.Error("the replaced secret still works after the overlap")
+	}
+	w.working(path)
+	// The stack did not ask for another version and gets none.
+	if ops := writes(w.calls(func() { w.must(event(cfn.RequestUpdate, id, props, props)) })); len(ops) > 0 {
+		t.Errorf("Update without a change after a rotation: got writes %q", ops)
+	}
+}
+
+// case 21: of a rotation that died at any call nothing stays but one secret.
+func TestRotate_crash(t *testing.T) {
+	for _, f := range faults {
+		if !strings.HasPrefix(f.name, "crash") {
+			continue
+		}
+		for k := 0; ; k++ {
+			w := newWorld(t)
+			_, data := w.must(create(properties(w.pool, nil)))
+			op, _ := w.interruptRun(k, f.fault, func(ctx context.Context) error {
+				_, err := w.rotator().Rotate(ctx, "calc")
+				return err
+			})
+			w.working(path)
+			w.pass(48 * time.Hour)
+			if _, err := w.rotator().Tidy(t.Context(), "calc"); err != nil {
+				t.Error(err)
+			}
+			out, err := w.cognito.ListUserPoolClientSecrets(t.Context(), &cognitoidentityprovider.ListUserPoolClientSecretsInput{
+				UserPoolId: aws.String(w.pool), ClientId: aws.String(data["ClientId"].(string)),
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n := len(out.ClientSecrets); n != 1 {
+				t.Errorf("%s, call %d %s: got %d secrets, want one", f.name, k, op, n)
+			}
+			w.working(path)
+			if op == "" {
+				break
+			}
+		}
+	}
+}
+
+// A server that is removed during its rotation does not come back.
+func TestRotate_removed(t *testing.T) {
+	w := newWorld(t)
+	props := properties(w.pool, nil)
+	id, _ := w.must(create(props))
+	w.aws.SetFault(func(rec localaws.Record) *localaws.Fault {
+		if rec.Operation == "PutParameter" && strings.Contains(string(rec.RequestBody), "cognito_secret") {
+			w.aws.SetFault(nil)
+			w.must(event(cfn.RequestDelete, id, props, nil))
+		}
+		return nil
+	})
+	if _, err := w.rotator().Rotate(t.Context(), "calc"); !errors.Is(err, credstore.ErrNotFound) {
+		t.Errorf("got error %v, want ErrNotFound", err)
+	}
+	w.nothingLeft()
+}
