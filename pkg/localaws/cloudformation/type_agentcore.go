@@ -96,8 +96,8 @@ func (p *agentRuntimeProperties) runtime(addr string) localaws.Runtime {
 	return rt
 }
 
-// start runs the container of a runtime at an address.
-func (p *agentRuntimeProperties) start(ctx context.Context, r *request, addr string) (*process, error) {
+// start runs the container of a runtime.
+func (p *agentRuntimeProperties) start(ctx context.Context, r *request) (*process, error) {
 	dir, err := os.MkdirTemp(r.stack.dir, "image-")
 	if err != nil {
 		return nil, fmt.Errorf("making a folder for the image: %w", err)
@@ -116,7 +116,20 @@ func (p *agentRuntimeProperties) start(ctx context.Context, r *request, addr str
 	for _, name := range slices.Sorted(maps.Keys(p.EnvironmentVariables)) {
 		env = append(env, name+"="+p.EnvironmentVariables[name])
 	}
-	return startProcess(ctx, addr, c, env, dir, r.stack.log)
+	return startProcess(ctx, c, env, dir, r.stack.log)
+}
+
+// serve starts the container and puts it behind the runtime's ARN.
+func (p *agentRuntimeProperties) serve(ctx context.Context, r *request, arn string) (*process, error) {
+	process, err := p.start(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.aws.UpdateRuntime(arn, p.runtime(process.addr)); err != nil {
+		process.stop()
+		return nil, err
+	}
+	return process, nil
 }
 
 func (p *agentRuntimeProperties) is(arn string, version int) made {
@@ -142,18 +155,14 @@ func (s *Stack) run(id string, p *process) *process {
 var agentRuntimeType = native[agentRuntimeProperties]{
 	attributes: []string{"AgentRuntimeArn", "AgentRuntimeId", "AgentRuntimeVersion", "LastUpdatedAt", "Status"},
 	made: func(ctx context.Context, r *request, p agentRuntimeProperties) (made, error) {
-		addr, err := freeAddress()
-		if err == nil {
-			err = p.check()
+		if err := p.check(); err != nil {
+			return made{}, err
 		}
+		arn, err := r.aws.AddRuntime(p.runtime("127.0.0.1:0")) // before its container, because a role or a name may be refused
 		if err != nil {
 			return made{}, err
 		}
-		arn, err := r.aws.AddRuntime(p.runtime(addr))
-		if err != nil {
-			return made{}, err
-		}
-		process, err := p.start(ctx, r, addr)
+		process, err := p.serve(ctx, r, arn)
 		if err != nil {
 			r.aws.RemoveRuntime(arn)
 			return made{}, err
@@ -163,20 +172,12 @@ var agentRuntimeType = native[agentRuntimeProperties]{
 		return m, r.aws.Keep(agentRuntime, m.id)
 	},
 	changed: func(ctx context.Context, r *request, p, _ agentRuntimeProperties) (made, error) {
-		addr, err := freeAddress()
-		if err == nil {
-			err = p.check()
-		}
-		if err != nil {
-			return made{}, err
-		}
-		process, err := p.start(ctx, r, addr)
-		if err != nil {
+		if err := p.check(); err != nil {
 			return made{}, err
 		}
 		arn, _ := r.attributes["AgentRuntimeArn"].(string)
-		if err := r.aws.UpdateRuntime(arn, p.runtime(addr)); err != nil {
-			process.stop()
+		process, err := p.serve(ctx, r, arn)
+		if err != nil {
 			return made{}, err
 		}
 		version, _ := strconv.Atoi(fmt.Sprint(r.attributes["AgentRuntimeVersion"]))
