@@ -132,13 +132,13 @@ func (d *deployed) find(ctx context.Context, cfg aws.Config) (endpoint, error) {
 	if err != nil {
 		return endpoint{}, err
 	}
-	outputs := st.outputs
-	d.mcpName = st.parameters["McpName"]
+	outputs := st.Outputs
+	d.mcpName = st.Parameters["McpName"]
 	if where := cmp.Or(outputs["AgentUrl"], outputs["AgentRuntimeArn"]); where != "" {
 		return d.endpoint(where)
 	}
 	if d.function = outputs["AgentFunction"]; d.function == "" {
-		return endpoint{}, fmt.Errorf("stack %s (%s) has no output AgentUrl, AgentRuntimeArn or AgentFunction: name the agent with --function or --url", d.stack, st.status)
+		return endpoint{}, fmt.Errorf("stack %s (%s) has no output AgentUrl, AgentRuntimeArn or AgentFunction: name the agent with --function or --url", d.stack, st.Status)
 	}
 	return endpoint{}, nil
 }

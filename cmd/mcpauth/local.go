@@ -187,7 +187,7 @@ func sendTo(ctx context.Context, stdout io.Writer, endpoint, function string, ev
 	if err != nil {
 		return err
 	}
-	name := st.outputs[map[string]string{agentFunction: "AgentFunction", setupFunction: "CognitoSetupArn"}[function]]
+	name := st.Outputs[map[string]string{agentFunction: "AgentFunction", setupFunction: "CognitoSetupArn"}[function]]
 	client := lambda.NewFromConfig(cfg, func(o *lambda.Options) { o.RetryMaxAttempts = 1 }) // an invocation is not repeated
 	out, err := client.Invoke(ctx, &lambda.InvokeInput{FunctionName: aws.String(name), Payload: event})
 	if err != nil {

@@ -387,24 +387,8 @@ type setupOutput struct {
 func newSetupOutput(r provision.Result) setupOutput {
 	return setupOutput{
 		UserPoolID: r.UserPoolID, ClientID: r.ClientID, DiscoveryURL: r.DiscoveryURL, TokenEndpoint: r.TokenEndpoint,
-		Scope: r.Scope, Username: r.Username, ParameterPath: r.ParameterPath, Authorizer: authorizerConfiguration(r), Changes: orEmpty(r.Changes),
+		Scope: r.Scope, Username: r.Username, ParameterPath: r.ParameterPath, Authorizer: r.AuthorizerConfiguration(), Changes: orEmpty(r.Changes),
 	}
-}
-
-// authorizerConfiguration is the setting for CreateAgentRuntime that admits
-// exactly this client and, for a machine, scope. It names no audience: Cognito's
-// access tokens have none.
-func authorizerConfiguration(r provision.Result) json.RawMessage {
-	type jwt struct {
-		DiscoveryURL   string   `json:"discoveryUrl"`
-		AllowedClients []string `json:"allowedClients"`
-		AllowedScopes  []string `json:"allowedScopes,omitempty"`
-	}
-	raw, err := json.Marshal(map[string]jwt{"customJWTAuthorizer": {r.DiscoveryURL, []string{r.ClientID}, strings.Fields(r.Scope)}})
-	if err != nil {
-		panic(err) // strings encode
-	}
-	return raw
 }
 
 func printSetup(cmd *cobra.Command, r provision.Result) error {
@@ -421,7 +405,7 @@ func printSetup(cmd *cobra.Command, r provision.Result) error {
 		second,
 		[2]string{"user pool", r.UserPoolID},
 		[2]string{"parameters", r.ParameterPath},
-		[2]string{"authorizer", string(authorizerConfiguration(r))},
+		[2]string{"authorizer", string(r.AuthorizerConfiguration())},
 	)
 }
 

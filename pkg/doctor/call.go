@@ -122,8 +122,8 @@ func (e *exam) examineModel(ctx context.Context) {
 	if e.cfg.Model == "" {
 		e.step("model", func() Check {
 			id := "MODEL"
-			if e.stack != nil && e.stack.parameters["BedrockModelId"] != "" {
-				id = e.stack.parameters["BedrockModelId"]
+			if e.stack != nil && e.stack.Parameters["BedrockModelId"] != "" {
+				id = e.stack.Parameters["BedrockModelId"]
 			}
 			return skip("it costs a request: " + e.advice.mcpauth("doctor", "--model", id))
 		}, "aws.identity")

@@ -18,8 +18,8 @@ func (r refusal) explain(a advice, at endpoint) Explanation {
 		x.Causes = agentCauses(r.kind, a)
 	case oauthText.MatchString(r.kind):
 		x.Causes = oauthError(r.kind, a)
-	case credentialCauses(r.kind) != nil:
-		x.Causes = credentialCauses(r.kind)
+	case credentialCauses(r.kind, a) != nil:
+		x.Causes = credentialCauses(r.kind, a)
 	case r.code == agentcore.CodeForbidden, r.status == http.StatusForbidden, r.status == http.StatusUnauthorized, r.code == agentcore.CodeUnauthorized && r.status <= http.StatusOK:
 		x.Causes = r.authorization(a, at)
 	case r.code != 0:
@@ -238,10 +238,10 @@ func agentCauses(code string, a advice) []Cause {
 // credentialCauses says what an error of AWS about its own credentials means;
 // nil: it is none.
 // https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html
-func credentialCauses(kind string) []Cause {
+func credentialCauses(kind string, a advice) []Cause {
 	switch kind {
 	case "ExpiredToken", "ExpiredTokenException", "RequestExpired":
-		return []Cause{{"the temporary AWS credentials have expired", "aws sso login"}}
+		return []Cause{{"the temporary AWS credentials have expired", a.login()}}
 	case "UnrecognizedClientException", "InvalidClientTokenId", "InvalidSignatureException", "SignatureDoesNotMatch", "MissingAuthenticationToken", "MissingAuthenticationTokenException":
 		return []Cause{
 			{"the AWS credentials are not valid: unknown, inactive, or of a region that is not enabled", "aws sts get-caller-identity"},

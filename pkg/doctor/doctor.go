@@ -125,7 +125,7 @@ type exam struct {
 	root   map[string]string // the failure that keeps a check from being of use, by the check's id
 
 	identity, account string // of the caller
-	stack             *stack
+	stack             *Stack
 	parameters        map[string]parameter
 	document          document // of the issuer
 	client            *cognito.UserPoolClientType

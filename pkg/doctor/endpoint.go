@@ -102,8 +102,8 @@ func unescape(s string) string {
 // rightEndpoint is what the endpoint parameter should be, or empty where nobody
 // knows: what the stack says, or the value there is, put right.
 func (e *exam) rightEndpoint(value string) string {
-	if e.stack != nil && e.stack.outputs["McpServerArn"] != "" {
-		return e.stack.outputs["McpServerArn"]
+	if e.stack != nil && e.stack.Outputs["McpServerArn"] != "" {
+		return e.stack.Outputs["McpServerArn"]
 	}
 	ok, _, right := parseEndpoint(value, e.cfg.RuntimeBase)
 	if ok.url != "" && !placeholder.MatchString(value) {

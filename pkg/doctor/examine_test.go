@@ -118,6 +118,21 @@ func TestExamine_interrupted(t *testing.T) {
 	}
 }
 
+// A stack's parameters may be under another prefix, and then the commands that
+// are suggested are about those.
+func TestExamine_prefixOfStack(t *testing.T) {
+	w := newWorld(t)
+	if _, err := w.AddStack(localaws.Stack{Name: "mine", Parameters: map[string]string{"McpName": "search", "ParameterPrefix": "/app/mcp-dev"}}); err != nil {
+		t.Fatal(err)
+	}
+	cfg := w.config()
+	cfg.Name, cfg.Stack = "", "mine"
+	r := doctor.Examine(t.Context(), cfg)
+	if first := r.First(); r.Prefix != "/app/mcp-dev" || first == nil || first.Next != "mcpauth setup --mcp-name search --parameter-prefix /app/mcp-dev" {
+		t.Errorf("got %s, %+v", r.Prefix, first)
+	}
+}
+
 // case 140: a request that AWS throttles is sent twice at most, and soon: whoever
 // waits is better told.
 func TestExamine_throttled(t *testing.T) {

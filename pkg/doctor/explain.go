@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/textproto"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -86,15 +87,21 @@ func explainToken(ctx context.Context, token string, cfg Config) (Explanation, e
 	e := newExam(ctx, cfg)
 	e.examineAccount(ctx)
 	e.examineParameters(ctx)
-	if e.failed("parameters") {
-		first := Report{Checks: e.checks}.First()
+	if first := (Report{Checks: e.checks}).First(); e.failed("parameters") && first != nil {
 		return x, fmt.Errorf("%s: %s: %s; next: %s", first.ID, first.Found, first.Cause, first.Next)
 	}
 	e.token, e.claims = credstore.NewSecret(token), c
 	e.examineIssuer(ctx)
 	e.examineEndpoint(ctx)
-	want := expectation{e.document.Issuer, e.value(credstore.ClientID), strings.Fields(e.value(credstore.Scope))}
-	x.Checks = c.examine(want, time.Now(), e.advice)
+	if err := ctx.Err(); err != nil {
+		return x, err
+	}
+	x.Checks = c.examine(e.expectation(), time.Now(), e.advice)
+	for _, check := range e.checks { // what there is nothing to compare with
+		if check.Status != Pass && slices.Contains(compared, check.ID) {
+			x.Checks = append(x.Checks, check)
+		}
+	}
 	if e.runtime == nil {
 		return x, nil
 	}
@@ -107,6 +114,9 @@ func explainToken(ctx context.Context, token string, cfg Config) (Explanation, e
 	}
 	return x, nil
 }
+
+// compared are the checks on what a token is compared with.
+var compared = []string{checkID(credstore.ClientID), "discovery.url", "discovery.document", "discovery.issuer", "endpoint.form", "runtime.exists"}
 
 func nonEmpty(s string) []string {
 	if s == "" {

@@ -160,6 +160,16 @@ func TestExplain_token(t *testing.T) {
 	}
 }
 
+// A caller who leaves gets no half of an explanation. case 141
+func TestExplain_interrupted(t *testing.T) {
+	w := newWorld(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := doctor.Explain(ctx, token(map[string]any{"iss": "x"}), w.config()); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+}
+
 // case 45: nothing that is said holds a token, whoever said it first; nor
 // anything that a terminal would obey.
 func TestExplain_masks(t *testing.T) {

@@ -269,7 +269,7 @@ func (e *exam) checkParameter(name string, kind types.ParameterType, needed bool
 
 // compareStack compares what a stack was deployed with with what is recorded.
 func (e *exam) compareStack(output, name string) Check {
-	want, ok := e.stack.outputs[output]
+	want, ok := e.stack.Outputs[output]
 	got := strings.TrimSpace(e.value(name))
 	c := Check{Status: Fail, Expected: e.clean(want), Found: e.clean(got), Cause: "somebody has written parameter " + name + " since the stack was deployed"}
 	switch {

@@ -14,6 +14,7 @@ import (
 
 	"agentcore-mcp-auth/pkg/authorizer"
 	"agentcore-mcp-auth/pkg/credstore"
+	"agentcore-mcp-auth/pkg/provision"
 )
 
 // examineEndpoint looks at the address, and at the runtime behind it where that
@@ -170,16 +171,8 @@ func (e *exam) issuerOf(ctx context.Context, discoveryURL string) string {
 // updateCommand gives the runtime the authorizer that admits the recorded
 // client and scope, and nobody else.
 func (e *exam) updateCommand() string {
-	type jwt struct {
-		DiscoveryURL   string   `json:"discoveryUrl"`
-		AllowedClients []string `json:"allowedClients"`
-		AllowedScopes  []string `json:"allowedScopes,omitempty"`
-	}
-	raw, err := json.Marshal(map[string]jwt{"customJWTAuthorizer": {e.value(credstore.DiscoveryURL), []string{e.value(credstore.ClientID)}, strings.Fields(e.value(credstore.Scope))}})
-	if err != nil {
-		panic(err) // strings encode
-	}
-	return e.update("--authorizer-configuration", string(raw))
+	recorded := provision.Result{DiscoveryURL: e.value(credstore.DiscoveryURL), ClientID: e.value(credstore.ClientID), Scope: e.value(credstore.Scope)}
+	return e.update("--authorizer-configuration", string(recorded.AuthorizerConfiguration()))
 }
 
 // update changes one setting of the runtime. UpdateAgentRuntime resets what a
