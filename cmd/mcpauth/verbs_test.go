@@ -50,7 +50,8 @@ func TestAWSCommandLine(t *testing.T) {
 	runVerbs(t, "testdata/aws", false)
 }
 
-// scanned is a test whose script's whole log is looked through for secrets.
+// scanned is a test whose script's whole log is looked through for secrets, and
+// for commands to run that are none.
 type scanned struct {
 	*testing.T
 	aws *localaws.Server
@@ -68,6 +69,7 @@ func (s *scanned) Log(args ...any) {
 	s.T.Helper()
 	log := fmt.Sprint(args...)
 	printed := scriptLine.ReplaceAllString(log, "")
+	checkAdvice(s.T, printed)
 	if s.aws != nil {
 		for _, r := range s.aws.Records() {
 			for _, secret := range secretsOf(r) {
