@@ -38,7 +38,7 @@ func outcome(err error, interrupted bool) (message string, code int) {
 	switch {
 	case err == nil:
 		return "", 0
-	case errors.Is(err, syscall.EPIPE):
+	case errors.Is(err, syscall.EPIPE) && !errors.As(err, new(*net.OpError)): // of a file, and not of a connection
 		return "", exitClosedPipe
 	case interrupted:
 		message, code = "interrupted", exitInterrupted

@@ -36,6 +36,7 @@ func TestOutcome(t *testing.T) {
 		{"failure", errors.New("no"), false, "no", 1},
 		{"usage", fmt.Errorf("x: %w", usagef("no such %s", "flag")), false, "x: no such flag", 2},
 		{"closed pipe", fmt.Errorf("write: %w", syscall.EPIPE), false, "", 141},
+		{"closed connection", fmt.Errorf("initialize: %w", &net.OpError{Op: "write", Net: "tcp", Err: os.NewSyscallError("write", syscall.EPIPE)}), false, "initialize: write tcp: write: broken pipe", 1},
 		{"interrupt", context.Canceled, true, "interrupted", 130},
 		{"interrupted work", fmt.Errorf("deleting app client c: %w", transport(context.Canceled)), true, "interrupted: deleting app client c: SSM GetParametersByPath", 130},
 		{"several lines", errors.Join(errors.New("one"), errors.New("two\n")), false, "one; two", 1},
