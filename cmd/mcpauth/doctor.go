@@ -10,7 +10,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"agentcore-mcp-auth/pkg/credstore"
 	"agentcore-mcp-auth/pkg/doctor"
 )
 
@@ -30,23 +29,13 @@ func (x *examination) flags(cmd *cobra.Command) {
 
 // config is the examination as package doctor takes it.
 func (x *examination) config(cmd *cobra.Command) (doctor.Config, error) {
-	c := doctor.Config{Name: x.name, Timeout: x.timeout, RuntimeBase: runtimeBase(), IssuerHosts: x.issuerHosts}
-	if x.name != "" {
-		if err := credstore.CheckName(x.name); err != nil {
-			return c, usagef("--mcp-name: %w", err)
-		}
-	}
+	c := doctor.Config{Name: x.name, Timeout: x.timeout, RuntimeBase: runtimeBase(), IssuerHosts: x.issuerHosts, Flags: x.given()}
 	if x.timeout <= 0 {
 		return c, usagef("--timeout %s: want more than none", x.timeout)
 	}
 	for host := range strings.SplitSeq(os.Getenv("MCP_ISSUER_HOSTS"), ",") { // the agent's setting
 		if host = strings.TrimSpace(host); host != "" {
 			c.IssuerHosts = append(c.IssuerHosts, host)
-		}
-	}
-	for _, name := range []string{"parameter-prefix", "region", "profile"} {
-		if f := cmd.Flags().Lookup(name); f.Changed {
-			c.Flags = append(c.Flags, "--"+name, f.Value.String())
 		}
 	}
 	if cmd.Flags().Changed("parameter-prefix") { // otherwise a stack may name another

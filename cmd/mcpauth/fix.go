@@ -3,9 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -30,7 +28,7 @@ func repair(cmd *cobra.Command, cfg doctor.Config, report doctor.Report, yes boo
 	}
 	p := provision.New(cfg.AWS)
 	p.Owner, p.Prefix = provision.CommandLine, report.Prefix
-	f := fixer{cmd: cmd, provisioner: p, store: &credstore.Store{API: p.SSM, Prefix: p.Prefix}, name: report.Name, yes: yes, in: bufio.NewReader(io.LimitReader(cmd.InOrStdin(), 64<<10))}
+	f := fixer{cmd: cmd, provisioner: p, store: &credstore.Store{API: p.SSM, Prefix: p.Prefix}, name: report.Name, yes: yes, in: answers(cmd)}
 	done, err := f.mend(cmd.Context(), all)
 	if err != nil || done == 0 {
 		return report, err
@@ -135,23 +133,12 @@ func (f *fixer) agreed(what string) bool {
 		fmt.Fprintln(f.cmd.ErrOrStderr(), what)
 		return true
 	}
-	fmt.Fprintf(f.cmd.ErrOrStderr(), "%s? Type yes to do it: ", what)
-	typed := make(chan string, 1)
-	go func() {
-		line, err := f.in.ReadString('\n')
-		if err != nil && !errors.Is(err, io.EOF) {
-			line = ""
-		}
-		typed <- line
-	}()
-	select {
-	case line := <-typed:
-		if ok := strings.EqualFold(strings.TrimSpace(line), "yes"); ok {
-			return true
-		}
+	line, err := question(f.cmd, f.in, what+"? Type yes to do it: ")
+	if err == nil && strings.EqualFold(line, "yes") {
+		return true
+	}
+	if err == nil {
 		fmt.Fprintln(f.cmd.ErrOrStderr(), "not done")
-	case <-f.cmd.Context().Done(): // a read of a terminal cannot be ended
-		fmt.Fprintln(f.cmd.ErrOrStderr())
 	}
 	return false
 }

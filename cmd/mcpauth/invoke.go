@@ -5,8 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
-	"net/url"
 	"regexp"
 	"strings"
 	"unicode/utf8"
@@ -17,15 +15,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"agentcore-mcp-auth/pkg/agentcore"
+	"agentcore-mcp-auth/pkg/doctor"
 )
 
 // deployed is a deployed agent and what it is asked.
 type deployed struct {
-	target
+	target               // its name is that of the stack's MCP server, once the stack is read
 	stack, function, url string
 	session              string
-
-	mcpName string // of the stack's MCP server, as far as that is known
 }
 
 func invokeDeployedCommand() *cobra.Command {
@@ -45,7 +42,7 @@ uses are told of on stderr. Requests are signed with your AWS credentials. With
 		RunE: func(cmd *cobra.Command, args []string) error {
 			prompt := args[0]
 			if prompt == "-" {
-				raw, err := io.ReadAll(cmd.InOrStdin())
+				raw, err := readStdin(cmd)
 				if err != nil {
 					return fmt.Errorf("reading the prompt: %w", err)
 				}
@@ -70,17 +67,25 @@ uses are told of on stderr. Requests are signed with your AWS credentials. With
 
 // check refuses what no agent takes, before anybody is asked.
 func (d *deployed) check(prompt string) error {
-	switch {
-	case strings.TrimSpace(prompt) == "":
-		return usagef(`the prompt is empty; ask something, such as "What is 2+2?"`)
-	case !utf8.ValidString(prompt):
-		return usagef("the prompt is not UTF-8")
-	case d.session != "" && utf8.RuneCountInString(d.session) > 256:
+	if err := checkPrompt(prompt); err != nil {
+		return err
+	}
+	if utf8.RuneCountInString(d.session) > 256 {
 		return usagef("--session-id: want at most 256 characters")
 	}
 	if d.url != "" {
 		_, err := d.endpoint(d.url)
 		return err
+	}
+	return nil
+}
+
+func checkPrompt(prompt string) error {
+	switch {
+	case strings.TrimSpace(prompt) == "":
+		return usagef(`the prompt is empty; ask something, such as "What is 2+2?"`)
+	case !utf8.ValidString(prompt):
+		return usagef("the prompt is not UTF-8")
 	}
 	return nil
 }
@@ -133,7 +138,7 @@ func (d *deployed) find(ctx context.Context, cfg aws.Config) (endpoint, error) {
 		return endpoint{}, err
 	}
 	outputs := st.Outputs
-	d.mcpName = st.Parameters["McpName"]
+	d.name = st.Parameters["McpName"]
 	if where := cmp.Or(outputs["AgentUrl"], outputs["AgentRuntimeArn"]); where != "" {
 		return d.endpoint(where)
 	}
@@ -188,8 +193,11 @@ func (d *deployed) endpoint(where string) (endpoint, error) {
 			e.region = parts[3]
 		}
 	}
-	u, err := url.Parse(e.url)
-	if err != nil || u.Host == "" || u.User != nil {
+	u, err := parseURL(e.url)
+	if err != nil {
+		return e, err
+	}
+	if u.Host == "" {
 		return e, usagef("%.200q is not the URL or the ARN of an agent", where)
 	}
 	function, runtime := functionHost.FindStringSubmatch(u.Host), runtimeHost.FindStringSubmatch(u.Host)
@@ -219,10 +227,10 @@ func (d *deployed) endpoint(where string) (endpoint, error) {
 func (d *deployed) log() string {
 	switch {
 	case d.stack != "":
-		return "read its log with: sam logs --stack-name " + d.stack
+		return "read its log with: " + doctor.Shell(append([]string{"sam", "logs", "--stack-name", d.stack}, d.account()...)...)
 	case d.function != "":
 		name := d.function[strings.LastIndex(d.function, ":")+1:]
-		return "read its log with: aws logs tail /aws/lambda/" + name + " --since 10m"
+		return "read its log with: " + doctor.Shell(append([]string{"aws", "logs", "tail", "/aws/lambda/" + name, "--since", "10m"}, d.account()...)...)
 	}
 	return "its log says more"
 }

@@ -60,6 +60,7 @@ func TestAccount(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"code": func(ts *testscript.TestScript, _ bool, args []string) { exitsWith(ts, args) },
 			// leftovers fails unless the account is empty: ! leftovers, unless it is not.
 			"leftovers": func(ts *testscript.TestScript, neg bool, _ []string) {
 				left := ts.Value("aws").(*localaws.Server).Leftovers()

@@ -1,94 +1,17 @@
 package main
 
 import (
-	"bufio"
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"strings"
 	"text/tabwriter"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/spf13/cobra"
 
-	"agentcore-mcp-auth/pkg/agentcore"
 	"agentcore-mcp-auth/pkg/credstore"
 	"agentcore-mcp-auth/pkg/provision"
 )
-
-// target is which server a command is about, and in which account.
-type target struct {
-	name            string
-	region, profile string
-	prefix          string
-}
-
-// flags adds the target's flags to cmd. The name is required.
-func (t *target) flags(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&t.name, "mcp-name", "", "name of the MCP server (required)")
-	cmd.MarkFlagRequired("mcp-name")
-	t.awsFlags(cmd)
-	t.completeNames(cmd)
-}
-
-// accountFlags are for commands that need no parameters.
-func (t *target) accountFlags(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&t.region, "region", "", "AWS region; default: the profile's, or AWS_REGION")
-	cmd.Flags().StringVar(&t.profile, "profile", "", "AWS profile; default: AWS_PROFILE")
-	t.prefix = credstore.DefaultPrefix
-}
-
-func (t *target) awsFlags(cmd *cobra.Command) {
-	t.accountFlags(cmd)
-	cmd.Flags().StringVar(&t.prefix, "parameter-prefix", credstore.DefaultPrefix, "path in Parameter Store under which servers live")
-}
-
-// load reads the AWS configuration as every AWS tool does, and refuses one that
-// no request could be made with.
-func (t *target) load(ctx context.Context) (aws.Config, error) {
-	cfg, err := t.read(ctx)
-	if err != nil {
-		return cfg, err
-	}
-	if err := checkRegion(cfg.Region); err != nil {
-		return cfg, err
-	}
-	return cfg, checkCredentials(ctx, cfg, t.profile)
-}
-
-// read reads the AWS configuration as it is.
-func (t *target) read(ctx context.Context) (aws.Config, error) {
-	if err := credstore.CheckPrefix(t.prefix); err != nil {
-		return aws.Config{}, &usageError{err}
-	}
-	var options []func(*config.LoadOptions) error
-	if t.region != "" {
-		options = append(options, config.WithRegion(t.region))
-	}
-	if t.profile != "" {
-		options = append(options, config.WithSharedConfigProfile(t.profile))
-	}
-	cfg, err := config.LoadDefaultConfig(ctx, options...)
-	if err != nil {
-		return cfg, configError(err)
-	}
-	return cfg, nil
-}
-
-// provisioner acts for the command line.
-func (t *target) provisioner(ctx context.Context) (*provision.Provisioner, error) {
-	cfg, err := t.load(ctx)
-	if err != nil {
-		return nil, err
-	}
-	p := provision.New(cfg)
-	p.Owner, p.Prefix = provision.CommandLine, t.prefix
-	return p, nil
-}
 
 func setupCommand() *cobra.Command {
 	var t target
@@ -110,8 +33,10 @@ with MCP_AUTH=user. Teardown removes them with the server.`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
-			if err := checkEndpoint(endpoint); err != nil {
-				return err
+			if endpoint != "" {
+				if _, err := locate(endpoint); err != nil {
+					return err
+				}
 			}
 			if err := checkAuth(cmd, auth); err != nil {
 				return err
@@ -176,17 +101,6 @@ func checkAuth(cmd *cobra.Command, auth string) error {
 	return usagef("--auth %.40q: want m2m or user", auth)
 }
 
-// checkEndpoint refuses what no agent could use.
-func checkEndpoint(endpoint string) error {
-	if !agentcore.IsARN(endpoint) {
-		return nil // tokensource and the agent check URLs where they use them
-	}
-	if _, err := agentcore.InvocationURL(endpoint, "", ""); err != nil {
-		return &usageError{err}
-	}
-	return nil
-}
-
 // recordEndpoint writes the one parameter that provisioning leaves to whoever
 // deployed the server.
 func recordEndpoint(ctx context.Context, p *provision.Provisioner, name, endpoint string) error {
@@ -219,7 +133,7 @@ rotation, or the next setup after that time, removes it.`,
 			if dryRun {
 				st, err := p.Status(cmd.Context(), t.name)
 				if err != nil {
-					return err
+					return t.setUp(err)
 				}
 				st.Changes = []string{"rotate the secret of client " + st.ClientID}
 				printChanges(cmd, st.Changes, true)
@@ -262,7 +176,7 @@ With --leftovers it removes what mcpauth status --all lists.`,
 				return err
 			}
 			if leftovers {
-				return removeLeftovers(cmd, p, yes, dryRun)
+				return t.removeLeftovers(cmd, p, yes, dryRun)
 			}
 			d.Name = t.name
 			if dryRun {
@@ -288,7 +202,11 @@ With --leftovers it removes what mcpauth status --all lists.`,
 			if asJSON(cmd) {
 				return printJSON(cmd, map[string]any{"mcp_name": t.name, "changes": orEmpty(result.Changes)})
 			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "removed %s\n", t.name)
+			done := "removed " + t.name
+			if len(result.Changes) == 0 {
+				done = "nothing was set up for " + t.name
+			}
+			_, err = fmt.Fprintln(cmd.OutOrStdout(), done)
 			return err
 		},
 	}
@@ -304,9 +222,9 @@ With --leftovers it removes what mcpauth status --all lists.`,
 	return cmd
 }
 
-func removeLeftovers(cmd *cobra.Command, p *provision.Provisioner, yes, dryRun bool) error {
+func (t *target) removeLeftovers(cmd *cobra.Command, p *provision.Provisioner, yes, dryRun bool) error {
 	if dryRun {
-		return printLeftovers(cmd, p)
+		return t.printLeftovers(cmd, p)
 	}
 	if err := confirm(cmd, yes, "leftovers", "remove what mcpauth status --all lists"); err != nil {
 		return err
@@ -319,34 +237,9 @@ func removeLeftovers(cmd *cobra.Command, p *provision.Provisioner, yes, dryRun b
 		return printJSON(cmd, map[string]any{"removed": orEmpty(removed)})
 	}
 	for _, what := range removed {
-		fmt.Fprintln(cmd.OutOrStdout(), "removed", what)
-	}
-	return nil
-}
-
-// confirm has the person type want, unless yes was given.
-func confirm(cmd *cobra.Command, yes bool, want, what string) error {
-	if yes {
-		return nil
-	}
-	fmt.Fprintf(cmd.ErrOrStderr(), "This will %s. Type %s to go on: ", what, want)
-	typed := make(chan string, 1)
-	go func() {
-		line, err := bufio.NewReader(io.LimitReader(cmd.InOrStdin(), 1<<10)).ReadString('\n')
-		if err != nil && line == "" {
-			fmt.Fprintln(cmd.ErrOrStderr())
+		if _, err := fmt.Fprintln(cmd.OutOrStdout(), "removed", what); err != nil {
+			return err
 		}
-		typed <- line
-	}()
-	var line string
-	select {
-	case line = <-typed:
-	case <-cmd.Context().Done(): // a read of a terminal cannot be ended
-		fmt.Fprintln(cmd.ErrOrStderr())
-		return cmd.Context().Err()
-	}
-	if strings.TrimSpace(line) != want {
-		return errors.New("not confirmed, nothing was done; use --yes to go on without being asked")
 	}
 	return nil
 }

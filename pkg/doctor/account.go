@@ -221,7 +221,7 @@ func allow(identity, action, resource string) string {
 		panic(err) // strings encode
 	}
 	put := func(verb, flag, name string) string {
-		return shell("aws", "iam", verb, flag, name, "--policy-name", "mcpauth-doctor", "--policy-document", string(policy))
+		return Shell("aws", "iam", verb, flag, name, "--policy-name", "mcpauth-doctor", "--policy-document", string(policy))
 	}
 	if m := roleSession.FindStringSubmatch(identity); m != nil {
 		return put("put-role-policy", "--role-name", m[1])

@@ -23,21 +23,15 @@ func newAdvice(cfg Config) advice {
 	return advice{name: cfg.Name, region: cfg.AWS.Region, flags: cfg.Flags}
 }
 
-// Command is a command line of this project about a server. It ends in those of
-// the flags, names and values, that are not among args.
-func Command(flags []string, verb, name string, args ...string) string {
-	words := append([]string{"mcpauth", verb, "--mcp-name", cmp.Or(name, "NAME")}, args...)
-	for flag := range slices.Chunk(flags, 2) {
+// mcpauth is a command of this project about the server.
+func (a advice) mcpauth(verb string, args ...string) string {
+	words := append([]string{"mcpauth", verb, "--mcp-name", cmp.Or(a.name, "NAME")}, args...)
+	for flag := range slices.Chunk(a.flags, 2) {
 		if !slices.Contains(args, flag[0]) {
 			words = append(words, flag...)
 		}
 	}
-	return shell(words...)
-}
-
-// mcpauth is a command of this project about the server.
-func (a advice) mcpauth(verb string, args ...string) string {
-	return Command(a.flags, verb, a.name, args...)
+	return Shell(words...)
 }
 
 // flag is what a flag of this project was given, or empty.
@@ -54,12 +48,12 @@ func (a advice) doctor() string { return a.mcpauth("doctor") }
 // aws is a command of the AWS command line, in region or, where that is empty,
 // in the caller's.
 func (a advice) aws(region string, args ...string) string {
-	return shell(slices.Concat([]string{"aws"}, args, a.account(cmp.Or(region, a.region)))...)
+	return Shell(slices.Concat([]string{"aws"}, args, a.account(cmp.Or(region, a.region)))...)
 }
 
 // login gets new AWS credentials.
 func (a advice) login() string {
-	return shell(append([]string{"aws", "sso", "login"}, a.account("")...)...)
+	return Shell(append([]string{"aws", "sso", "login"}, a.account("")...)...)
 }
 
 // account are the flags of other command lines that say where.
@@ -99,7 +93,7 @@ func (a advice) restore() string {
 func (a advice) remake() string {
 	if name := a.stackName(); name != "" {
 		deploy := slices.Concat([]string{"sam", "deploy", "--stack-name", name}, a.account(a.flag("--region")))
-		return shell(deploy...) + ` --parameter-overrides SecretVersion="$(date +%s)"`
+		return Shell(deploy...) + ` --parameter-overrides SecretVersion="$(date +%s)"`
 	}
 	return a.restore()
 }
@@ -130,8 +124,8 @@ func (a advice) remade(c Check) Check {
 
 var plain = regexp.MustCompile(`^[A-Za-z0-9_@%+=:,./-]+$`)
 
-// shell is a command line of these words.
-func shell(words ...string) string {
+// Shell is the command line of these words.
+func Shell(words ...string) string {
 	quoted := make([]string, len(words))
 	for i, word := range words {
 		quoted[i] = quote(word)
