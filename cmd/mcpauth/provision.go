@@ -179,6 +179,10 @@ With --leftovers it removes what mcpauth status --all lists.`,
 				return t.removeLeftovers(cmd, p, yes, dryRun)
 			}
 			d.Name = t.name
+			recorded, _ := p.Status(ctx, t.name) // what it cannot read, the removal cannot either, and says so
+			if err := t.checkOwner(recorded); err != nil {
+				return err
+			}
 			if dryRun {
 				result, err := p.PlanRemoval(ctx, d)
 				printChanges(cmd, result.Changes, true)
@@ -195,16 +199,18 @@ With --leftovers it removes what mcpauth status --all lists.`,
 			if err != nil {
 				return err
 			}
-			store := &credstore.Store{API: p.SSM, Prefix: p.Prefix}
-			if err := store.Delete(ctx, t.name, credstore.Endpoint); err != nil {
-				return err
+			if d.UserPoolID == "" || recorded.UserPoolID == "" || d.UserPoolID == recorded.UserPoolID { // otherwise the parameters stay
+				store := &credstore.Store{API: p.SSM, Prefix: p.Prefix}
+				if err := store.Delete(ctx, t.name, credstore.Endpoint); err != nil {
+					return err
+				}
 			}
 			if asJSON(cmd) {
 				return printJSON(cmd, map[string]any{"mcp_name": t.name, "changes": orEmpty(result.Changes)})
 			}
 			done := "removed " + t.name
 			if len(result.Changes) == 0 {
-				done = "nothing was set up for " + t.name
+				done = "there was nothing to remove for " + t.name
 			}
 			_, err = fmt.Fprintln(cmd.OutOrStdout(), done)
 			return err
@@ -220,6 +226,18 @@ With --leftovers it removes what mcpauth status --all lists.`,
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what would be done, and do nothing")
 	return cmd
+}
+
+// checkOwner refuses a set that is recorded and not the command line's: a
+// removal would leave it alone, but for its endpoint.
+func (t *target) checkOwner(recorded provision.Status) error {
+	switch {
+	case recorded.ParameterPath == "", recorded.Owner == provision.CommandLine:
+		return nil
+	case recorded.Owner == "":
+		return fmt.Errorf("%s belongs to nobody known; take it over first with: %s", t.name, t.command("setup", "--adopt"))
+	}
+	return fmt.Errorf("%s belongs to %s, and is removed with that", t.name, recorded.Owner)
 }
 
 func (t *target) removeLeftovers(cmd *cobra.Command, p *provision.Provisioner, yes, dryRun bool) error {

@@ -76,9 +76,12 @@ func (t *target) printStatus(cmd *cobra.Command, p *provision.Provisioner) error
 		printChanges(cmd, st.Changes, true)
 	}
 	if err == nil && len(st.Changes) > 0 {
-		next := t.command("setup")
-		if st.Owner != provision.CommandLine {
-			next = "an update of the stack that owns it"
+		next := "an update of the stack that owns it"
+		switch st.Owner {
+		case provision.CommandLine:
+			next = t.command("setup")
+		case "":
+			next = t.command("setup", "--adopt")
 		}
 		return fmt.Errorf("%s is not as recorded; what would mend it: %s", t.name, next)
 	}
