@@ -100,12 +100,14 @@ var expired = []string{
 func hint(err error) string {
 	var api smithy.APIError
 	var name *net.DNSError
-	switch endpoint := os.Getenv("AWS_ENDPOINT_URL"); {
+	endpoint := strings.TrimSuffix(os.Getenv("AWS_ENDPOINT_URL"), "/")
+	_, host, _ := strings.Cut(endpoint, "://")
+	switch {
 	case errors.As(err, &api) && slices.Contains(expired, api.ErrorCode()):
 		return "; " + signIn
 	case errors.As(err, &name) && strings.Contains(name.Name, ".amazonaws.com"):
 		return "; is that a region? Use --region, or set AWS_REGION"
-	case errors.Is(err, syscall.ECONNREFUSED) && endpoint != "" && strings.Contains(err.Error(), "operation error"):
+	case errors.Is(err, syscall.ECONNREFUSED) && host != "" && (strings.Contains(err.Error(), "operation error") || strings.Contains(err.Error(), host)):
 		return fmt.Sprintf("; AWS_ENDPOINT_URL is %s: start it with mcpauth local, or unset it", endpoint)
 	}
 	return ""

@@ -47,6 +47,8 @@ func TestOutcome(t *testing.T) {
 			"SSM GetParametersByPath: lookup ssm.eu-nowhere-9.amazonaws.com: no such host; is that a region? Use --region, or set AWS_REGION", 1},
 		{"no local stack", transport(refused), false,
 			"SSM GetParametersByPath: dial tcp: connect: connection refused; AWS_ENDPOINT_URL is http://127.0.0.1:4566: start it with mcpauth local, or unset it", 1},
+		{"no runtime of it", fmt.Errorf("initialize: dial tcp 127.0.0.1:4566: connect: %w", syscall.ECONNREFUSED), false,
+			"initialize: dial tcp 127.0.0.1:4566: connect: connection refused; AWS_ENDPOINT_URL is http://127.0.0.1:4566: start it with mcpauth local, or unset it", 1},
 		{"another server", refused, false, "dial tcp: connect: connection refused", 1},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -188,6 +188,9 @@ func sendTo(ctx context.Context, stdout io.Writer, endpoint, function string, ev
 		return err
 	}
 	name := st.Outputs[map[string]string{agentFunction: "AgentFunction", setupFunction: "CognitoSetupArn"}[function]]
+	if name == "" {
+		return fmt.Errorf("the stack at %s has no function %s; an agent on AgentCore is asked with: mcpauth invoke PROMPT --stack-name %s", endpoint, function, localStack)
+	}
 	client := lambda.NewFromConfig(cfg, func(o *lambda.Options) { o.RetryMaxAttempts = 1 }) // an invocation is not repeated
 	out, err := client.Invoke(ctx, &lambda.InvokeInput{FunctionName: aws.String(name), Payload: event})
 	if err != nil {

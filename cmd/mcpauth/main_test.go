@@ -134,6 +134,26 @@ func TestDemo_noSecrets(t *testing.T) {
 	}
 }
 
+// A stack whose agent is on AgentCore has no function of that name.
+func TestSendTo_noFunction(t *testing.T) {
+	t.Chdir(t.TempDir())
+	if err := os.Symlink(binaries, "bin"); err != nil {
+		t.Fatal(err)
+	}
+	s, err := newStack("", &logs{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.close()
+	if err := s.deploy(t.Context(), map[string]string{"AgentHost": "agentcore"}); err != nil {
+		t.Fatal(err)
+	}
+	err = sendTo(t.Context(), &bytes.Buffer{}, s.aws.URL(), agentFunction, []byte("{}"))
+	if err == nil || !strings.Contains(err.Error(), "has no function agent; an agent on AgentCore is asked with: mcpauth invoke ") {
+		t.Errorf("got %v", err)
+	}
+}
+
 // secretsOf are the secrets and tokens that went over the wire in r.
 func secretsOf(r localaws.Record) []string {
 	var found []string

@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -75,8 +77,10 @@ func (e *exam) identify(ctx context.Context) Check {
 	case "":
 		c.Found, c.Cause = e.network(err)
 		c.Next = e.advice.aws("", "sts", "get-caller-identity")
-		if isNoSuchHost(err) {
+		if errors.As(err, new(*net.DNSError)) {
 			c.Cause = "there is no region of that name, or no name server or proxy can be reached"
+		} else if at := aws.ToString(e.cfg.AWS.BaseEndpoint); at != "" && errors.Is(err, syscall.ECONNREFUSED) {
+			c.Cause, c.Next = "nothing listens at "+clean(at)+", where AWS_ENDPOINT_URL has AWS be", "mcpauth local"
 		}
 	case "ExpiredToken", "ExpiredTokenException", "RequestExpired":
 		c.Cause, c.Next = "the temporary credentials have expired", login

@@ -50,8 +50,6 @@ func (e *exam) network(err error) (found, cause string) {
 	return e.clean(err.Error()), "the connection broke, or is not let through"
 }
 
-func isNoSuchHost(err error) bool { return errors.As(err, new(*net.DNSError)) }
-
 // tokenForm is what bearer tokens and the secrets in headers look like.
 var tokenForm = regexp.MustCompile(`eyJ[A-Za-z0-9_-]{5,}(\.[A-Za-z0-9_-]*)*|(?i:bearer|basic) +[A-Za-z0-9._~+/=-]{16,}`)
 
