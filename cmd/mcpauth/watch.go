@@ -36,6 +36,7 @@ func (s *stack) newWatcher(parameters map[string]string) (*watcher, error) {
 		build: func(ctx context.Context) error {
 			cmd := exec.CommandContext(ctx, "make", "-s", "build")
 			cmd.Dir, cmd.Stdout, cmd.Stderr = root, s.logs, s.logs
+			cmd.WaitDelay = time.Second // of what make started, once make itself has ended
 			return cmd.Run()
 		},
 		deploy: func(ctx context.Context) error { return s.deploy(ctx, parameters) },
