@@ -209,6 +209,11 @@ func (s *server) read(ctx context.Context, cfg aws.Config) (*credstore.Set, cred
 	if err == nil && s.auth == authUser && c.UserClientID == "" {
 		return nil, c, fmt.Errorf("%s has no test user; make one with: %s", s.name, s.command("setup", "--auth", "user"))
 	}
+	if err == nil && c.Endpoint != "" {
+		if _, wrong := locate(c.Endpoint); wrong != nil { // which is no fault of the call's
+			return nil, c, fmt.Errorf("%s%s: %v; record it again with: %s", set.Path(), credstore.Endpoint, wrong, s.command("setup", "--endpoint", "ARN-or-URL"))
+		}
+	}
 	return set, c, s.setUp(err)
 }
 
