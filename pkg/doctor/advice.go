@@ -51,6 +51,16 @@ func (a advice) aws(region string, args ...string) string {
 	return Shell(slices.Concat([]string{"aws"}, args, a.account(cmp.Or(region, a.region)))...)
 }
 
+// runtimes lists the runtimes of a region.
+func (a advice) runtimes(region string) string {
+	return a.aws(region, "bedrock-agentcore-control", "list-agent-runtimes", "--query", "agentRuntimes[].agentRuntimeArn")
+}
+
+// profiles lists the inference profiles.
+func (a advice) profiles() string {
+	return a.aws("", "bedrock", "list-inference-profiles", "--query", "inferenceProfileSummaries[].inferenceProfileId")
+}
+
 // login gets new AWS credentials.
 func (a advice) login() string {
 	return Shell(append([]string{"aws", "sso", "login"}, a.account("")...)...)

@@ -164,7 +164,7 @@ func (e *exam) askModel(ctx context.Context) Check {
 		c.Next = e.advice.aws("", "bedrock", "list-inference-profiles", "--query", "inferenceProfileSummaries[?contains(inferenceProfileId,'"+foundation(id)+"')].inferenceProfileId")
 	case code == "ValidationException", code == "ResourceNotFoundException":
 		c.Cause = "no model or inference profile of that id is in the region"
-		c.Next = e.advice.aws("", "bedrock", "list-inference-profiles", "--query", "inferenceProfileSummaries[].inferenceProfileId")
+		c.Next = e.advice.profiles()
 	case code == "":
 		c.Found, c.Cause = e.network(err)
 		c.Next = e.advice.mcpauth("doctor", "--model", id)

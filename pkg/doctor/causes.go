@@ -172,7 +172,7 @@ func (r refusal) rpc(a advice, at endpoint) []Cause {
 }
 
 func (r refusal) notFound(a advice, at endpoint) []Cause {
-	runtimes := a.aws(at.region, "bedrock-agentcore-control", "list-agent-runtimes", "--query", "agentRuntimes[].agentRuntimeArn")
+	runtimes := a.runtimes(at.region)
 	return []Cause{
 		{"the ARN in the path is not escaped, or twice: %3A for a colon and %2F for a slash, once", a.doctor()},
 		{"the runtime is in another region, or has been deleted", runtimes},
@@ -262,13 +262,13 @@ func (r refusal) exception(a advice, at endpoint) []Cause {
 		return []Cause{{"it is not there: another region or account, a name misspelt, or deleted", a.doctor()}}
 	case isDenied(r.kind):
 		return []Cause{
-			{"access to the model has not been asked for, if Bedrock says it", a.aws("", "bedrock", "list-inference-profiles", "--query", "inferenceProfileSummaries[].inferenceProfileId")},
+			{"access to the model has not been asked for, if Bedrock says it", a.profiles()},
 			{"no policy allows it", "aws sts get-caller-identity"},
 		}
 	case isThrottle(r.kind):
 		return []Cause{{"too many requests; it passes", a.doctor()}}
 	case strings.Contains(r.message, "on-demand throughput"):
-		return []Cause{{"the model is to be had through an inference profile only", a.aws("", "bedrock", "list-inference-profiles", "--query", "inferenceProfileSummaries[].inferenceProfileId")}}
+		return []Cause{{"the model is to be had through an inference profile only", a.profiles()}}
 	case r.status != 0:
 		return r.byStatus(a, at)
 	}

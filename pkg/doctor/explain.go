@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -79,7 +80,7 @@ func explainToken(ctx context.Context, token string, cfg Config) (Explanation, e
 	if err != nil {
 		return Explanation{}, err
 	}
-	x := Explanation{What: clean(fmt.Sprintf("a token of %s for client %s", orNone(nonEmpty(c.Issuer)), orNone(nonEmpty(c.ClientID))))}
+	x := Explanation{What: clean(fmt.Sprintf("a token of %s for client %s", cmp.Or(c.Issuer, "none"), cmp.Or(c.ClientID, "none")))}
 	if cfg.Name == "" {
 		x.Checks = c.examine(expectation{}, time.Now(), newAdvice(cfg))
 		return x, nil
@@ -117,13 +118,6 @@ func explainToken(ctx context.Context, token string, cfg Config) (Explanation, e
 
 // compared are the checks on what a token is compared with.
 var compared = []string{checkID(credstore.ClientID), "discovery.url", "discovery.document", "discovery.issuer", "endpoint.form", "runtime.exists"}
-
-func nonEmpty(s string) []string {
-	if s == "" {
-		return nil
-	}
-	return []string{s}
-}
 
 // refusal is what is known of one refused request.
 type refusal struct {

@@ -39,7 +39,7 @@ func (e *exam) describeRuntime(ctx context.Context) Check {
 	c := Check{Status: Fail, Expected: "runtime " + clean(e.endpoint.id) + " in " + e.endpoint.region}
 	switch {
 	case errors.As(err, new(*types.ResourceNotFoundException)):
-		c.Found, c.Cause, c.Next = e.refusal(err), "the runtime has been deleted or deployed anew under another id", e.advice.aws(e.endpoint.region, "bedrock-agentcore-control", "list-agent-runtimes", "--query", "agentRuntimes[].agentRuntimeArn")
+		c.Found, c.Cause, c.Next = e.refusal(err), "the runtime has been deleted or deployed anew under another id", e.advice.runtimes(e.endpoint.region)
 		if right := e.rightEndpoint(""); right != "" && right != e.endpoint.arn {
 			c.Next, c.Repair = e.recordEndpoint(right), e.endpointRepair("")
 		}
