@@ -17,7 +17,7 @@ import (
 )
 
 // advised is a command of this program where it tells somebody to run it.
-var advised = regexp.MustCompile(`(?:next +|next: |with: |mend it: |see: |request: |&& )(?:[A-Z_]+=\S+ )?(mcpauth [^"\n]*)`)
+var advised = regexp.MustCompile(`(?:next +|next: |with: |mend it: |see: |request: |&& )(?:[A-Z_]+=\S+ )?(mcpauth [^";\n]*)`)
 
 // takes keeps what accepted said before, by the command.
 var takes sync.Map

@@ -52,9 +52,9 @@ func outcome(err error, interrupted bool) (message string, code int) {
 	return oneLine(err) + hint(err), exitFailed
 }
 
-// oneLine is err in one line, without what an AWS SDK says of the transport
-// around what the service answered, and with nothing in it that a terminal
-// obeys: part of it may be a stranger's words.
+// oneLine is err in one line, without repetitions and what an AWS SDK says of
+// the transport around what the service answered, and with nothing in it that a
+// terminal obeys: part of it may be a stranger's words.
 func oneLine(err error) string {
 	text := err.Error()
 	var op *smithy.OperationError
@@ -77,7 +77,7 @@ func oneLine(err error) string {
 			text = strings.Replace(text, op.Error(), op.ServiceID+" "+op.OperationName+": "+short, 1)
 		}
 	}
-	return printable(strings.Join(slices.Collect(lines(text)), "; "))
+	return printable(strings.Join(slices.Compact(slices.Collect(lines(text))), "; "))
 }
 
 func lines(text string) iter.Seq[string] {

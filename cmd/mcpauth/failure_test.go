@@ -39,7 +39,7 @@ func TestOutcome(t *testing.T) {
 		{"closed connection", fmt.Errorf("initialize: %w", &net.OpError{Op: "write", Net: "tcp", Err: os.NewSyscallError("write", syscall.EPIPE)}), false, "initialize: write tcp: write: broken pipe", 1},
 		{"interrupt", context.Canceled, true, "interrupted", 130},
 		{"interrupted work", fmt.Errorf("deleting app client c: %w", transport(context.Canceled)), true, "interrupted: deleting app client c: SSM GetParametersByPath", 130},
-		{"several lines", errors.Join(errors.New("one"), errors.New("two\n")), false, "one; two", 1},
+		{"several lines", errors.Join(errors.New("one"), errors.New("two\n"), errors.New("two")), false, "one; two", 1},
 		{"terminal", errors.New("a\x1b[2Jb\u202ec"), false, "a\uFFFD[2Jb\uFFFDc", 1},
 		{"denied", api("AccessDeniedException", "User u is not authorized"), false, "reading parameters: SSM GetParametersByPath: AccessDeniedException: User u is not authorized", 1},
 		{"expired", api("ExpiredTokenException", "The token is expired"), false, "reading parameters: SSM GetParametersByPath: ExpiredTokenException: The token is expired; " + signIn, 1},

@@ -254,6 +254,10 @@ func (t *target) removeLeftovers(cmd *cobra.Command, p *provision.Provisioner, y
 	if asJSON(cmd) {
 		return printJSON(cmd, map[string]any{"removed": orEmpty(removed)})
 	}
+	if len(removed) == 0 {
+		_, err = fmt.Fprintln(cmd.OutOrStdout(), "nothing is left over")
+		return err
+	}
 	for _, what := range removed {
 		if _, err := fmt.Fprintln(cmd.OutOrStdout(), "removed", what); err != nil {
 			return err

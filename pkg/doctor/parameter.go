@@ -230,7 +230,7 @@ func (e *exam) checkParameter(want expectedParameter) Check {
 	case !ok:
 		c.Found, c.Cause = "no such parameter", "somebody removed it, or the set-up stopped half-way"
 		if name == credstore.Endpoint {
-			c.Cause = "nobody has recorded yet where the server is"
+			c.Cause = "nobody has recorded yet where the server is, with: " + e.recordEndpoint("ARN-or-URL")
 		} else if name == credstore.ClientID && e.value(credstore.UserClientID) != "" {
 			c.Cause = "only a test user is set up, for agents with MCP_AUTH=user; this examines machine credentials"
 		}
