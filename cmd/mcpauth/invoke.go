@@ -48,9 +48,6 @@ uses are told of on stderr. Requests are signed with your AWS credentials. With
 				}
 				prompt = string(raw)
 			}
-			if err := d.check(prompt); err != nil {
-				return err
-			}
 			return d.ask(cmd, prompt)
 		},
 	}
@@ -65,21 +62,7 @@ uses are told of on stderr. Requests are signed with your AWS credentials. With
 	return cmd
 }
 
-// check refuses what no agent takes, before anybody is asked.
-func (d *deployed) check(prompt string) error {
-	if err := checkPrompt(prompt); err != nil {
-		return err
-	}
-	if utf8.RuneCountInString(d.session) > 256 {
-		return usagef("--session-id: want at most 256 characters")
-	}
-	if d.url != "" {
-		_, err := d.endpoint(d.url)
-		return err
-	}
-	return nil
-}
-
+// checkPrompt refuses what no agent takes.
 func checkPrompt(prompt string) error {
 	switch {
 	case strings.TrimSpace(prompt) == "":
@@ -91,16 +74,22 @@ func checkPrompt(prompt string) error {
 }
 
 // ask asks the agent wherever it is.
-func (d *deployed) ask(cmd *cobra.Command, prompt string) error {
+func (d *deployed) ask(cmd *cobra.Command, prompt string) (err error) {
+	if err := checkPrompt(prompt); err != nil {
+		return err
+	}
+	if utf8.RuneCountInString(d.session) > 256 {
+		return usagef("--session-id: want at most 256 characters")
+	}
 	ctx := cmd.Context()
-	e, err := endpoint{}, error(nil)
+	var e endpoint
 	if d.url != "" {
 		if e, err = d.endpoint(d.url); err != nil {
 			return err
 		}
-	}
-	if e.service == "" && e.url != "" { // on this machine, with no AWS in between
-		return d.post(cmd, aws.Config{}, e, prompt)
+		if e.service == "" { // on this machine, with no AWS in between
+			return d.post(cmd, aws.Config{}, e, prompt)
+		}
 	}
 	cfg, err := d.load(ctx)
 	if err != nil {

@@ -92,15 +92,21 @@ func TestAccount(t *testing.T) {
 	})
 }
 
+// besideBinaries has the rest of a test run in a folder whose bin is as built.
+func besideBinaries(t *testing.T) {
+	t.Helper()
+	t.Chdir(t.TempDir())
+	if err := os.Symlink(binaries, "bin"); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // case 45: nothing that the demo prints or its programs log holds a secret or
 // a token, although the demo reads them off the wire.
 func TestDemo_noSecrets(t *testing.T) {
 	var printed, logged bytes.Buffer
 	logs := &logs{out: &logged}
-	t.Chdir(t.TempDir())
-	if err := os.Symlink(binaries, "bin"); err != nil {
-		t.Fatal(err)
-	}
+	besideBinaries(t)
 	s, err := newStack("", logs)
 	if err != nil {
 		t.Fatal(err)
@@ -136,10 +142,7 @@ func TestDemo_noSecrets(t *testing.T) {
 
 // A stack whose agent is on AgentCore has no function of that name.
 func TestSendTo_noFunction(t *testing.T) {
-	t.Chdir(t.TempDir())
-	if err := os.Symlink(binaries, "bin"); err != nil {
-		t.Fatal(err)
-	}
+	besideBinaries(t)
 	s, err := newStack("", &logs{})
 	if err != nil {
 		t.Fatal(err)
@@ -181,10 +184,7 @@ func secretsOf(r localaws.Record) []string {
 // A context that ends takes every process with it.
 func TestLocal_stops(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	t.Chdir(t.TempDir())
-	if err := os.Symlink(binaries, "bin"); err != nil {
-		t.Fatal(err)
-	}
+	besideBinaries(t)
 	out := &cancelOnWrite{cancel: cancel}
 	if err := run(ctx, []string{"local", "--addr", "127.0.0.1:0"}, out, &bytes.Buffer{}); err != nil {
 		t.Fatal(err)
