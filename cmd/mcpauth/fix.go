@@ -28,7 +28,7 @@ func repair(cmd *cobra.Command, cfg doctor.Config, report doctor.Report, yes boo
 	}
 	p := provision.New(cfg.AWS)
 	p.Owner, p.Prefix = provision.CommandLine, report.Prefix
-	f := fixer{cmd: cmd, provisioner: p, store: &credstore.Store{API: p.SSM, Prefix: p.Prefix}, name: report.Name, yes: yes, in: answers(cmd)}
+	f := fixer{cmd: cmd, provisioner: p, store: storeOf(p), name: report.Name, yes: yes, in: answers(cmd)}
 	done, err := f.mend(cmd.Context(), all)
 	if err != nil || done == 0 {
 		return report, err
@@ -68,7 +68,7 @@ func (f *fixer) mend(ctx context.Context, r doctor.Repair) (done int, err error)
 		if !f.agreed("write " + r.Write[name] + " to parameter " + f.store.Path(f.name) + name) {
 			continue
 		}
-		if err := f.write(ctx, name, r.Write[name]); err != nil {
+		if err := record(ctx, f.store, f.name, name, r.Write[name]); err != nil {
 			return done, err
 		}
 		done++
@@ -107,24 +107,6 @@ func (f *fixer) restoring(ctx context.Context, deleted []string) string {
 		what += ": " + strings.Join(st.Changes, "; ")
 	}
 	return what
-}
-
-// write writes one parameter that is no secret, and nothing else.
-func (f *fixer) write(ctx context.Context, name, value string) error {
-	set, err := f.store.Read(ctx, f.name)
-	if err != nil {
-		return err
-	}
-	want := set
-	switch name {
-	case credstore.Endpoint:
-		want.Endpoint = value
-	case credstore.Scope:
-		want.Scope = value
-	default:
-		return fmt.Errorf("no repair writes parameter %s", name)
-	}
-	return f.store.Write(ctx, f.name, set, want)
 }
 
 // agreed asks whether to do something, unless it need not.

@@ -60,7 +60,7 @@ with MCP_AUTH=user. Teardown removes them with the server.`,
 				return err
 			}
 			if endpoint != "" && !dryRun {
-				if err := recordEndpoint(ctx, p, t.name, endpoint); err != nil {
+				if err := record(ctx, storeOf(p), t.name, credstore.Endpoint, endpoint); err != nil {
 					return err
 				}
 			}
@@ -101,17 +101,27 @@ func checkAuth(cmd *cobra.Command, auth string) error {
 	return usagef("--auth %.40q: want m2m or user", auth)
 }
 
-// recordEndpoint writes the one parameter that provisioning leaves to whoever
-// deployed the server.
-func recordEndpoint(ctx context.Context, p *provision.Provisioner, name, endpoint string) error {
-	store := &credstore.Store{API: p.SSM, Prefix: p.Prefix}
+// record writes one parameter that is no secret, and nothing else.
+func record(ctx context.Context, store *credstore.Store, name, parameter, value string) error {
 	old, err := store.Read(ctx, name)
 	if err != nil {
 		return err
 	}
 	set := old
-	set.Endpoint = endpoint
+	switch parameter {
+	case credstore.Endpoint:
+		set.Endpoint = value
+	case credstore.Scope:
+		set.Scope = value
+	default:
+		return fmt.Errorf("nothing writes parameter %s by itself", parameter)
+	}
 	return store.Write(ctx, name, old, set)
+}
+
+// storeOf has the parameters that p works on.
+func storeOf(p *provision.Provisioner) *credstore.Store {
+	return &credstore.Store{API: p.SSM, Prefix: p.Prefix}
 }
 
 func rotateCommand() *cobra.Command {
@@ -200,8 +210,7 @@ With --leftovers it removes what mcpauth status --all lists.`,
 				return err
 			}
 			if d.UserPoolID == "" || recorded.UserPoolID == "" || d.UserPoolID == recorded.UserPoolID { // otherwise the parameters stay
-				store := &credstore.Store{API: p.SSM, Prefix: p.Prefix}
-				if err := store.Delete(ctx, t.name, credstore.Endpoint); err != nil {
+				if err := storeOf(p).Delete(ctx, t.name, credstore.Endpoint); err != nil {
 					return err
 				}
 			}

@@ -8,6 +8,8 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"slices"
+	"strings"
 	"time"
 
 	"agentcore-mcp-auth/pkg/localaws"
@@ -47,14 +49,11 @@ func tryProcess(ctx context.Context, c localaws.Container, env []string, dir str
 	if err != nil {
 		return nil, fmt.Errorf("finding a port for the container: %w", err)
 	}
-	host, port, err := net.SplitHostPort(l.Addr().String())
-	if err != nil {
-		return nil, err
-	}
 	p := &process{addr: l.Addr().String(), cmd: exec.Command(c.Program, c.Args...), ended: make(chan struct{})}
 	p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr = dir, log, log
-	p.cmd.Env = append(append(append([]string{}, c.Env...), env...), "HOST="+host, "PORT="+port) // the last one counts
-	l.Close()                                                                                    // as late as can be
+	port := strings.TrimPrefix(p.addr, "127.0.0.1:")
+	p.cmd.Env = slices.Concat(c.Env, env, []string{"HOST=127.0.0.1", "PORT=" + port}) // the last one counts
+	l.Close()
 	if err := p.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("starting the container: %w", err)
 	}
