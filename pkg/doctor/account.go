@@ -168,18 +168,21 @@ func (e *exam) readStack(ctx context.Context) Check {
 		}
 	}
 	c.Found = st.Status
+	events := []string{"cloudformation", "describe-stack-events", "--stack-name", e.cfg.Stack}
 	switch status := st.Status; {
+	case e.cfg.Name == "" && strings.HasSuffix(status, "_IN_PROGRESS"): // it has no parameters before its change set is executed
+		c.Cause, c.Next = "its first deployment is under way, or waits for somebody to confirm the change set", e.advice.aws("", append(events, "--max-items", "20")...)
 	case credstore.CheckName(e.cfg.Name) != nil:
 		c.Expected, c.Found = "a parameter McpName, as this project's template has", "none"
 		c.Cause, c.Next = "the stack is of another template", e.advice.mcpauth("doctor")
 	case strings.HasSuffix(status, "_IN_PROGRESS"):
-		c.Status, c.Cause, c.Next = Warn, "it is being deployed at the moment", e.advice.aws("", "cloudformation", "describe-stack-events", "--stack-name", e.cfg.Stack, "--max-items", "20")
+		c.Status, c.Cause, c.Next = Warn, "it is being deployed at the moment", e.advice.aws("", append(events, "--max-items", "20")...)
 	case strings.HasSuffix(status, "_FAILED"), status == "ROLLBACK_COMPLETE", strings.HasPrefix(status, "DELETE_"):
 		if st.Reason != "" {
 			c.Found += ": " + e.clean(st.Reason)
 		}
 		c.Cause = "the last deployment failed, or the stack was deleted"
-		c.Next = e.advice.aws("", "cloudformation", "describe-stack-events", "--stack-name", e.cfg.Stack, "--query", "StackEvents[?contains(ResourceStatus,'FAILED')].[LogicalResourceId,ResourceStatusReason]", "--output", "table")
+		c.Next = e.advice.aws("", append(events, "--query", "StackEvents[?contains(ResourceStatus,'FAILED')].[LogicalResourceId,ResourceStatusReason]", "--output", "table")...)
 	default:
 		return pass(fmt.Sprintf("%s, server %s", status, e.cfg.Name))
 	}
