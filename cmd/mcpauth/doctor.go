@@ -23,7 +23,6 @@ type examination struct {
 func (x *examination) flags(cmd *cobra.Command) {
 	x.awsFlags(cmd)
 	x.completeNames(cmd)
-	cmd.Flags().StringSliceVar(&x.issuerHosts, "issuer-host", nil, "host of an issuer other than Cognito that may get the credentials")
 	cmd.Flags().DurationVar(&x.timeout, "timeout", 40*time.Second, "how long each request to the MCP server may take, and at most 10s every other")
 }
 
@@ -69,6 +68,9 @@ with what is recorded.`,
 		Example: "  mcpauth doctor --mcp-name calculator\n  mcpauth doctor --stack-name mcp-auth --model eu.anthropic.claude-sonnet-4-5-20250929-v1:0\n  mcpauth doctor --mcp-name calculator --fix\n  mcpauth doctor --mcp-name calculator --json | jq '.checks[] | select(.status==\"fail\")'",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if yes && !fix {
+				return usagef("--yes goes with --fix: nothing is asked otherwise")
+			}
 			cfg, err := x.config(cmd)
 			if err != nil {
 				return err
@@ -92,6 +94,7 @@ with what is recorded.`,
 	f := cmd.Flags()
 	f.StringVar(&x.name, "mcp-name", "", "name of the MCP server; default: the stack's")
 	f.StringVar(&stack, "stack-name", "", "stack that was deployed from this project's template")
+	f.StringSliceVar(&x.issuerHosts, "issuer-host", nil, "host of an issuer other than Cognito that may get the credentials")
 	f.StringVar(&model, "model", "", "model or inference profile to ask for one token, which costs")
 	f.BoolVar(&fix, "fix", false, "mend what can be mended without harm, after asking")
 	f.BoolVarP(&yes, "yes", "y", false, "do not ask")

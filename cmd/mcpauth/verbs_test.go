@@ -126,7 +126,6 @@ func runVerbs(t *testing.T, dir string, scan bool) {
 			"keep": func(ts *testscript.TestScript, neg bool, args []string) {
 				ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile("stdout")))
 			},
-			"within": func(ts *testscript.TestScript, neg bool, args []string) { within(ts, neg, args) },
 		},
 	}
 	if scan {
@@ -158,19 +157,6 @@ func exitsWith(ts *testscript.TestScript, args []string) {
 	}
 	if got != want {
 		ts.Fatalf("exit code %d, want %d", got, want)
-	}
-}
-
-// within runs a program that must have ended after a duration: within D program args...
-func within(ts *testscript.TestScript, neg bool, args []string) {
-	most, err := time.ParseDuration(args[0])
-	ts.Check(err)
-	start := time.Now()
-	if err := ts.Exec(args[1], args[2:]...); (err != nil) != neg {
-		ts.Fatalf("it ended with %v", err)
-	}
-	if took := time.Since(start); took > most {
-		ts.Fatalf("it took %s, at most %s are allowed", took, most)
 	}
 }
 
