@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -31,7 +32,7 @@ func parseArguments(schema json.RawMessage, pairs []string) (json.RawMessage, er
 		}
 		property, known := s.Properties[name]
 		if !known && len(s.Properties) > 0 {
-			return nil, usagef("no argument %.80q: there are %s", name, strings.Join(sortedKeys(s.Properties), ", "))
+			return nil, usagef("no argument %.80q: there are %s", name, strings.Join(slices.Sorted(maps.Keys(s.Properties)), ", "))
 		}
 		raw := json.RawMessage(value)
 		if string(property.Type) == `"string"` || !json.Valid(raw) {
@@ -40,15 +41,6 @@ func parseArguments(schema json.RawMessage, pairs []string) (json.RawMessage, er
 		input[name] = raw
 	}
 	return json.Marshal(input)
-}
-
-func sortedKeys[V any](m map[string]V) []string {
-	var keys []string
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
 }
 
 // checkArguments says what is wrong with a tool's input, and with which

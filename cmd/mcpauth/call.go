@@ -36,7 +36,7 @@ that fails is told of on stderr.`,
 			if err := s.check(); err != nil {
 				return err
 			}
-			given, err := readInput(input, cmd.InOrStdin())
+			given, err := readInput(cmd, input)
 			if err != nil {
 				return err
 			}
@@ -68,14 +68,14 @@ that fails is told of on stderr.`,
 }
 
 // readInput is the JSON that --input gives; nil: none.
-func readInput(input string, stdin io.Reader) (json.RawMessage, error) {
+func readInput(cmd *cobra.Command, input string) (json.RawMessage, error) {
 	if input == "" {
 		return nil, nil
 	}
 	raw := []byte(input)
 	if input == "-" {
 		var err error
-		if raw, err = io.ReadAll(stdin); err != nil {
+		if raw, err = readStdin(cmd); err != nil {
 			return nil, fmt.Errorf("reading the arguments: %w", err)
 		}
 	}

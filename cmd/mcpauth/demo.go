@@ -41,6 +41,9 @@ credentials and no AWS configuration of yours.`,
 			if len(args) == 1 {
 				prompt = args[0]
 			}
+			if err := checkPrompt(prompt); err != nil {
+				return err
+			}
 			logs := newLogs(cmd)
 			d := &demo{out: io.Discard, report: demoReport{Ask: askReport{Prompt: prompt}}}
 			if !asJSON(cmd) {

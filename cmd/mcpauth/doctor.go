@@ -10,7 +10,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"agentcore-mcp-auth/pkg/credstore"
 	"agentcore-mcp-auth/pkg/doctor"
 )
 
@@ -24,29 +23,18 @@ type examination struct {
 func (x *examination) flags(cmd *cobra.Command) {
 	x.awsFlags(cmd)
 	x.completeNames(cmd)
-	cmd.Flags().StringSliceVar(&x.issuerHosts, "issuer-host", nil, "host of an issuer other than Cognito that may get the credentials")
 	cmd.Flags().DurationVar(&x.timeout, "timeout", 40*time.Second, "how long each request to the MCP server may take, and at most 10s every other")
 }
 
 // config is the examination as package doctor takes it.
 func (x *examination) config(cmd *cobra.Command) (doctor.Config, error) {
-	c := doctor.Config{Name: x.name, Timeout: x.timeout, RuntimeBase: runtimeBase(), IssuerHosts: x.issuerHosts}
-	if x.name != "" {
-		if err := credstore.CheckName(x.name); err != nil {
-			return c, usagef("--mcp-name: %w", err)
-		}
-	}
+	c := doctor.Config{Name: x.name, Timeout: x.timeout, RuntimeBase: runtimeBase(), IssuerHosts: x.issuerHosts, Flags: x.given()}
 	if x.timeout <= 0 {
 		return c, usagef("--timeout %s: want more than none", x.timeout)
 	}
 	for host := range strings.SplitSeq(os.Getenv("MCP_ISSUER_HOSTS"), ",") { // the agent's setting
 		if host = strings.TrimSpace(host); host != "" {
 			c.IssuerHosts = append(c.IssuerHosts, host)
-		}
-	}
-	for _, name := range []string{"parameter-prefix", "region", "profile"} {
-		if f := cmd.Flags().Lookup(name); f.Changed {
-			c.Flags = append(c.Flags, "--"+name, f.Value.String())
 		}
 	}
 	if cmd.Flags().Changed("parameter-prefix") { // otherwise a stack may name another
@@ -80,6 +68,9 @@ with what is recorded.`,
 		Example: "  mcpauth doctor --mcp-name calculator\n  mcpauth doctor --stack-name mcp-auth --model eu.anthropic.claude-sonnet-4-5-20250929-v1:0\n  mcpauth doctor --mcp-name calculator --fix\n  mcpauth doctor --mcp-name calculator --json | jq '.checks[] | select(.status==\"fail\")'",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if yes && !fix {
+				return usagef("--yes goes with --fix: nothing is asked otherwise")
+			}
 			cfg, err := x.config(cmd)
 			if err != nil {
 				return err
@@ -103,6 +94,7 @@ with what is recorded.`,
 	f := cmd.Flags()
 	f.StringVar(&x.name, "mcp-name", "", "name of the MCP server; default: the stack's")
 	f.StringVar(&stack, "stack-name", "", "stack that was deployed from this project's template")
+	f.StringSliceVar(&x.issuerHosts, "issuer-host", nil, "host of an issuer other than Cognito that may get the credentials")
 	f.StringVar(&model, "model", "", "model or inference profile to ask for one token, which costs")
 	f.BoolVar(&fix, "fix", false, "mend what can be mended without harm, after asking")
 	f.BoolVarP(&yes, "yes", "y", false, "do not ask")

@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"strings"
@@ -12,10 +11,6 @@ import (
 
 	"agentcore-mcp-auth/pkg/doctor"
 )
-
-// maxExplained bounds what explain reads: an answer with its headers, or a
-// token.
-const maxExplained = 1 << 20
 
 func explainCommand() *cobra.Command {
 	var x examination
@@ -84,7 +79,7 @@ func refusalText(cmd *cobra.Command, status int, challenges []string) (string, e
 			fmt.Fprintln(cmd.ErrOrStderr(), "reading the answer or the token from the terminal; end with Ctrl-D")
 		}
 	}
-	text, err := io.ReadAll(io.LimitReader(cmd.InOrStdin(), maxExplained))
+	text, err := readStdin(cmd)
 	if err != nil {
 		return "", fmt.Errorf("reading stdin: %w", err)
 	}

@@ -38,7 +38,7 @@ func outcome(err error, interrupted bool) (message string, code int) {
 	switch {
 	case err == nil:
 		return "", 0
-	case errors.Is(err, syscall.EPIPE):
+	case errors.Is(err, syscall.EPIPE) && !errors.As(err, new(*net.OpError)): // of a file, and not of a connection
 		return "", exitClosedPipe
 	case interrupted:
 		message, code = "interrupted", exitInterrupted
@@ -52,9 +52,9 @@ func outcome(err error, interrupted bool) (message string, code int) {
 	return oneLine(err) + hint(err), exitFailed
 }
 
-// oneLine is err in one line, without what an AWS SDK says of the transport
-// around what the service answered, and with nothing in it that a terminal
-// obeys: part of it may be a stranger's words.
+// oneLine is err in one line, without repetitions and what an AWS SDK says of
+// the transport around what the service answered, and with nothing in it that a
+// terminal obeys: part of it may be a stranger's words.
 func oneLine(err error) string {
 	text := err.Error()
 	var op *smithy.OperationError
@@ -77,7 +77,7 @@ func oneLine(err error) string {
 			text = strings.Replace(text, op.Error(), op.ServiceID+" "+op.OperationName+": "+short, 1)
 		}
 	}
-	return printable(strings.Join(slices.Collect(lines(text)), "; "))
+	return printable(strings.Join(slices.Compact(slices.Collect(lines(text))), "; "))
 }
 
 func lines(text string) iter.Seq[string] {
@@ -100,12 +100,14 @@ var expired = []string{
 func hint(err error) string {
 	var api smithy.APIError
 	var name *net.DNSError
-	switch endpoint := os.Getenv("AWS_ENDPOINT_URL"); {
+	endpoint := strings.TrimSuffix(os.Getenv("AWS_ENDPOINT_URL"), "/")
+	_, host, _ := strings.Cut(endpoint, "://")
+	switch {
 	case errors.As(err, &api) && slices.Contains(expired, api.ErrorCode()):
 		return "; " + signIn
 	case errors.As(err, &name) && strings.Contains(name.Name, ".amazonaws.com"):
 		return "; is that a region? Use --region, or set AWS_REGION"
-	case errors.Is(err, syscall.ECONNREFUSED) && endpoint != "" && strings.Contains(err.Error(), "operation error"):
+	case errors.Is(err, syscall.ECONNREFUSED) && host != "" && (strings.Contains(err.Error(), "operation error") || strings.Contains(err.Error(), host)):
 		return fmt.Sprintf("; AWS_ENDPOINT_URL is %s: start it with mcpauth local, or unset it", endpoint)
 	}
 	return ""

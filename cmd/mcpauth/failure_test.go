@@ -36,9 +36,10 @@ func TestOutcome(t *testing.T) {
 		{"failure", errors.New("no"), false, "no", 1},
 		{"usage", fmt.Errorf("x: %w", usagef("no such %s", "flag")), false, "x: no such flag", 2},
 		{"closed pipe", fmt.Errorf("write: %w", syscall.EPIPE), false, "", 141},
+		{"closed connection", fmt.Errorf("initialize: %w", &net.OpError{Op: "write", Net: "tcp", Err: os.NewSyscallError("write", syscall.EPIPE)}), false, "initialize: write tcp: write: broken pipe", 1},
 		{"interrupt", context.Canceled, true, "interrupted", 130},
 		{"interrupted work", fmt.Errorf("deleting app client c: %w", transport(context.Canceled)), true, "interrupted: deleting app client c: SSM GetParametersByPath", 130},
-		{"several lines", errors.Join(errors.New("one"), errors.New("two\n")), false, "one; two", 1},
+		{"several lines", errors.Join(errors.New("one"), errors.New("two\n"), errors.New("two")), false, "one; two", 1},
 		{"terminal", errors.New("a\x1b[2Jb\u202ec"), false, "a\uFFFD[2Jb\uFFFDc", 1},
 		{"denied", api("AccessDeniedException", "User u is not authorized"), false, "reading parameters: SSM GetParametersByPath: AccessDeniedException: User u is not authorized", 1},
 		{"expired", api("ExpiredTokenException", "The token is expired"), false, "reading parameters: SSM GetParametersByPath: ExpiredTokenException: The token is expired; " + signIn, 1},
@@ -46,6 +47,8 @@ func TestOutcome(t *testing.T) {
 			"SSM GetParametersByPath: lookup ssm.eu-nowhere-9.amazonaws.com: no such host; is that a region? Use --region, or set AWS_REGION", 1},
 		{"no local stack", transport(refused), false,
 			"SSM GetParametersByPath: dial tcp: connect: connection refused; AWS_ENDPOINT_URL is http://127.0.0.1:4566: start it with mcpauth local, or unset it", 1},
+		{"no runtime of it", fmt.Errorf("initialize: dial tcp 127.0.0.1:4566: connect: %w", syscall.ECONNREFUSED), false,
+			"initialize: dial tcp 127.0.0.1:4566: connect: connection refused; AWS_ENDPOINT_URL is http://127.0.0.1:4566: start it with mcpauth local, or unset it", 1},
 		{"another server", refused, false, "dial tcp: connect: connection refused", 1},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -3,9 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -30,7 +28,7 @@ func repair(cmd *cobra.Command, cfg doctor.Config, report doctor.Report, yes boo
 	}
 	p := provision.New(cfg.AWS)
 	p.Owner, p.Prefix = provision.CommandLine, report.Prefix
-	f := fixer{cmd: cmd, provisioner: p, store: &credstore.Store{API: p.SSM, Prefix: p.Prefix}, name: report.Name, yes: yes, in: bufio.NewReader(io.LimitReader(cmd.InOrStdin(), 64<<10))}
+	f := fixer{cmd: cmd, provisioner: p, store: storeOf(p), name: report.Name, yes: yes, in: answers(cmd)}
 	done, err := f.mend(cmd.Context(), all)
 	if err != nil || done == 0 {
 		return report, err
@@ -70,7 +68,7 @@ func (f *fixer) mend(ctx context.Context, r doctor.Repair) (done int, err error)
 		if !f.agreed("write " + r.Write[name] + " to parameter " + f.store.Path(f.name) + name) {
 			continue
 		}
-		if err := f.write(ctx, name, r.Write[name]); err != nil {
+		if err := record(ctx, f.store, f.name, name, r.Write[name]); err != nil {
 			return done, err
 		}
 		done++
@@ -111,47 +109,18 @@ func (f *fixer) restoring(ctx context.Context, deleted []string) string {
 	return what
 }
 
-// write writes one parameter that is no secret, and nothing else.
-func (f *fixer) write(ctx context.Context, name, value string) error {
-	set, err := f.store.Read(ctx, f.name)
-	if err != nil {
-		return err
-	}
-	want := set
-	switch name {
-	case credstore.Endpoint:
-		want.Endpoint = value
-	case credstore.Scope:
-		want.Scope = value
-	default:
-		return fmt.Errorf("no repair writes parameter %s", name)
-	}
-	return f.store.Write(ctx, f.name, set, want)
-}
-
 // agreed asks whether to do something, unless it need not.
 func (f *fixer) agreed(what string) bool {
 	if f.yes {
 		fmt.Fprintln(f.cmd.ErrOrStderr(), what)
 		return true
 	}
-	fmt.Fprintf(f.cmd.ErrOrStderr(), "%s? Type yes to do it: ", what)
-	typed := make(chan string, 1)
-	go func() {
-		line, err := f.in.ReadString('\n')
-		if err != nil && !errors.Is(err, io.EOF) {
-			line = ""
-		}
-		typed <- line
-	}()
-	select {
-	case line := <-typed:
-		if ok := strings.EqualFold(strings.TrimSpace(line), "yes"); ok {
-			return true
-		}
+	line, err := question(f.cmd, f.in, what+"? Type yes to do it: ")
+	if err == nil && strings.EqualFold(line, "yes") {
+		return true
+	}
+	if err == nil {
 		fmt.Fprintln(f.cmd.ErrOrStderr(), "not done")
-	case <-f.cmd.Context().Done(): // a read of a terminal cannot be ended
-		fmt.Fprintln(f.cmd.ErrOrStderr())
 	}
 	return false
 }

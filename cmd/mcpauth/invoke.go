@@ -5,8 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
-	"net/url"
 	"regexp"
 	"strings"
 	"unicode/utf8"
@@ -17,15 +15,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"agentcore-mcp-auth/pkg/agentcore"
+	"agentcore-mcp-auth/pkg/doctor"
 )
 
 // deployed is a deployed agent and what it is asked.
 type deployed struct {
-	target
+	target               // its name is that of the stack's MCP server, once the stack is read
 	stack, function, url string
 	session              string
-
-	mcpName string // of the stack's MCP server, as far as that is known
 }
 
 func invokeDeployedCommand() *cobra.Command {
@@ -45,14 +42,11 @@ uses are told of on stderr. Requests are signed with your AWS credentials. With
 		RunE: func(cmd *cobra.Command, args []string) error {
 			prompt := args[0]
 			if prompt == "-" {
-				raw, err := io.ReadAll(cmd.InOrStdin())
+				raw, err := readStdin(cmd)
 				if err != nil {
 					return fmt.Errorf("reading the prompt: %w", err)
 				}
 				prompt = string(raw)
-			}
-			if err := d.check(prompt); err != nil {
-				return err
 			}
 			return d.ask(cmd, prompt)
 		},
@@ -68,34 +62,34 @@ uses are told of on stderr. Requests are signed with your AWS credentials. With
 	return cmd
 }
 
-// check refuses what no agent takes, before anybody is asked.
-func (d *deployed) check(prompt string) error {
+// checkPrompt refuses what no agent takes.
+func checkPrompt(prompt string) error {
 	switch {
 	case strings.TrimSpace(prompt) == "":
 		return usagef(`the prompt is empty; ask something, such as "What is 2+2?"`)
 	case !utf8.ValidString(prompt):
 		return usagef("the prompt is not UTF-8")
-	case d.session != "" && utf8.RuneCountInString(d.session) > 256:
-		return usagef("--session-id: want at most 256 characters")
-	}
-	if d.url != "" {
-		_, err := d.endpoint(d.url)
-		return err
 	}
 	return nil
 }
 
 // ask asks the agent wherever it is.
-func (d *deployed) ask(cmd *cobra.Command, prompt string) error {
+func (d *deployed) ask(cmd *cobra.Command, prompt string) (err error) {
+	if err := checkPrompt(prompt); err != nil {
+		return err
+	}
+	if utf8.RuneCountInString(d.session) > 256 {
+		return usagef("--session-id: want at most 256 characters")
+	}
 	ctx := cmd.Context()
-	e, err := endpoint{}, error(nil)
+	var e endpoint
 	if d.url != "" {
 		if e, err = d.endpoint(d.url); err != nil {
 			return err
 		}
-	}
-	if e.service == "" && e.url != "" { // on this machine, with no AWS in between
-		return d.post(cmd, aws.Config{}, e, prompt)
+		if e.service == "" { // on this machine, with no AWS in between
+			return d.post(cmd, aws.Config{}, e, prompt)
+		}
 	}
 	cfg, err := d.load(ctx)
 	if err != nil {
@@ -132,13 +126,13 @@ func (d *deployed) find(ctx context.Context, cfg aws.Config) (endpoint, error) {
 	if err != nil {
 		return endpoint{}, err
 	}
-	outputs := st.outputs
-	d.mcpName = st.parameters["McpName"]
+	outputs := st.Outputs
+	d.name = st.Parameters["McpName"]
 	if where := cmp.Or(outputs["AgentUrl"], outputs["AgentRuntimeArn"]); where != "" {
 		return d.endpoint(where)
 	}
 	if d.function = outputs["AgentFunction"]; d.function == "" {
-		return endpoint{}, fmt.Errorf("stack %s (%s) has no output AgentUrl, AgentRuntimeArn or AgentFunction: name the agent with --function or --url", d.stack, st.status)
+		return endpoint{}, fmt.Errorf("stack %s (%s) has no output AgentUrl, AgentRuntimeArn or AgentFunction: name the agent with --function or --url", d.stack, st.Status)
 	}
 	return endpoint{}, nil
 }
@@ -188,8 +182,11 @@ func (d *deployed) endpoint(where string) (endpoint, error) {
 			e.region = parts[3]
 		}
 	}
-	u, err := url.Parse(e.url)
-	if err != nil || u.Host == "" || u.User != nil {
+	u, err := parseURL(e.url)
+	if err != nil {
+		return e, err
+	}
+	if u.Host == "" {
 		return e, usagef("%.200q is not the URL or the ARN of an agent", where)
 	}
 	function, runtime := functionHost.FindStringSubmatch(u.Host), runtimeHost.FindStringSubmatch(u.Host)
@@ -219,10 +216,10 @@ func (d *deployed) endpoint(where string) (endpoint, error) {
 func (d *deployed) log() string {
 	switch {
 	case d.stack != "":
-		return "read its log with: sam logs --stack-name " + d.stack
+		return "read its log with: " + doctor.Shell(append([]string{"sam", "logs", "--stack-name", d.stack}, d.account()...)...)
 	case d.function != "":
 		name := d.function[strings.LastIndex(d.function, ":")+1:]
-		return "read its log with: aws logs tail /aws/lambda/" + name + " --since 10m"
+		return "read its log with: " + doctor.Shell(append([]string{"aws", "logs", "tail", "/aws/lambda/" + name, "--since", "10m"}, d.account()...)...)
 	}
 	return "its log says more"
 }

@@ -122,7 +122,7 @@ func (d *deployed) follow(p *answerPrinter, body io.Reader) error {
 			if lines.Text() != "" {
 				continue // a comment
 			}
-			if ended, err := d.event(p, name, []byte(data)); ended {
+			if ended, err := d.event(p, name, []byte(data)); ended || err != nil {
 				return err
 			}
 			name, data = "", ""

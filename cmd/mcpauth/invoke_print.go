@@ -105,15 +105,11 @@ func (d *deployed) nextStep(code trigger.Code) string {
 	case trigger.ModelThrottled, trigger.ModelUnavailable, trigger.DeadlineExceeded:
 		return "it may pass: ask again"
 	case trigger.ConfigurationError, trigger.CredentialsUnavailable, trigger.TokenRefused, trigger.MCPAuthRefused, trigger.MCPUnavailable, trigger.ModelRefused:
-		name := "NAME"
-		if d.mcpName != "" {
-			name = d.mcpName
-		}
-		next := "find the failing check with: mcpauth doctor --mcp-name " + name
+		about := []string{"--mcp-name", "NAME"}
 		if d.stack != "" {
-			next += " --stack-name " + d.stack
+			about = []string{"--stack-name", d.stack}
 		}
-		return next
+		return "find the failing check with: " + d.command("doctor", about...)
 	}
 	return d.log()
 }

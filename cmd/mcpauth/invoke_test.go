@@ -119,7 +119,7 @@ func (f *framed) Write(p []byte) (int, error) {
 }
 
 func TestDeployed_nextStep(t *testing.T) {
-	stack := &deployed{stack: "s", mcpName: "calc"}
+	stack := &deployed{stack: "s", target: target{name: "calc", region: "eu-west-1", profile: "my dev"}}
 	function := &deployed{function: "arn:aws:lambda:eu-central-1:000000000000:function:agent"}
 	for _, tt := range []struct {
 		d    *deployed
@@ -129,9 +129,9 @@ func TestDeployed_nextStep(t *testing.T) {
 		{stack, trigger.InvalidRequest, ""},
 		{stack, trigger.ModelThrottled, "it may pass: ask again"},
 		{stack, trigger.DeadlineExceeded, "it may pass: ask again"},
-		{stack, trigger.MCPAuthRefused, "find the failing check with: mcpauth doctor --mcp-name calc --stack-name s"},
+		{stack, trigger.MCPAuthRefused, "find the failing check with: mcpauth doctor --mcp-name calc --stack-name s --region eu-west-1 --profile 'my dev'"},
 		{function, trigger.ConfigurationError, "find the failing check with: mcpauth doctor --mcp-name NAME"},
-		{stack, trigger.InternalError, "read its log with: sam logs --stack-name s"},
+		{stack, trigger.InternalError, "read its log with: sam logs --stack-name s --region eu-west-1 --profile 'my dev'"},
 		{function, "Sandbox.Timedout", "read its log with: aws logs tail /aws/lambda/agent --since 10m"},
 	} {
 		if got := tt.d.nextStep(tt.code); got != tt.want {

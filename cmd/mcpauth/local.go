@@ -115,7 +115,7 @@ reply URL on this machine, and what is printed is the answer that arrived there.
 		Example: "  mcpauth local invoke agent -e events/ask.json\n  echo '{\"prompt\":\"greet Alice\"}' | mcpauth local invoke agent -e -\n  mcpauth local invoke cognito-setup -e events/cfn-update.json",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			event, err := readEvent(eventFile, cmd.InOrStdin())
+			event, err := readEvent(cmd, eventFile)
 			if err != nil {
 				return err
 			}
@@ -128,11 +128,11 @@ reply URL on this machine, and what is printed is the answer that arrived there.
 	return cmd
 }
 
-func readEvent(name string, stdin io.Reader) ([]byte, error) {
+func readEvent(cmd *cobra.Command, name string) ([]byte, error) {
 	var event []byte
 	var err error
 	if name == "-" {
-		event, err = io.ReadAll(stdin)
+		event, err = readStdin(cmd)
 	} else {
 		event, err = os.ReadFile(name)
 	}
@@ -152,7 +152,7 @@ func readEvent(name string, stdin io.Reader) ([]byte, error) {
 func localInvoke(cmd *cobra.Command, addr, function string, event []byte) error {
 	ctx, logs := cmd.Context(), newLogs(cmd)
 	if !slices.Contains(functions, function) {
-		return fmt.Errorf("no function %q: there are %s", function, strings.Join(functions, ", "))
+		return usagef("no function %q: there are %s", function, strings.Join(functions, ", "))
 	}
 	err := func() error {
 		var e cfn.Event
@@ -187,7 +187,10 @@ func sendTo(ctx context.Context, stdout io.Writer, endpoint, function string, ev
 	if err != nil {
 		return err
 	}
-	name := st.outputs[map[string]string{agentFunction: "AgentFunction", setupFunction: "CognitoSetupArn"}[function]]
+	name := st.Outputs[map[string]string{agentFunction: "AgentFunction", setupFunction: "CognitoSetupArn"}[function]]
+	if name == "" {
+		return fmt.Errorf("the stack at %s has no function %s; an agent on AgentCore is asked with: mcpauth invoke PROMPT --stack-name %s", endpoint, function, localStack)
+	}
 	client := lambda.NewFromConfig(cfg, func(o *lambda.Options) { o.RetryMaxAttempts = 1 }) // an invocation is not repeated
 	out, err := client.Invoke(ctx, &lambda.InvokeInput{FunctionName: aws.String(name), Payload: event})
 	if err != nil {

@@ -60,6 +60,7 @@ func TestAccount(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"code": func(ts *testscript.TestScript, _ bool, args []string) { exitsWith(ts, args) },
 			// leftovers fails unless the account is empty: ! leftovers, unless it is not.
 			"leftovers": func(ts *testscript.TestScript, neg bool, _ []string) {
 				left := ts.Value("aws").(*localaws.Server).Leftovers()
@@ -91,15 +92,21 @@ func TestAccount(t *testing.T) {
 	})
 }
 
+// besideBinaries has the rest of a test run in a folder whose bin is as built.
+func besideBinaries(t *testing.T) {
+	t.Helper()
+	t.Chdir(t.TempDir())
+	if err := os.Symlink(binaries, "bin"); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // case 45: nothing that the demo prints or its programs log holds a secret or
 // a token, although the demo reads them off the wire.
 func TestDemo_noSecrets(t *testing.T) {
 	var printed, logged bytes.Buffer
 	logs := &logs{out: &logged}
-	t.Chdir(t.TempDir())
-	if err := os.Symlink(binaries, "bin"); err != nil {
-		t.Fatal(err)
-	}
+	besideBinaries(t)
 	s, err := newStack("", logs)
 	if err != nil {
 		t.Fatal(err)
@@ -133,6 +140,23 @@ func TestDemo_noSecrets(t *testing.T) {
 	}
 }
 
+// A stack whose agent is on AgentCore has no function of that name.
+func TestSendTo_noFunction(t *testing.T) {
+	besideBinaries(t)
+	s, err := newStack("", &logs{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.close()
+	if err := s.deploy(t.Context(), map[string]string{"AgentHost": "agentcore"}); err != nil {
+		t.Fatal(err)
+	}
+	err = sendTo(t.Context(), &bytes.Buffer{}, s.aws.URL(), agentFunction, []byte("{}"))
+	if err == nil || !strings.Contains(err.Error(), "has no function agent; an agent on AgentCore is asked with: mcpauth invoke ") {
+		t.Errorf("got %v", err)
+	}
+}
+
 // secretsOf are the secrets and tokens that went over the wire in r.
 func secretsOf(r localaws.Record) []string {
 	var found []string
@@ -160,10 +184,7 @@ func secretsOf(r localaws.Record) []string {
 // A context that ends takes every process with it.
 func TestLocal_stops(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	t.Chdir(t.TempDir())
-	if err := os.Symlink(binaries, "bin"); err != nil {
-		t.Fatal(err)
-	}
+	besideBinaries(t)
 	out := &cancelOnWrite{cancel: cancel}
 	if err := run(ctx, []string{"local", "--addr", "127.0.0.1:0"}, out, &bytes.Buffer{}); err != nil {
 		t.Fatal(err)

@@ -1,94 +1,17 @@
 package main
 
 import (
-	"bufio"
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"strings"
 	"text/tabwriter"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/spf13/cobra"
 
-	"agentcore-mcp-auth/pkg/agentcore"
 	"agentcore-mcp-auth/pkg/credstore"
 	"agentcore-mcp-auth/pkg/provision"
 )
-
-// target is which server a command is about, and in which account.
-type target struct {
-	name            string
-	region, profile string
-	prefix          string
-}
-
-// flags adds the target's flags to cmd. The name is required.
-func (t *target) flags(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&t.name, "mcp-name", "", "name of the MCP server (required)")
-	cmd.MarkFlagRequired("mcp-name")
-	t.awsFlags(cmd)
-	t.completeNames(cmd)
-}
-
-// accountFlags are for commands that need no parameters.
-func (t *target) accountFlags(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&t.region, "region", "", "AWS region; default: the profile's, or AWS_REGION")
-	cmd.Flags().StringVar(&t.profile, "profile", "", "AWS profile; default: AWS_PROFILE")
-	t.prefix = credstore.DefaultPrefix
-}
-
-func (t *target) awsFlags(cmd *cobra.Command) {
-	t.accountFlags(cmd)
-	cmd.Flags().StringVar(&t.prefix, "parameter-prefix", credstore.DefaultPrefix, "path in Parameter Store under which servers live")
-}
-
-// load reads the AWS configuration as every AWS tool does, and refuses one that
-// no request could be made with.
-func (t *target) load(ctx context.Context) (aws.Config, error) {
-	cfg, err := t.read(ctx)
-	if err != nil {
-		return cfg, err
-	}
-	if err := checkRegion(cfg.Region); err != nil {
-		return cfg, err
-	}
-	return cfg, checkCredentials(ctx, cfg, t.profile)
-}
-
-// read reads the AWS configuration as it is.
-func (t *target) read(ctx context.Context) (aws.Config, error) {
-	if err := credstore.CheckPrefix(t.prefix); err != nil {
-		return aws.Config{}, &usageError{err}
-	}
-	var options []func(*config.LoadOptions) error
-	if t.region != "" {
-		options = append(options, config.WithRegion(t.region))
-	}
-	if t.profile != "" {
-		options = append(options, config.WithSharedConfigProfile(t.profile))
-	}
-	cfg, err := config.LoadDefaultConfig(ctx, options...)
-	if err != nil {
-		return cfg, configError(err)
-	}
-	return cfg, nil
-}
-
-// provisioner acts for the command line.
-func (t *target) provisioner(ctx context.Context) (*provision.Provisioner, error) {
-	cfg, err := t.load(ctx)
-	if err != nil {
-		return nil, err
-	}
-	p := provision.New(cfg)
-	p.Owner, p.Prefix = provision.CommandLine, t.prefix
-	return p, nil
-}
 
 func setupCommand() *cobra.Command {
 	var t target
@@ -110,8 +33,10 @@ with MCP_AUTH=user. Teardown removes them with the server.`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
-			if err := checkEndpoint(endpoint); err != nil {
-				return err
+			if endpoint != "" {
+				if _, err := locate(endpoint); err != nil {
+					return err
+				}
 			}
 			if err := checkAuth(cmd, auth); err != nil {
 				return err
@@ -135,7 +60,7 @@ with MCP_AUTH=user. Teardown removes them with the server.`,
 				return err
 			}
 			if endpoint != "" && !dryRun {
-				if err := recordEndpoint(ctx, p, t.name, endpoint); err != nil {
+				if err := record(ctx, storeOf(p), t.name, credstore.Endpoint, endpoint); err != nil {
 					return err
 				}
 			}
@@ -176,28 +101,27 @@ func checkAuth(cmd *cobra.Command, auth string) error {
 	return usagef("--auth %.40q: want m2m or user", auth)
 }
 
-// checkEndpoint refuses what no agent could use.
-func checkEndpoint(endpoint string) error {
-	if !agentcore.IsARN(endpoint) {
-		return nil // tokensource and the agent check URLs where they use them
-	}
-	if _, err := agentcore.InvocationURL(endpoint, "", ""); err != nil {
-		return &usageError{err}
-	}
-	return nil
-}
-
-// recordEndpoint writes the one parameter that provisioning leaves to whoever
-// deployed the server.
-func recordEndpoint(ctx context.Context, p *provision.Provisioner, name, endpoint string) error {
-	store := &credstore.Store{API: p.SSM, Prefix: p.Prefix}
+// record writes one parameter that is no secret, and nothing else.
+func record(ctx context.Context, store *credstore.Store, name, parameter, value string) error {
 	old, err := store.Read(ctx, name)
 	if err != nil {
 		return err
 	}
 	set := old
-	set.Endpoint = endpoint
+	switch parameter {
+	case credstore.Endpoint:
+		set.Endpoint = value
+	case credstore.Scope:
+		set.Scope = value
+	default:
+		return fmt.Errorf("nothing writes parameter %s by itself", parameter)
+	}
 	return store.Write(ctx, name, old, set)
+}
+
+// storeOf has the parameters that p works on.
+func storeOf(p *provision.Provisioner) *credstore.Store {
+	return &credstore.Store{API: p.SSM, Prefix: p.Prefix}
 }
 
 func rotateCommand() *cobra.Command {
@@ -219,7 +143,7 @@ rotation, or the next setup after that time, removes it.`,
 			if dryRun {
 				st, err := p.Status(cmd.Context(), t.name)
 				if err != nil {
-					return err
+					return t.setUp(err)
 				}
 				st.Changes = []string{"rotate the secret of client " + st.ClientID}
 				printChanges(cmd, st.Changes, true)
@@ -262,9 +186,13 @@ With --leftovers it removes what mcpauth status --all lists.`,
 				return err
 			}
 			if leftovers {
-				return removeLeftovers(cmd, p, yes, dryRun)
+				return t.removeLeftovers(cmd, p, yes, dryRun)
 			}
 			d.Name = t.name
+			recorded, _ := p.Status(ctx, t.name) // what it cannot read, the removal cannot either, and says so
+			if err := t.checkOwner(recorded); err != nil {
+				return err
+			}
 			if dryRun {
 				result, err := p.PlanRemoval(ctx, d)
 				printChanges(cmd, result.Changes, true)
@@ -281,14 +209,19 @@ With --leftovers it removes what mcpauth status --all lists.`,
 			if err != nil {
 				return err
 			}
-			store := &credstore.Store{API: p.SSM, Prefix: p.Prefix}
-			if err := store.Delete(ctx, t.name, credstore.Endpoint); err != nil {
-				return err
+			if d.UserPoolID == "" || recorded.UserPoolID == "" || d.UserPoolID == recorded.UserPoolID { // otherwise the parameters stay
+				if err := storeOf(p).Delete(ctx, t.name, credstore.Endpoint); err != nil {
+					return err
+				}
 			}
 			if asJSON(cmd) {
 				return printJSON(cmd, map[string]any{"mcp_name": t.name, "changes": orEmpty(result.Changes)})
 			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "removed %s\n", t.name)
+			done := "removed " + t.name
+			if len(result.Changes) == 0 {
+				done = "there was nothing to remove for " + t.name
+			}
+			_, err = fmt.Fprintln(cmd.OutOrStdout(), done)
 			return err
 		},
 	}
@@ -304,9 +237,21 @@ With --leftovers it removes what mcpauth status --all lists.`,
 	return cmd
 }
 
-func removeLeftovers(cmd *cobra.Command, p *provision.Provisioner, yes, dryRun bool) error {
+// checkOwner refuses a set that is recorded and not the command line's: a
+// removal would leave it alone, but for its endpoint.
+func (t *target) checkOwner(recorded provision.Status) error {
+	switch {
+	case recorded.ParameterPath == "", recorded.Owner == provision.CommandLine:
+		return nil
+	case recorded.Owner == "":
+		return fmt.Errorf("%s belongs to nobody known; take it over first with: %s", t.name, t.command("setup", "--adopt"))
+	}
+	return fmt.Errorf("%s belongs to %s, and is removed with that", t.name, recorded.Owner)
+}
+
+func (t *target) removeLeftovers(cmd *cobra.Command, p *provision.Provisioner, yes, dryRun bool) error {
 	if dryRun {
-		return printLeftovers(cmd, p)
+		return t.printLeftovers(cmd, p)
 	}
 	if err := confirm(cmd, yes, "leftovers", "remove what mcpauth status --all lists"); err != nil {
 		return err
@@ -318,35 +263,14 @@ func removeLeftovers(cmd *cobra.Command, p *provision.Provisioner, yes, dryRun b
 	if asJSON(cmd) {
 		return printJSON(cmd, map[string]any{"removed": orEmpty(removed)})
 	}
+	if len(removed) == 0 {
+		_, err = fmt.Fprintln(cmd.OutOrStdout(), "nothing is left over")
+		return err
+	}
 	for _, what := range removed {
-		fmt.Fprintln(cmd.OutOrStdout(), "removed", what)
-	}
-	return nil
-}
-
-// confirm has the person type want, unless yes was given.
-func confirm(cmd *cobra.Command, yes bool, want, what string) error {
-	if yes {
-		return nil
-	}
-	fmt.Fprintf(cmd.ErrOrStderr(), "This will %s. Type %s to go on: ", what, want)
-	typed := make(chan string, 1)
-	go func() {
-		line, err := bufio.NewReader(io.LimitReader(cmd.InOrStdin(), 1<<10)).ReadString('\n')
-		if err != nil && line == "" {
-			fmt.Fprintln(cmd.ErrOrStderr())
+		if _, err := fmt.Fprintln(cmd.OutOrStdout(), "removed", what); err != nil {
+			return err
 		}
-		typed <- line
-	}()
-	var line string
-	select {
-	case line = <-typed:
-	case <-cmd.Context().Done(): // a read of a terminal cannot be ended
-		fmt.Fprintln(cmd.ErrOrStderr())
-		return cmd.Context().Err()
-	}
-	if strings.TrimSpace(line) != want {
-		return errors.New("not confirmed, nothing was done; use --yes to go on without being asked")
 	}
 	return nil
 }
@@ -387,24 +311,8 @@ type setupOutput struct {
 func newSetupOutput(r provision.Result) setupOutput {
 	return setupOutput{
 		UserPoolID: r.UserPoolID, ClientID: r.ClientID, DiscoveryURL: r.DiscoveryURL, TokenEndpoint: r.TokenEndpoint,
-		Scope: r.Scope, Username: r.Username, ParameterPath: r.ParameterPath, Authorizer: authorizerConfiguration(r), Changes: orEmpty(r.Changes),
+		Scope: r.Scope, Username: r.Username, ParameterPath: r.ParameterPath, Authorizer: r.AuthorizerConfiguration(), Changes: orEmpty(r.Changes),
 	}
-}
-
-// authorizerConfiguration is the setting for CreateAgentRuntime that admits
-// exactly this client and, for a machine, scope. It names no audience: Cognito's
-// access tokens have none.
-func authorizerConfiguration(r provision.Result) json.RawMessage {
-	type jwt struct {
-		DiscoveryURL   string   `json:"discoveryUrl"`
-		AllowedClients []string `json:"allowedClients"`
-		AllowedScopes  []string `json:"allowedScopes,omitempty"`
-	}
-	raw, err := json.Marshal(map[string]jwt{"customJWTAuthorizer": {r.DiscoveryURL, []string{r.ClientID}, strings.Fields(r.Scope)}})
-	if err != nil {
-		panic(err) // strings encode
-	}
-	return raw
 }
 
 func printSetup(cmd *cobra.Command, r provision.Result) error {
@@ -421,7 +329,7 @@ func printSetup(cmd *cobra.Command, r provision.Result) error {
 		second,
 		[2]string{"user pool", r.UserPoolID},
 		[2]string{"parameters", r.ParameterPath},
-		[2]string{"authorizer", string(authorizerConfiguration(r))},
+		[2]string{"authorizer", string(r.AuthorizerConfiguration())},
 	)
 }
 

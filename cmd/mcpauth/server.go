@@ -81,8 +81,6 @@ func (s *server) check() error {
 		}
 	}
 	switch {
-	case s.name != "" && credstore.CheckName(s.name) != nil:
-		return usagef("--mcp-name: %w", credstore.CheckName(s.name))
 	case !slices.Contains([]string{authMachine, authUser, authIAM, authNone}, s.auth):
 		return usagef("--auth %.40q: want m2m, user, iam or none", s.auth)
 	case s.url != "" && (s.auth == authMachine || s.auth == authUser):
@@ -93,14 +91,14 @@ func (s *server) check() error {
 		return usagef("--timeout %s: want more than none", s.timeout)
 	}
 	if s.url != "" {
-		_, err := s.locate(s.url)
+		_, err := locate(s.url)
 		return err
 	}
 	return nil
 }
 
 // locate is where a server is that is recorded or given as endpoint.
-func (s *server) locate(endpoint string) (toolbox.Endpoint, error) {
+func locate(endpoint string) (toolbox.Endpoint, error) {
 	e := toolbox.Endpoint{URL: endpoint}
 	if agentcore.IsARN(endpoint) {
 		e.SteadySession = true
@@ -109,11 +107,26 @@ func (s *server) locate(endpoint string) (toolbox.Endpoint, error) {
 			return e, &usageError{err}
 		}
 	}
-	u, err := url.Parse(e.URL)
-	if err != nil || u.Host == "" || u.Scheme != "https" && !(u.Scheme == "http" && isLoopback(u.Hostname())) {
+	u, err := parseURL(e.URL)
+	if err != nil {
+		return e, err
+	}
+	if u.Host == "" || u.Scheme != "https" && !(u.Scheme == "http" && isLoopback(u.Hostname())) {
 		return e, usagef("%.200q: want an https URL (http only on a loopback address) or a runtime ARN", endpoint)
 	}
 	return e, nil
+}
+
+// parseURL reads a URL in which nobody's password is. Its error quotes nothing.
+func parseURL(raw string) (*url.URL, error) {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return nil, usagef("the URL cannot be read: %w", errors.Unwrap(err))
+	}
+	if u.User != nil {
+		return nil, usagef("the URL has a user name or a password in it: leave it out")
+	}
+	return u, nil
 }
 
 // runtimeBase is where runtimes are invoked; empty: at AWS.
@@ -147,10 +160,10 @@ func (s *server) open(ctx context.Context, logger *slog.Logger) (*toolbox.Toolbo
 			return nil, err
 		}
 		if e.URL = c.Endpoint; e.URL == "" {
-			return nil, fmt.Errorf("%s%s is not recorded; record it with: mcpauth setup --mcp-name %s --endpoint ARN-or-URL", set.Path(), credstore.Endpoint, s.name)
+			return nil, fmt.Errorf("%s%s is not recorded; record it with: %s", set.Path(), credstore.Endpoint, s.command("setup", "--endpoint", "ARN-or-URL"))
 		}
 	}
-	if e, err = s.locate(e.URL); err != nil {
+	if e, err = locate(e.URL); err != nil {
 		return nil, err
 	}
 	if e.Client, err = s.client(cfg, set, e.URL, logger); err != nil {
@@ -189,17 +202,19 @@ func (s *server) client(cfg aws.Config, set *credstore.Set, resource string, log
 func (s *server) read(ctx context.Context, cfg aws.Config) (*credstore.Set, credstore.Credentials, error) {
 	set := (&credstore.Store{API: ssm.NewFromConfig(cfg), Prefix: s.prefix}).Set(s.name)
 	c, err := set.Refresh(ctx)
-	if errors.Is(err, credstore.ErrNotFound) {
-		return nil, c, fmt.Errorf("%w; set it up with: mcpauth setup --mcp-name %s", err, s.name)
-	}
 	var missing *credstore.MissingError
 	if err == nil && s.auth == authMachine && errors.As(c.Machine(), &missing) {
-		return nil, c, fmt.Errorf("%w below %s; mend it with: mcpauth setup --mcp-name %s", missing, set.Path(), s.name)
+		return nil, c, fmt.Errorf("%w below %s; mend it with: %s", missing, set.Path(), s.command("setup"))
 	}
 	if err == nil && s.auth == authUser && c.UserClientID == "" {
-		return nil, c, fmt.Errorf("%s has no test user; make one with: mcpauth setup --mcp-name %s --auth user", s.name, s.name)
+		return nil, c, fmt.Errorf("%s has no test user; make one with: %s", s.name, s.command("setup", "--auth", "user"))
 	}
-	return set, c, err
+	if err == nil && c.Endpoint != "" {
+		if _, wrong := locate(c.Endpoint); wrong != nil { // which is no fault of the call's
+			return nil, c, fmt.Errorf("%s%s: %v; record it again with: %s", set.Path(), credstore.Endpoint, wrong, s.command("setup", "--endpoint", "ARN-or-URL"))
+		}
+	}
+	return set, c, s.setUp(err)
 }
 
 func (s *server) source(set *credstore.Set, resource string, logger *slog.Logger) (*tokensource.Source, error) {
@@ -220,7 +235,7 @@ func (s *server) advise(err error) error {
 		}
 		return fmt.Errorf("no answer from %s within %s, allow more with --timeout", cmp.Or(s.name, s.url), s.timeout)
 	case s.name != "" && (errors.As(err, &refused) || errors.As(err, &challenge) || errors.As(err, &platform)):
-		return fmt.Errorf("%w; find the failing check with: mcpauth doctor --mcp-name %s", err, s.name)
+		return fmt.Errorf("%w; find the failing check with: %s", err, s.command("doctor"))
 	case s.auth == authNone && errors.As(err, &platform) && platform.Unauthorized():
 		return fmt.Errorf("%w; authenticate with --mcp-name, --bearer-env or --auth iam", err)
 	}

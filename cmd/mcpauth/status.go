@@ -2,13 +2,11 @@ package main
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
 
-	"agentcore-mcp-auth/pkg/credstore"
 	"agentcore-mcp-auth/pkg/provision"
 )
 
@@ -29,9 +27,9 @@ runs of mcpauth have left and no server uses.`,
 				return err
 			}
 			if all {
-				return printLeftovers(cmd, p)
+				return t.printLeftovers(cmd, p)
 			}
-			return printStatus(cmd, p, t.name)
+			return t.printStatus(cmd, p)
 		},
 	}
 	cmd.Flags().StringVar(&t.name, "mcp-name", "", "name of the MCP server")
@@ -52,13 +50,10 @@ type statusOutput struct {
 	Resource     string `json:"resource,omitempty"`
 }
 
-func printStatus(cmd *cobra.Command, p *provision.Provisioner, name string) error {
-	st, err := p.Status(cmd.Context(), name)
-	if errors.Is(err, credstore.ErrNotFound) {
-		return fmt.Errorf("%w; set it up with: mcpauth setup --mcp-name %s", err, name)
-	}
+func (t *target) printStatus(cmd *cobra.Command, p *provision.Provisioner) error {
+	st, err := p.Status(cmd.Context(), t.name)
 	if err != nil {
-		return err
+		return t.setUp(err)
 	}
 	if asJSON(cmd) {
 		r := st.Result
@@ -81,16 +76,19 @@ func printStatus(cmd *cobra.Command, p *provision.Provisioner, name string) erro
 		printChanges(cmd, st.Changes, true)
 	}
 	if err == nil && len(st.Changes) > 0 {
-		next := "mcpauth setup --mcp-name " + name
-		if st.Owner != provision.CommandLine {
-			next = "an update of the stack that owns it"
+		next := "an update of the stack that owns it"
+		switch st.Owner {
+		case provision.CommandLine:
+			next = t.command("setup")
+		case "":
+			next = t.command("setup", "--adopt")
 		}
-		return fmt.Errorf("%s is not as recorded; what would mend it: %s", name, next)
+		return fmt.Errorf("%s is not as recorded; what would mend it: %s", t.name, next)
 	}
 	return err
 }
 
-func printLeftovers(cmd *cobra.Command, p *provision.Provisioner) error {
+func (t *target) printLeftovers(cmd *cobra.Command, p *provision.Provisioner) error {
 	leftovers, err := p.Leftovers(cmd.Context())
 	if err != nil {
 		return err
@@ -106,9 +104,7 @@ func printLeftovers(cmd *cobra.Command, p *provision.Provisioner) error {
 		_, err = fmt.Fprintln(cmd.OutOrStdout(), "nothing is left over")
 		return err
 	}
-	for _, w := range what {
-		fmt.Fprintln(cmd.OutOrStdout(), w)
-	}
-	fmt.Fprintln(cmd.ErrOrStderr(), "remove them with: mcpauth teardown --leftovers")
-	return nil
+	fmt.Fprintln(cmd.ErrOrStderr(), "remove them with:", t.command("teardown", "--leftovers"))
+	_, err = fmt.Fprintln(cmd.OutOrStdout(), strings.Join(what, "\n"))
+	return err
 }

@@ -79,7 +79,7 @@ func (s *server) token(ctx context.Context, cmd *cobra.Command) (tokensource.Tok
 	if err != nil {
 		return tokensource.Token{}, err
 	}
-	e, err := s.locate(cmp.Or(c.Endpoint, c.DiscoveryURL))
+	e, err := locate(cmp.Or(c.Endpoint, c.DiscoveryURL))
 	if err != nil {
 		return tokensource.Token{}, err
 	}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -107,10 +106,8 @@ func describeToken(r localaws.Record) string {
 // tokenScope reads the scope claim of a JWT.
 func tokenScope(token string) string {
 	var claims struct{ Scope string }
-	if parts := strings.Split(token, "."); len(parts) == 3 {
-		payload, _ := base64.RawURLEncoding.DecodeString(parts[1])
-		json.Unmarshal(payload, &claims)
-	}
+	decoded, _ := decodeToken(token)
+	json.Unmarshal(decoded.Claims, &claims)
 	return claims.Scope
 }
 

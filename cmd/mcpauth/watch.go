@@ -36,6 +36,7 @@ func (s *stack) newWatcher(parameters map[string]string) (*watcher, error) {
 		build: func(ctx context.Context) error {
 			cmd := exec.CommandContext(ctx, "make", "-s", "build")
 			cmd.Dir, cmd.Stdout, cmd.Stderr = root, s.logs, s.logs
+			cmd.WaitDelay = time.Second // of what make started, once make itself has ended
 			return cmd.Run()
 		},
 		deploy: func(ctx context.Context) error { return s.deploy(ctx, parameters) },
@@ -76,8 +77,8 @@ func (w *watcher) run(ctx context.Context) error {
 	}
 }
 
-// fingerprint changes with the source: the Go files of functions and packages,
-// the template, the module.
+// fingerprint changes with the source: the Go files of functions and of what
+// they import, the template, the module.
 func (w *watcher) fingerprint() (uint64, error) {
 	sum := fnv.New64a()
 	note := func(path string, info fs.FileInfo) {
@@ -89,7 +90,7 @@ func (w *watcher) fingerprint() (uint64, error) {
 		}
 	}
 	var errs []error
-	for _, dir := range []string{"functions", "pkg"} {
+	for _, dir := range []string{"functions", "internal", "pkg"} {
 		errs = append(errs, filepath.WalkDir(filepath.Join(w.root, dir), func(path string, d fs.DirEntry, err error) error {
 			if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
 				return err

@@ -26,6 +26,7 @@ func TestWatcher(t *testing.T) {
 	}
 	write("functions/agent/main.go", "package main")
 	write("pkg/x/x.go", "package x")
+	write("internal/y/y.go", "package y")
 	write("template.yaml", "Resources: {}")
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex // guards what follows
@@ -64,6 +65,8 @@ func TestWatcher(t *testing.T) {
 		}
 		step()
 		write("pkg/x/x.go", "package x // changed")
+		step("build", "deploy")
+		write("internal/y/y.go", "package y // changed")
 		step("build", "deploy")
 		write("pkg/x/x_test.go", "package x")
 		write("pkg/x/notes.txt", "")

@@ -5,8 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"regexp"
+	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -49,10 +52,7 @@ func (e *exam) examineAccount(ctx context.Context) {
 
 func (e *exam) identify(ctx context.Context) Check {
 	c := Check{Status: Fail, Expected: "AWS credentials that are valid in " + e.cfg.AWS.Region}
-	login := "aws sso login"
-	if p := e.advice.profile(); p != "" {
-		login += " --profile " + quote(p)
-	}
+	login := e.advice.login()
 	ctx, cancel := context.WithTimeout(ctx, e.patience())
 	defer cancel()
 	if e.cfg.AWS.Credentials == nil {
@@ -77,8 +77,10 @@ func (e *exam) identify(ctx context.Context) Check {
 	case "":
 		c.Found, c.Cause = e.network(err)
 		c.Next = e.advice.aws("", "sts", "get-caller-identity")
-		if isNoSuchHost(err) {
+		if errors.As(err, new(*net.DNSError)) {
 			c.Cause = "there is no region of that name, or no name server or proxy can be reached"
+		} else if at := aws.ToString(e.cfg.AWS.BaseEndpoint); at != "" && errors.Is(err, syscall.ECONNREFUSED) {
+			c.Cause, c.Next = "nothing listens at "+clean(at)+", where AWS_ENDPOINT_URL has AWS be", "mcpauth local"
 		}
 	case "ExpiredToken", "ExpiredTokenException", "RequestExpired":
 		c.Cause, c.Next = "the temporary credentials have expired", login
@@ -113,10 +115,31 @@ func regionIn(text string) string {
 	return "REGION"
 }
 
-// stack is what a stack of this project's template was deployed with.
-type stack struct {
-	name                string
-	parameters, outputs map[string]string
+// Stack is what CloudFormation tells of a stack.
+type Stack struct {
+	Status, Reason      string
+	Parameters, Outputs map[string]string
+}
+
+// DescribeStack asks CloudFormation for a stack. One that is not there is a
+// ValidationError.
+func DescribeStack(ctx context.Context, cfg aws.Config, name string) (Stack, error) {
+	out, err := cloudformation.NewFromConfig(cfg).DescribeStacks(ctx, &cloudformation.DescribeStacksInput{StackName: &name})
+	if err == nil && len(out.Stacks) != 1 {
+		err = fmt.Errorf("%d stacks in the answer", len(out.Stacks))
+	}
+	if err != nil {
+		return Stack{}, err
+	}
+	got := out.Stacks[0]
+	st := Stack{string(got.StackStatus), aws.ToString(got.StackStatusReason), map[string]string{}, map[string]string{}}
+	for _, p := range got.Parameters {
+		st.Parameters[aws.ToString(p.ParameterKey)] = aws.ToString(p.ParameterValue)
+	}
+	for _, o := range got.Outputs {
+		st.Outputs[aws.ToString(o.OutputKey)] = aws.ToString(o.OutputValue)
+	}
+	return st, nil
 }
 
 // readStack reads the stack, and takes from it what was not given.
@@ -124,46 +147,42 @@ func (e *exam) readStack(ctx context.Context) Check {
 	c := Check{Status: Fail, Expected: "a stack " + e.cfg.Stack + " that is deployed"}
 	ctx, cancel := context.WithTimeout(ctx, e.patience())
 	defer cancel()
-	out, err := cloudformation.NewFromConfig(e.cfg.AWS).DescribeStacks(ctx, &cloudformation.DescribeStacksInput{StackName: &e.cfg.Stack})
+	st, err := DescribeStack(ctx, e.cfg.AWS, e.cfg.Stack)
 	if code, message := apiError(err); code == "ValidationError" && strings.Contains(message, "does not exist") {
 		c.Found, c.Cause = "no stack of that name in "+e.cfg.AWS.Region, "the name is misspelt, or the stack is in another region or account"
 		c.Next = e.advice.aws("", "cloudformation", "list-stacks", "--query", "StackSummaries[?StackStatus!='DELETE_COMPLETE'].StackName")
 		return c
 	}
-	if err == nil && len(out.Stacks) != 1 {
-		err = fmt.Errorf("%d stacks in the answer", len(out.Stacks))
-	}
 	if err != nil {
 		return e.unreadable(c, err, "cloudformation:DescribeStacks", fmt.Sprintf("arn:aws:cloudformation:%s:%s:stack/%s/*", e.cfg.AWS.Region, e.account, e.cfg.Stack))
 	}
-	got := out.Stacks[0]
-	e.stack = &stack{name: e.cfg.Stack, parameters: map[string]string{}, outputs: map[string]string{}}
-	for _, p := range got.Parameters {
-		e.stack.parameters[aws.ToString(p.ParameterKey)] = aws.ToString(p.ParameterValue)
-	}
-	for _, o := range got.Outputs {
-		e.stack.outputs[aws.ToString(o.OutputKey)] = aws.ToString(o.OutputValue)
-	}
+	e.stack = &st
 	if e.cfg.Name == "" {
-		e.cfg.Name = e.stack.parameters["McpName"]
+		e.cfg.Name = st.Parameters["McpName"]
 		e.advice.name = e.cfg.Name
 	}
-	if e.cfg.Prefix == "" {
-		e.cfg.Prefix = e.stack.parameters["ParameterPrefix"]
+	if prefix := st.Parameters["ParameterPrefix"]; e.cfg.Prefix == "" && prefix != "" {
+		e.cfg.Prefix = prefix
+		if prefix != credstore.DefaultPrefix {
+			e.advice.flags = append(slices.Clone(e.advice.flags), "--parameter-prefix", prefix)
+		}
 	}
-	c.Found = string(got.StackStatus)
-	switch status := string(got.StackStatus); {
+	c.Found = st.Status
+	events := []string{"cloudformation", "describe-stack-events", "--stack-name", e.cfg.Stack}
+	switch status := st.Status; {
+	case e.cfg.Name == "" && strings.HasSuffix(status, "_IN_PROGRESS"): // it has no parameters before its change set is executed
+		c.Cause, c.Next = "its first deployment is under way, or waits for somebody to confirm the change set", e.advice.aws("", append(events, "--max-items", "20")...)
 	case credstore.CheckName(e.cfg.Name) != nil:
 		c.Expected, c.Found = "a parameter McpName, as this project's template has", "none"
 		c.Cause, c.Next = "the stack is of another template", e.advice.mcpauth("doctor")
 	case strings.HasSuffix(status, "_IN_PROGRESS"):
-		c.Status, c.Cause, c.Next = Warn, "it is being deployed at the moment", e.advice.aws("", "cloudformation", "describe-stack-events", "--stack-name", e.cfg.Stack, "--max-items", "20")
+		c.Status, c.Cause, c.Next = Warn, "it is being deployed at the moment", e.advice.aws("", append(events, "--max-items", "20")...)
 	case strings.HasSuffix(status, "_FAILED"), status == "ROLLBACK_COMPLETE", strings.HasPrefix(status, "DELETE_"):
-		if reason := aws.ToString(got.StackStatusReason); reason != "" {
-			c.Found += ": " + e.clean(reason)
+		if st.Reason != "" {
+			c.Found += ": " + e.clean(st.Reason)
 		}
 		c.Cause = "the last deployment failed, or the stack was deleted"
-		c.Next = e.advice.aws("", "cloudformation", "describe-stack-events", "--stack-name", e.cfg.Stack, "--query", "StackEvents[?contains(ResourceStatus,'FAILED')].[LogicalResourceId,ResourceStatusReason]", "--output", "table")
+		c.Next = e.advice.aws("", append(events, "--query", "StackEvents[?contains(ResourceStatus,'FAILED')].[LogicalResourceId,ResourceStatusReason]", "--output", "table")...)
 	default:
 		return pass(fmt.Sprintf("%s, server %s", status, e.cfg.Name))
 	}
@@ -209,7 +228,7 @@ func allow(identity, action, resource string) string {
 		panic(err) // strings encode
 	}
 	put := func(verb, flag, name string) string {
-		return "aws iam " + verb + " " + flag + " " + quote(name) + " --policy-name mcpauth-doctor --policy-document " + quote(string(policy))
+		return Shell("aws", "iam", verb, flag, name, "--policy-name", "mcpauth-doctor", "--policy-document", string(policy))
 	}
 	if m := roleSession.FindStringSubmatch(identity); m != nil {
 		return put("put-role-policy", "--role-name", m[1])

@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"regexp"
 	"slices"
 	"strings"
@@ -24,31 +25,21 @@ func newAdvice(cfg Config) advice {
 
 // mcpauth is a command of this project about the server.
 func (a advice) mcpauth(verb string, args ...string) string {
-	words := []string{"mcpauth", verb, "--mcp-name", quote(a.server())}
-	for _, arg := range args {
-		words = append(words, quote(arg))
-	}
-	for i := 0; i+1 < len(a.flags); i += 2 {
-		if !slices.Contains(args, a.flags[i]) {
-			words = append(words, a.flags[i], quote(a.flags[i+1]))
+	words := append([]string{"mcpauth", verb, "--mcp-name", cmp.Or(a.name, "NAME")}, args...)
+	for flag := range slices.Chunk(a.flags, 2) {
+		if !slices.Contains(args, flag[0]) {
+			words = append(words, flag...)
 		}
 	}
-	return strings.Join(words, " ")
+	return Shell(words...)
 }
 
-// profile is the AWS profile that was asked for, or empty.
-func (a advice) profile() string {
-	if i := slices.Index(a.flags, "--profile"); i >= 0 && i+1 < len(a.flags) {
+// flag is what a flag of this project was given, or empty.
+func (a advice) flag(name string) string {
+	if i := slices.Index(a.flags, name); i >= 0 {
 		return a.flags[i+1]
 	}
 	return ""
-}
-
-func (a advice) server() string {
-	if a.name == "" {
-		return "NAME"
-	}
-	return a.name
 }
 
 // doctor is the examination itself.
@@ -57,20 +48,32 @@ func (a advice) doctor() string { return a.mcpauth("doctor") }
 // aws is a command of the AWS command line, in region or, where that is empty,
 // in the caller's.
 func (a advice) aws(region string, args ...string) string {
-	words := []string{"aws"}
-	for _, arg := range args {
-		words = append(words, quote(arg))
+	return Shell(slices.Concat([]string{"aws"}, args, a.account(cmp.Or(region, a.region)))...)
+}
+
+// runtimes lists the runtimes of a region.
+func (a advice) runtimes(region string) string {
+	return a.aws(region, "bedrock-agentcore-control", "list-agent-runtimes", "--query", "agentRuntimes[].agentRuntimeArn")
+}
+
+// profiles lists the inference profiles.
+func (a advice) profiles() string {
+	return a.aws("", "bedrock", "list-inference-profiles", "--query", "inferenceProfileSummaries[].inferenceProfileId")
+}
+
+// login gets new AWS credentials.
+func (a advice) login() string {
+	return Shell(append([]string{"aws", "sso", "login"}, a.account("")...)...)
+}
+
+// account are the flags of other command lines that say where.
+func (a advice) account(region string) (words []string) {
+	for _, flag := range [][]string{{"--region", region}, {"--profile", a.flag("--profile")}} {
+		if flag[1] != "" {
+			words = append(words, flag...)
+		}
 	}
-	if region == "" {
-		region = a.region
-	}
-	if region != "" {
-		words = append(words, "--region", quote(region))
-	}
-	if p := a.profile(); p != "" {
-		words = append(words, "--profile", quote(p))
-	}
-	return strings.Join(words, " ")
+	return words
 }
 
 // stackName is the name of the stack that owns the set, or empty.
@@ -99,7 +102,8 @@ func (a advice) restore() string {
 // client's id.
 func (a advice) remake() string {
 	if name := a.stackName(); name != "" {
-		return "sam deploy --stack-name " + quote(name) + ` --parameter-overrides SecretVersion="$(date +%s)"`
+		deploy := slices.Concat([]string{"sam", "deploy", "--stack-name", name}, a.account(a.flag("--region")))
+		return Shell(deploy...) + ` --parameter-overrides SecretVersion="$(date +%s)"`
 	}
 	return a.restore()
 }
@@ -129,6 +133,15 @@ func (a advice) remade(c Check) Check {
 }
 
 var plain = regexp.MustCompile(`^[A-Za-z0-9_@%+=:,./-]+$`)
+
+// Shell is the command line of these words.
+func Shell(words ...string) string {
+	quoted := make([]string, len(words))
+	for i, word := range words {
+		quoted[i] = quote(word)
+	}
+	return strings.Join(quoted, " ")
+}
 
 // quote is a word as a shell takes it.
 func quote(word string) string {

@@ -122,8 +122,8 @@ func (e *exam) examineModel(ctx context.Context) {
 	if e.cfg.Model == "" {
 		e.step("model", func() Check {
 			id := "MODEL"
-			if e.stack != nil && e.stack.parameters["BedrockModelId"] != "" {
-				id = e.stack.parameters["BedrockModelId"]
+			if e.stack != nil && e.stack.Parameters["BedrockModelId"] != "" {
+				id = e.stack.Parameters["BedrockModelId"]
 			}
 			return skip("it costs a request: " + e.advice.mcpauth("doctor", "--model", id))
 		}, "aws.identity")
@@ -164,7 +164,7 @@ func (e *exam) askModel(ctx context.Context) Check {
 		c.Next = e.advice.aws("", "bedrock", "list-inference-profiles", "--query", "inferenceProfileSummaries[?contains(inferenceProfileId,'"+foundation(id)+"')].inferenceProfileId")
 	case code == "ValidationException", code == "ResourceNotFoundException":
 		c.Cause = "no model or inference profile of that id is in the region"
-		c.Next = e.advice.aws("", "bedrock", "list-inference-profiles", "--query", "inferenceProfileSummaries[].inferenceProfileId")
+		c.Next = e.advice.profiles()
 	case code == "":
 		c.Found, c.Cause = e.network(err)
 		c.Next = e.advice.mcpauth("doctor", "--model", id)

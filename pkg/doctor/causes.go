@@ -18,8 +18,8 @@ func (r refusal) explain(a advice, at endpoint) Explanation {
 		x.Causes = agentCauses(r.kind, a)
 	case oauthText.MatchString(r.kind):
 		x.Causes = oauthError(r.kind, a)
-	case credentialCauses(r.kind) != nil:
-		x.Causes = credentialCauses(r.kind)
+	case credentialCauses(r.kind, a) != nil:
+		x.Causes = credentialCauses(r.kind, a)
 	case r.code == agentcore.CodeForbidden, r.status == http.StatusForbidden, r.status == http.StatusUnauthorized, r.code == agentcore.CodeUnauthorized && r.status <= http.StatusOK:
 		x.Causes = r.authorization(a, at)
 	case r.code != 0:
@@ -172,7 +172,7 @@ func (r refusal) rpc(a advice, at endpoint) []Cause {
 }
 
 func (r refusal) notFound(a advice, at endpoint) []Cause {
-	runtimes := a.aws(at.region, "bedrock-agentcore-control", "list-agent-runtimes", "--query", "agentRuntimes[].agentRuntimeArn")
+	runtimes := a.runtimes(at.region)
 	return []Cause{
 		{"the ARN in the path is not escaped, or twice: %3A for a colon and %2F for a slash, once", a.doctor()},
 		{"the runtime is in another region, or has been deleted", runtimes},
@@ -238,10 +238,10 @@ func agentCauses(code string, a advice) []Cause {
 // credentialCauses says what an error of AWS about its own credentials means;
 // nil: it is none.
 // https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html
-func credentialCauses(kind string) []Cause {
+func credentialCauses(kind string, a advice) []Cause {
 	switch kind {
 	case "ExpiredToken", "ExpiredTokenException", "RequestExpired":
-		return []Cause{{"the temporary AWS credentials have expired", "aws sso login"}}
+		return []Cause{{"the temporary AWS credentials have expired", a.login()}}
 	case "UnrecognizedClientException", "InvalidClientTokenId", "InvalidSignatureException", "SignatureDoesNotMatch", "MissingAuthenticationToken", "MissingAuthenticationTokenException":
 		return []Cause{
 			{"the AWS credentials are not valid: unknown, inactive, or of a region that is not enabled", "aws sts get-caller-identity"},
@@ -262,13 +262,13 @@ func (r refusal) exception(a advice, at endpoint) []Cause {
 		return []Cause{{"it is not there: another region or account, a name misspelt, or deleted", a.doctor()}}
 	case isDenied(r.kind):
 		return []Cause{
-			{"access to the model has not been asked for, if Bedrock says it", a.aws("", "bedrock", "list-inference-profiles", "--query", "inferenceProfileSummaries[].inferenceProfileId")},
+			{"access to the model has not been asked for, if Bedrock says it", a.profiles()},
 			{"no policy allows it", "aws sts get-caller-identity"},
 		}
 	case isThrottle(r.kind):
 		return []Cause{{"too many requests; it passes", a.doctor()}}
 	case strings.Contains(r.message, "on-demand throughput"):
-		return []Cause{{"the model is to be had through an inference profile only", a.aws("", "bedrock", "list-inference-profiles", "--query", "inferenceProfileSummaries[].inferenceProfileId")}}
+		return []Cause{{"the model is to be had through an inference profile only", a.profiles()}}
 	case r.status != 0:
 		return r.byStatus(a, at)
 	}

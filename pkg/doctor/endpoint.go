@@ -102,8 +102,8 @@ func unescape(s string) string {
 // rightEndpoint is what the endpoint parameter should be, or empty where nobody
 // knows: what the stack says, or the value there is, put right.
 func (e *exam) rightEndpoint(value string) string {
-	if e.stack != nil && e.stack.outputs["McpServerArn"] != "" {
-		return e.stack.outputs["McpServerArn"]
+	if e.stack != nil && e.stack.Outputs["McpServerArn"] != "" {
+		return e.stack.Outputs["McpServerArn"]
 	}
 	ok, _, right := parseEndpoint(value, e.cfg.RuntimeBase)
 	if ok.url != "" && !placeholder.MatchString(value) {
@@ -117,7 +117,7 @@ func (e *exam) endpointCommand(value string) string {
 	if right := e.rightEndpoint(value); right != "" {
 		return e.recordEndpoint(right)
 	}
-	return e.advice.aws("", "bedrock-agentcore-control", "list-agent-runtimes", "--query", "agentRuntimes[].agentRuntimeArn")
+	return e.advice.runtimes("")
 }
 
 func (e *exam) recordEndpoint(value string) string {
@@ -163,13 +163,13 @@ func (e *exam) checkRegion() Check {
 		return Check{
 			Status: Warn, Expected: "a runtime in " + e.cfg.AWS.Region, Found: "one in " + at.region,
 			Cause: "that works if it is meant; otherwise the ARN is of another region's runtime, or --region of another region's parameters",
-			Next:  e.advice.aws(e.cfg.AWS.Region, "bedrock-agentcore-control", "list-agent-runtimes", "--query", "agentRuntimes[].agentRuntimeArn"),
+			Next:  e.advice.runtimes(""),
 		}
 	case at.account != e.account:
 		return Check{
 			Status: Warn, Expected: "a runtime of account " + e.account, Found: "one of account " + at.account,
 			Cause: "that works if it is meant; its settings cannot be read from here",
-			Next:  e.advice.aws(e.cfg.AWS.Region, "bedrock-agentcore-control", "list-agent-runtimes", "--query", "agentRuntimes[].agentRuntimeArn"),
+			Next:  e.advice.runtimes(""),
 		}
 	}
 	return pass(at.region + ", account " + at.account)

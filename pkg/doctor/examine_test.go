@@ -118,6 +118,28 @@ func TestExamine_interrupted(t *testing.T) {
 	}
 }
 
+// A stack's parameters may be under another prefix, and then the commands that
+// are suggested are about those. One that is new may have none yet.
+func TestExamine_stack(t *testing.T) {
+	w := newWorld(t)
+	if _, err := w.AddStack(localaws.Stack{Name: "mine", Parameters: map[string]string{"McpName": "search", "ParameterPrefix": "/app/mcp-dev"}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.AddStack(localaws.Stack{Name: "new", Status: "REVIEW_IN_PROGRESS"}); err != nil {
+		t.Fatal(err)
+	}
+	cfg := w.config()
+	cfg.Name, cfg.Stack = "", "new"
+	if first := doctor.Examine(t.Context(), cfg).First(); first == nil || first.Found != "REVIEW_IN_PROGRESS" || !strings.Contains(first.Cause, "change set") {
+		t.Errorf("got %+v", first)
+	}
+	cfg.Stack = "mine"
+	r := doctor.Examine(t.Context(), cfg)
+	if first := r.First(); r.Prefix != "/app/mcp-dev" || first == nil || first.Next != "mcpauth setup --mcp-name search --parameter-prefix /app/mcp-dev" {
+		t.Errorf("got %s, %+v", r.Prefix, first)
+	}
+}
+
 // case 140: a request that AWS throttles is sent twice at most, and soon: whoever
 // waits is better told.
 func TestExamine_throttled(t *testing.T) {

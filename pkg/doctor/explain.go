@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"net/http"
 	"net/textproto"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -78,7 +80,7 @@ func explainToken(ctx context.Context, token string, cfg Config) (Explanation, e
 	if err != nil {
 		return Explanation{}, err
 	}
-	x := Explanation{What: clean(fmt.Sprintf("a token of %s for client %s", orNone(nonEmpty(c.Issuer)), orNone(nonEmpty(c.ClientID))))}
+	x := Explanation{What: clean(fmt.Sprintf("a token of %s for client %s", cmp.Or(c.Issuer, "none"), cmp.Or(c.ClientID, "none")))}
 	if cfg.Name == "" {
 		x.Checks = c.examine(expectation{}, time.Now(), newAdvice(cfg))
 		return x, nil
@@ -86,15 +88,21 @@ func explainToken(ctx context.Context, token string, cfg Config) (Explanation, e
 	e := newExam(ctx, cfg)
 	e.examineAccount(ctx)
 	e.examineParameters(ctx)
-	if e.failed("parameters") {
-		first := Report{Checks: e.checks}.First()
+	if first := (Report{Checks: e.checks}).First(); e.failed("parameters") && first != nil {
 		return x, fmt.Errorf("%s: %s: %s; next: %s", first.ID, first.Found, first.Cause, first.Next)
 	}
 	e.token, e.claims = credstore.NewSecret(token), c
 	e.examineIssuer(ctx)
 	e.examineEndpoint(ctx)
-	want := expectation{e.document.Issuer, e.value(credstore.ClientID), strings.Fields(e.value(credstore.Scope))}
-	x.Checks = c.examine(want, time.Now(), e.advice)
+	if err := ctx.Err(); err != nil {
+		return x, err
+	}
+	x.Checks = c.examine(e.expectation(), time.Now(), e.advice)
+	for _, check := range e.checks { // what there is nothing to compare with
+		if check.Status != Pass && slices.Contains(compared, check.ID) {
+			x.Checks = append(x.Checks, check)
+		}
+	}
 	if e.runtime == nil {
 		return x, nil
 	}
@@ -108,12 +116,8 @@ func explainToken(ctx context.Context, token string, cfg Config) (Explanation, e
 	return x, nil
 }
 
-func nonEmpty(s string) []string {
-	if s == "" {
-		return nil
-	}
-	return []string{s}
-}
+// compared are the checks on what a token is compared with.
+var compared = []string{checkID(credstore.ClientID), "discovery.url", "discovery.document", "discovery.issuer", "endpoint.form", "runtime.exists"}
 
 // refusal is what is known of one refused request.
 type refusal struct {

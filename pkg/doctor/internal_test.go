@@ -163,7 +163,11 @@ func TestAdvice(t *testing.T) {
 			t.Errorf("%+v: got %s, want %s", tt.a, got, tt.remake)
 		}
 	}
-	a := advice{name: "n", region: "eu-central-1", flags: []string{"--region", "eu-central-1", "--profile", "my dev"}}
+	a := advice{known: true, owner: stack, flags: []string{"--parameter-prefix", "/x", "--profile", "dev", "--region", "eu-west-1"}}
+	if got, want := a.remake(), `sam deploy --stack-name mine --region eu-west-1 --profile dev --parameter-overrides SecretVersion="$(date +%s)"`; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	a = advice{name: "n", region: "eu-central-1", flags: []string{"--region", "eu-central-1", "--profile", "my dev"}}
 	if got, want := a.mcpauth("doctor", "--region", "us-east-1"), "mcpauth doctor --mcp-name n --region us-east-1 --profile 'my dev'"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
@@ -192,6 +196,7 @@ func TestClean(t *testing.T) {
 	}
 	for in, want := range map[string]string{
 		"a\n\tb\x1b[31m\x07":                            "a b[31m",
+		"at https://me:pw@mcp.example.com/a@b no":       "at https://[secret]@mcp.example.com/a@b no",
 		"Bearer abcdefghijklmnop and more":              "[secret] and more",
 		"x eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJ4In0.c2ln y": "x [secret] y",
 	} {

@@ -74,7 +74,7 @@ func (e *exam) examineParameters(ctx context.Context) {
 	}
 	e.step("parameters", func() Check { return e.readParameters(ctx) }, needs...)
 	for _, p := range expected {
-		e.step(checkID(p.name), func() Check { return e.checkParameter(p.name, p.kind, p.needed, p.use) }, "parameters")
+		e.step(checkID(p.name), func() Check { return e.checkParameter(p) }, "parameters")
 	}
 	e.endpoint, _, _ = parseEndpoint(e.value(credstore.Endpoint), e.cfg.RuntimeBase)
 	if e.stack != nil {
@@ -213,7 +213,8 @@ func (e *exam) readOwner(ctx context.Context, client *ssm.Client) {
 // placeholder is what people and scripts write where a value is still to come.
 var placeholder = regexp.MustCompile(`(?i)^(<.*>|\$?\{.*\}|x{3,}|\*{3,}|-+|\.{3}|todo.*|tbd|fixme|none|null|nil|undefined|placeholder.*|.*placeholder|dummy.*|change.?me.*|replace.?me.*|replace.?with.*|your[-_ ].*|example|test|secret|password)$`)
 
-func (e *exam) checkParameter(name string, kind types.ParameterType, needed bool, use string) Check {
+func (e *exam) checkParameter(want expectedParameter) Check {
+	name, kind := want.name, want.kind
 	p, ok := e.parameters[name]
 	value := p.value.Reveal()
 	trimmed := strings.Trim(value, " \t\r\n\"'\u00a0\ufeff")
@@ -223,13 +224,13 @@ func (e *exam) checkParameter(name string, kind types.ParameterType, needed bool
 		c.Next, c.Repair = e.endpointCommand(trimmed), e.endpointRepair(trimmed)
 	}
 	switch {
-	case !ok && !needed:
-		c.Status, c.Found, c.Cause = Warn, "no such parameter", "somebody removed it, or another tool made the set: "+use
+	case !ok && !want.needed:
+		c.Status, c.Found, c.Cause = Warn, "no such parameter", "somebody removed it, or another tool made the set: "+want.use
 		return c
 	case !ok:
 		c.Found, c.Cause = "no such parameter", "somebody removed it, or the set-up stopped half-way"
 		if name == credstore.Endpoint {
-			c.Cause = "nobody has recorded yet where the server is"
+			c.Cause = "nobody has recorded yet where the server is, with: " + e.recordEndpoint("ARN-or-URL")
 		} else if name == credstore.ClientID && e.value(credstore.UserClientID) != "" {
 			c.Cause = "only a test user is set up, for agents with MCP_AUTH=user; this examines machine credentials"
 		}
@@ -269,7 +270,7 @@ func (e *exam) checkParameter(name string, kind types.ParameterType, needed bool
 
 // compareStack compares what a stack was deployed with with what is recorded.
 func (e *exam) compareStack(output, name string) Check {
-	want, ok := e.stack.outputs[output]
+	want, ok := e.stack.Outputs[output]
 	got := strings.TrimSpace(e.value(name))
 	c := Check{Status: Fail, Expected: e.clean(want), Found: e.clean(got), Cause: "somebody has written parameter " + name + " since the stack was deployed"}
 	switch {

@@ -14,6 +14,7 @@ import (
 
 	"agentcore-mcp-auth/pkg/authorizer"
 	"agentcore-mcp-auth/pkg/credstore"
+	"agentcore-mcp-auth/pkg/provision"
 )
 
 // examineEndpoint looks at the address, and at the runtime behind it where that
@@ -38,7 +39,7 @@ func (e *exam) describeRuntime(ctx context.Context) Check {
 	c := Check{Status: Fail, Expected: "runtime " + clean(e.endpoint.id) + " in " + e.endpoint.region}
 	switch {
 	case errors.As(err, new(*types.ResourceNotFoundException)):
-		c.Found, c.Cause, c.Next = e.refusal(err), "the runtime has been deleted or deployed anew under another id", e.advice.aws(e.endpoint.region, "bedrock-agentcore-control", "list-agent-runtimes", "--query", "agentRuntimes[].agentRuntimeArn")
+		c.Found, c.Cause, c.Next = e.refusal(err), "the runtime has been deleted or deployed anew under another id", e.advice.runtimes(e.endpoint.region)
 		if right := e.rightEndpoint(""); right != "" && right != e.endpoint.arn {
 			c.Next, c.Repair = e.recordEndpoint(right), e.endpointRepair("")
 		}
@@ -170,16 +171,8 @@ func (e *exam) issuerOf(ctx context.Context, discoveryURL string) string {
 // updateCommand gives the runtime the authorizer that admits the recorded
 // client and scope, and nobody else.
 func (e *exam) updateCommand() string {
-	type jwt struct {
-		DiscoveryURL   string   `json:"discoveryUrl"`
-		AllowedClients []string `json:"allowedClients"`
-		AllowedScopes  []string `json:"allowedScopes,omitempty"`
-	}
-	raw, err := json.Marshal(map[string]jwt{"customJWTAuthorizer": {e.value(credstore.DiscoveryURL), []string{e.value(credstore.ClientID)}, strings.Fields(e.value(credstore.Scope))}})
-	if err != nil {
-		panic(err) // strings encode
-	}
-	return e.update("--authorizer-configuration", string(raw))
+	recorded := provision.Result{DiscoveryURL: e.value(credstore.DiscoveryURL), ClientID: e.value(credstore.ClientID), Scope: e.value(credstore.Scope)}
+	return e.update("--authorizer-configuration", string(recorded.AuthorizerConfiguration()))
 }
 
 // update changes one setting of the runtime. UpdateAgentRuntime resets what a

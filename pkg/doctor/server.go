@@ -45,9 +45,9 @@ func (e *exam) knock(ctx context.Context) (answer, Check) {
 		c.Found, c.Cause = e.network(err)
 	case a.status == http.StatusNotFound, a.status == http.StatusOK && a.code == agentcore.CodeNotFound:
 		c.Found = "404: " + e.clean(a.refusal().message)
-		c.Cause, c.Next = "no runtime is at that address, or it has no endpoint of that name", e.advice.aws(e.endpoint.region, "bedrock-agentcore-control", "list-agent-runtimes", "--query", "agentRuntimes[].agentRuntimeArn")
-		if e.endpoint.arn == "" {
-			c.Cause, c.Next = "the path is wrong; MCP servers mostly have /mcp", e.recordEndpoint("https://"+hostOf(e.endpoint.url)+"/mcp")
+		c.Cause, c.Next = "no runtime is at that address, or it has no endpoint of that name", e.advice.runtimes(e.endpoint.region)
+		if scheme, _, _ := strings.Cut(e.endpoint.url, "://"); e.endpoint.arn == "" {
+			c.Cause, c.Next = "the path is wrong; MCP servers mostly have /mcp", e.recordEndpoint(scheme+"://"+hostOf(e.endpoint.url)+"/mcp")
 		}
 	case a.status >= 300 && a.status < 400:
 		c.Found, c.Cause = fmt.Sprintf("%d to %s", a.status, clean(hostOf(a.header.Get("Location")))), "no client follows a redirect with a token"

@@ -50,18 +50,21 @@ func (e *exam) network(err error) (found, cause string) {
 	return e.clean(err.Error()), "the connection broke, or is not let through"
 }
 
-func isNoSuchHost(err error) bool { return errors.As(err, new(*net.DNSError)) }
-
 // tokenForm is what bearer tokens and the secrets in headers look like.
 var tokenForm = regexp.MustCompile(`eyJ[A-Za-z0-9_-]{5,}(\.[A-Za-z0-9_-]*)*|(?i:bearer|basic) +[A-Za-z0-9._~+/=-]{16,}`)
+
+// userInfo is the user's name and password in a URL.
+var userInfo = regexp.MustCompile(`://[^/?#@\s]+@`)
 
 // maxQuote bounds what is quoted of anybody's text.
 const maxQuote = 300
 
 // clean is a stranger's text as it may be shown: in one line, short, without
-// control characters, and without anything that looks like a token.
+// control characters, and without anything that looks like a token or a
+// password.
 func clean(s string) string {
 	s = tokenForm.ReplaceAllString(s, "[secret]")
+	s = userInfo.ReplaceAllString(s, "://[secret]@")
 	s = strings.Map(func(r rune) rune {
 		if unicode.IsSpace(r) {
 			return ' '

@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -80,6 +81,13 @@ func texts(raw json.RawMessage) []string {
 type expectation struct {
 	issuer, client string
 	scopes         []string
+}
+
+// expectation is what is recorded. The issuer is its document's, or the
+// discovery URL's where that leads to none.
+func (e *exam) expectation() expectation {
+	issuer := cmp.Or(e.document.Issuer, strings.TrimSuffix(e.value(credstore.DiscoveryURL), openidConfiguration))
+	return expectation{issuer, e.value(credstore.ClientID), strings.Fields(e.value(credstore.Scope))}
 }
 
 // margin is the life that AgentCore wants a token to have left.
@@ -166,8 +174,7 @@ func (e *exam) examineToken(ctx context.Context) {
 		}
 		return
 	}
-	want := expectation{e.document.Issuer, e.value(credstore.ClientID), strings.Fields(e.value(credstore.Scope))}
-	checks := e.claims.examine(want, time.Now(), e.advice)
+	checks := e.claims.examine(e.expectation(), time.Now(), e.advice)
 	for i, c := range checks {
 		if c.ID != "token.life" || c.Status != Fail {
 			continue
