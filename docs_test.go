@@ -2,6 +2,7 @@ package layout
 
 import (
 	"maps"
+	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -9,6 +10,12 @@ import (
 	"strings"
 	"testing"
 	"unicode"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
+
+	"agentcore-mcp-auth/pkg/credstore"
+	"agentcore-mcp-auth/pkg/tokensource"
 )
 
 // page is a page for people: its text, and what of it is not code.
@@ -91,80 +98,53 @@ func TestDocs_links(t *testing.T) {
 	}
 }
 
-var (
-	makeCommand = regexp.MustCompile("(?m)(?:^(?: {4})?|`|&& )make ([a-z][a-z0-9-]*)")
-	makeTarget  = regexp.MustCompile(`(?m)^([a-zA-Z0-9%-]+):`)
-	verbCommand = regexp.MustCompile(`bin/mcpauth ([a-z]+)(?: ([a-z]+)\b)?`)
-	verbUse     = regexp.MustCompile(`Use: +"([a-z]+)[ "]`)
-	sampleName  = regexp.MustCompile(`\bevents/([a-z0-9-]+\.json)`)
-)
-
-// verbs of mcpauth that cobra brings along.
-var builtIn = []string{"help", "completion"}
-
-func TestDocs_commands(t *testing.T) {
-	var targets, verbs []string
-	for _, m := range makeTarget.FindAllStringSubmatch(readText(t, "Makefile"), -1) {
-		targets = append(targets, m[1])
+// What the pages tell to run is run by the tests of cmd/mcpauth, and the code of
+// own-tools.md by those of docs/owntool. The other code is here.
+func TestDocs_code(t *testing.T) {
+	if client, err := machine(aws.Config{}, "https://mcp.example.com/mcp"); client == nil || err != nil {
+		t.Errorf("got %v, %v", client, err)
 	}
-	sources, err := filepath.Glob("cmd/mcpauth/*.go")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, path := range sources {
-		for _, m := range verbUse.FindAllStringSubmatch(readText(t, path), -1) {
-			verbs = append(verbs, m[1])
-		}
-	}
-	verbs = append(verbs, builtIn...)
-	makes, calls, samples := 0, 0, 0
+	source := readText(t, "docs_test.go")
 	for _, p := range pages(t) {
-		for _, m := range makeCommand.FindAllStringSubmatch(p.text, -1) {
-			makes++
-			sample, invokes := strings.CutPrefix(m[1], "invoke-")
-			switch {
-			case invokes && slices.Contains(targets, "invoke-%"):
-				if sample == "" { // of make invoke-NAME
-					continue
-				}
-				if _, err := os.Stat("events/" + sample + ".json"); err != nil {
-					t.Errorf("%s has make %s, but there is no such event", p.path, m[1])
-				}
-			case !slices.Contains(targets, m[1]):
-				t.Errorf("%s has make %s, which is no target", p.path, m[1])
+		for _, block := range fence.FindAllString(p.text, -1) {
+			code, isGo := strings.CutPrefix(strings.TrimSuffix(block, "```"), "```go\n")
+			code = "\t" + strings.ReplaceAll(strings.TrimSpace(code), "\n", "\n\t")
+			if isGo && p.path != "docs/own-tools.md" && !strings.Contains(source, "\n"+code+"\n") {
+				t.Errorf("%s has code that is not compiled:\n%s", p.path, code)
 			}
 		}
-		for _, m := range verbCommand.FindAllStringSubmatch(p.text, -1) {
-			calls++
-			if !slices.Contains(verbs, m[1]) {
-				t.Errorf("%s has %s, which mcpauth does not know", p.path, m[0])
-			}
-			if m[1] == "local" && m[2] != "" && m[2] != "invoke" {
-				t.Errorf("%s has %s, which mcpauth local does not know", p.path, m[0])
-			}
-		}
-		for _, m := range sampleName.FindAllStringSubmatch(p.text, -1) {
-			samples++
-			if _, err := os.Stat("events/" + m[1]); err != nil {
-				t.Errorf("%s names events/%s, which is not there", p.path, m[1])
-			}
-		}
-	}
-	if makes == 0 || calls == 0 || samples == 0 {
-		t.Errorf("found %d make commands, %d of mcpauth and %d samples, want some of each", makes, calls, samples)
 	}
 }
 
-// Every sample is on the page of events.
+// machine has the code of README.md.
+func machine(cfg aws.Config, url string) (*http.Client, error) {
+	store := &credstore.Store{API: ssm.NewFromConfig(cfg)}
+	source, err := tokensource.New(tokensource.Config{Credentials: store.Set("my_server"), Resource: url})
+	if err != nil {
+		return nil, err
+	}
+	client := source.Client() // *http.Client: adds the bearer, renews it, retries once on 401, follows no redirect
+	return client, nil
+}
+
+var sampleName = regexp.MustCompile(`\bevents/([a-z0-9-]+\.json)`)
+
+// Every sample is on the page of events, and no page names another.
 func TestDocs_samples(t *testing.T) {
 	samples, err := filepath.Glob("events/*.json")
 	if err != nil || len(samples) == 0 {
 		t.Fatalf("found %d samples: %v", len(samples), err)
 	}
-	text := readText(t, "docs/events.md")
-	for _, path := range samples {
-		if !strings.Contains(text, "`"+filepath.ToSlash(path)+"`") {
-			t.Errorf("docs/events.md does not show %s", path)
+	for _, p := range pages(t) {
+		for _, path := range samples {
+			if p.path == "docs/events.md" && !strings.Contains(p.text, "`"+filepath.ToSlash(path)+"`") {
+				t.Errorf("docs/events.md does not show %s", path)
+			}
+		}
+		for _, m := range sampleName.FindAllString(p.text, -1) {
+			if !slices.Contains(samples, filepath.FromSlash(m)) {
+				t.Errorf("%s names %s, which is not there", p.path, m)
+			}
 		}
 	}
 }
