@@ -19,6 +19,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"agentcore-mcp-auth/pkg/localaws/cloudformation"
 )
 
 var update = flag.Bool("update", false, "rewrite the figures of README.md")
@@ -27,6 +29,7 @@ var update = flag.Bool("update", false, "rewrite the figures of README.md")
 // begin, each with the reason.
 var elsewhere = []struct{ command, reason string }{
 	{"sam ", "it wants an account, or Docker"},
+	{"bin/mcpauth tools --mcp-name mcp_second_calculator", "it wants what sam deployed; TestPages_template runs it"},
 	{"git pull", "there is nothing to pull from"},
 	{"go test ", "this is that, or a measurement"},
 	{"go run ./docs/owntool", "docs/owntool runs it, and the page's request"},
@@ -324,6 +327,47 @@ func missing(command string) string {
 		}
 	}
 	return ""
+}
+
+// The resources of more-servers.md work in template.yaml.
+func TestPages_template(t *testing.T) {
+	page, err := os.ReadFile("../../docs/more-servers.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	template, err := os.ReadFile("../../template.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, resources, _ := strings.Cut(string(page), "```yaml\n")
+	resources, _, _ = strings.Cut(resources, "```")
+	before, after, found := strings.Cut(string(template), "\nOutputs:\n")
+	if !found || resources == "" {
+		t.Fatal("the page or the template is of another form")
+	}
+	parsed, err := cloudformation.Parse(strings.NewReader(before + "\n" + resources + "\nOutputs:\n" + after))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(t.TempDir())
+	if err := os.Symlink(binaries, "bin"); err != nil {
+		t.Fatal(err)
+	}
+	s, err := newStack("", &logs{out: io.Discard})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.close()
+	if err := s.deployed.Deploy(t.Context(), parsed, map[string]string{"MoreMcpServers": "mcp_second_calculator"}); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := program(t, s.aws.Env(), "tools", "--mcp-name", "mcp_second_calculator").CombinedOutput(); err != nil || !strings.Contains(string(out), "add_numbers") {
+		t.Errorf("%v: %s", err, out)
+	}
+	answer, err := s.ask(t.Context(), "What is 2+2?")
+	if err != nil || !strings.Contains(string(answer), "The sum of 2 + 2 = 4.") {
+		t.Errorf("%v: %s", err, answer)
+	}
 }
 
 // random are the parts of the demo's lines that differ from run to run.
