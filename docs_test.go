@@ -1,12 +1,14 @@
 package layout
 
 import (
+	"fmt"
 	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"unicode"
@@ -16,6 +18,7 @@ import (
 
 	"agentcore-mcp-auth/pkg/credstore"
 	"agentcore-mcp-auth/pkg/tokensource"
+	"agentcore-mcp-auth/pkg/trigger"
 )
 
 // page is a page for people: its text, and what of it is not code.
@@ -152,20 +155,119 @@ func TestDocs_samples(t *testing.T) {
 var (
 	commentSetting = regexp.MustCompile(`(?m)^//\t([A-Z][A-Z_]+(?:, [A-Z][A-Z_]+)*) {2,}`)
 	codeSetting    = regexp.MustCompile(`\b(?:getenv|number|duration|boolean)\("([A-Z][A-Z_]+)"\)`)
-	tableSetting   = regexp.MustCompile("(?m)^\\| (`[A-Z][A-Z_]+`(?:, `[A-Z][A-Z_]+`)*) \\|([^|]*)\\|([^|]*)\\|")
+	codeOfError    = regexp.MustCompile(`Code = "([a-z_]+)"`)
+	inBackticks    = regexp.MustCompile("`([^`]+)`")
 )
+
+// table is what the first table below a heading of a page has in its rows.
+func table(t *testing.T, path, heading string) [][]string {
+	t.Helper()
+	_, section, _ := strings.Cut(readText(t, path), "\n"+heading+"\n")
+	var rows [][]string
+	for line := range strings.Lines(section) {
+		if strings.HasPrefix(line, "#") || len(rows) > 0 && line == "\n" {
+			break
+		}
+		if cells := strings.Split(line, "|"); len(cells) > 2 {
+			row := cells[1 : len(cells)-1]
+			for i := range row {
+				row[i] = strings.TrimSpace(row[i])
+			}
+			rows = append(rows, row)
+		}
+	}
+	if len(rows) < 3 {
+		t.Fatalf("%s has no table below %s", path, heading)
+	}
+	return rows[2:]
+}
+
+// names are what stands in backticks.
+func names(cell string) []string {
+	var list []string
+	for _, m := range inBackticks.FindAllStringSubmatch(cell, -1) {
+		list = append(list, m[1])
+	}
+	return list
+}
+
+// What the tables say of the template and of the programs is so.
+func TestDocs_tables(t *testing.T) {
+	tmpl := readTemplate(t)
+	same := func(what string, got, want []string) {
+		t.Helper()
+		if slices.Sort(got); !slices.Equal(got, want) {
+			t.Errorf("%s:\ngot  %q\nwant %q", what, got, want)
+		}
+	}
+
+	var parameters []string
+	for _, row := range table(t, "docs/deploy.md", "## Parameters") {
+		of, defaults := names(row[0]), names(row[1])
+		parameters = append(parameters, of...)
+		for i, name := range of {
+			if want := at(tmpl.Parameters[name], "Default"); len(defaults) == len(of) && defaults[i] != fmt.Sprint(want) {
+				t.Errorf("docs/deploy.md: the default of %s is %q, want %q", name, defaults[i], want)
+			}
+		}
+	}
+	same("parameters of docs/deploy.md", parameters, slices.Sorted(maps.Keys(tmpl.Parameters)))
+
+	var alarms, wantAlarms []string
+	for _, row := range table(t, "docs/operating.md", "## Alarms") {
+		alarms = append(alarms, names(row[0])...)
+	}
+	for name, r := range tmpl.Resources {
+		if at(r, "Type") == "AWS::CloudWatch::Alarm" {
+			wantAlarms = append(wantAlarms, name)
+		}
+	}
+	slices.Sort(wantAlarms)
+	same("alarms of docs/operating.md", alarms, wantAlarms)
+
+	var codes, wantCodes []string
+	for _, row := range table(t, "docs/operating.md", "### Error codes of the agent") {
+		for _, code := range names(row[0]) {
+			codes = append(codes, code)
+			c := trigger.Code(code)
+			if row[1] != strconv.Itoa(c.Status()) || strings.HasPrefix(row[2], "yes") != c.Retryable() {
+				t.Errorf("docs/operating.md: %s is %s and again %s, want %d and %t", code, row[1], row[2], c.Status(), c.Retryable())
+			}
+		}
+	}
+	for _, m := range codeOfError.FindAllStringSubmatch(readText(t, "pkg/trigger/code.go"), -1) {
+		wantCodes = append(wantCodes, m[1])
+	}
+	slices.Sort(wantCodes)
+	same("error codes of docs/operating.md", codes, wantCodes)
+
+	var sources strings.Builder
+	for _, pattern := range []string{"functions/*/*.go", "pkg/*/*.go"} {
+		paths, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, path := range paths {
+			if !strings.HasSuffix(path, "_test.go") {
+				sources.WriteString(readText(t, path))
+			}
+		}
+	}
+	for _, row := range table(t, "docs/operating.md", "### What to look for") {
+		if msg := names(row[0])[0]; !strings.Contains(sources.String(), strconv.Quote(msg)) {
+			t.Errorf("docs/operating.md: nothing logs %q", msg)
+		}
+	}
+}
 
 // The settings of the agent are the same in the program, in its comment and on
 // the page, and the page knows which the template sets.
 func TestDocs_settings(t *testing.T) {
-	text := readText(t, "docs/operating.md")
-	_, section, _ := strings.Cut(text, "\n## Settings of the agent\n")
-	section, _, _ = strings.Cut(section, "\n## ")
 	documented, fromTemplate := map[string]bool{}, map[string]bool{}
-	for _, m := range tableSetting.FindAllStringSubmatch(section, -1) {
-		for name := range strings.SplitSeq(strings.ReplaceAll(m[1], "`", ""), ", ") {
+	for _, row := range table(t, "docs/operating.md", "## Settings of the agent") {
+		for _, name := range names(row[0]) {
 			documented[name] = true
-			if strings.TrimSpace(m[3]) != "" {
+			if row[2] != "" {
 				fromTemplate[name] = true
 			}
 		}
