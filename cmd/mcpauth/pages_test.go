@@ -9,12 +9,14 @@ import (
 	"flag"
 	"io"
 	"io/fs"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -190,19 +192,22 @@ func newReader(t *testing.T) *reader {
 			err = os.WriteFile(filepath.Join(r.dir, name), []byte(content), 0o600)
 		}
 	}
-	l, listenErr := net.Listen("tcp", "127.0.0.1:0") // a port for servers of the page, free a moment later
-	if err != nil || listenErr != nil {
-		t.Fatal(err, listenErr)
+	if err != nil {
+		t.Fatal(err)
 	}
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	l.Close()
-	r.port = port
+	for r.port == "" { // a free one, below those that the system gives to others meanwhile
+		port := strconv.Itoa(20000 + rand.N(10000))
+		if l, err := net.Listen("tcp", "127.0.0.1:"+port); err == nil {
+			l.Close()
+			r.port = port
+		}
+	}
 	for _, kv := range os.Environ() {
 		if !strings.HasPrefix(kv, "AWS_") {
 			r.env = append(r.env, kv)
 		}
 	}
-	r.env = append(r.env, "PORT="+port, "AWS_PAGER=", "AWS_SESSION_TOKEN=",
+	r.env = append(r.env, "PORT="+r.port, "AWS_PAGER=", "AWS_SESSION_TOKEN=",
 		"HTTPS_PROXY=http://127.0.0.1:1") // nothing leaves this machine
 	return r
 }
