@@ -1,14 +1,24 @@
 package layout
 
 import (
+	"fmt"
 	"maps"
+	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"unicode"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
+
+	"agentcore-mcp-auth/pkg/credstore"
+	"agentcore-mcp-auth/pkg/tokensource"
+	"agentcore-mcp-auth/pkg/trigger"
 )
 
 // page is a page for people: its text, and what of it is not code.
@@ -91,80 +101,53 @@ func TestDocs_links(t *testing.T) {
 	}
 }
 
-var (
-	makeCommand = regexp.MustCompile("(?m)(?:^(?: {4})?|`|&& )make ([a-z][a-z0-9-]*)")
-	makeTarget  = regexp.MustCompile(`(?m)^([a-zA-Z0-9%-]+):`)
-	verbCommand = regexp.MustCompile(`bin/mcpauth ([a-z]+)(?: ([a-z]+)\b)?`)
-	verbUse     = regexp.MustCompile(`Use: +"([a-z]+)[ "]`)
-	sampleName  = regexp.MustCompile(`\bevents/([a-z0-9-]+\.json)`)
-)
-
-// verbs of mcpauth that cobra brings along.
-var builtIn = []string{"help", "completion"}
-
-func TestDocs_commands(t *testing.T) {
-	var targets, verbs []string
-	for _, m := range makeTarget.FindAllStringSubmatch(readText(t, "Makefile"), -1) {
-		targets = append(targets, m[1])
+// What the pages tell to run is run by the tests of cmd/mcpauth, and the code of
+// own-tools.md by those of docs/owntool. The other code is here.
+func TestDocs_code(t *testing.T) {
+	if client, err := machine(aws.Config{}, "https://mcp.example.com/mcp"); client == nil || err != nil {
+		t.Errorf("got %v, %v", client, err)
 	}
-	sources, err := filepath.Glob("cmd/mcpauth/*.go")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, path := range sources {
-		for _, m := range verbUse.FindAllStringSubmatch(readText(t, path), -1) {
-			verbs = append(verbs, m[1])
-		}
-	}
-	verbs = append(verbs, builtIn...)
-	makes, calls, samples := 0, 0, 0
+	source := readText(t, "docs_test.go")
 	for _, p := range pages(t) {
-		for _, m := range makeCommand.FindAllStringSubmatch(p.text, -1) {
-			makes++
-			sample, invokes := strings.CutPrefix(m[1], "invoke-")
-			switch {
-			case invokes && slices.Contains(targets, "invoke-%"):
-				if sample == "" { // of make invoke-NAME
-					continue
-				}
-				if _, err := os.Stat("events/" + sample + ".json"); err != nil {
-					t.Errorf("%s has make %s, but there is no such event", p.path, m[1])
-				}
-			case !slices.Contains(targets, m[1]):
-				t.Errorf("%s has make %s, which is no target", p.path, m[1])
+		for _, block := range fence.FindAllString(p.text, -1) {
+			code, isGo := strings.CutPrefix(strings.TrimSuffix(block, "```"), "```go\n")
+			code = "\t" + strings.ReplaceAll(strings.TrimSpace(code), "\n", "\n\t")
+			if isGo && p.path != "docs/own-tools.md" && !strings.Contains(source, "\n"+code+"\n") {
+				t.Errorf("%s has code that is not compiled:\n%s", p.path, code)
 			}
 		}
-		for _, m := range verbCommand.FindAllStringSubmatch(p.text, -1) {
-			calls++
-			if !slices.Contains(verbs, m[1]) {
-				t.Errorf("%s has %s, which mcpauth does not know", p.path, m[0])
-			}
-			if m[1] == "local" && m[2] != "" && m[2] != "invoke" {
-				t.Errorf("%s has %s, which mcpauth local does not know", p.path, m[0])
-			}
-		}
-		for _, m := range sampleName.FindAllStringSubmatch(p.text, -1) {
-			samples++
-			if _, err := os.Stat("events/" + m[1]); err != nil {
-				t.Errorf("%s names events/%s, which is not there", p.path, m[1])
-			}
-		}
-	}
-	if makes == 0 || calls == 0 || samples == 0 {
-		t.Errorf("found %d make commands, %d of mcpauth and %d samples, want some of each", makes, calls, samples)
 	}
 }
 
-// Every sample is on the page of events.
+// machine has the code of README.md.
+func machine(cfg aws.Config, url string) (*http.Client, error) {
+	store := &credstore.Store{API: ssm.NewFromConfig(cfg)}
+	source, err := tokensource.New(tokensource.Config{Credentials: store.Set("my_server"), Resource: url})
+	if err != nil {
+		return nil, err
+	}
+	client := source.Client() // *http.Client: adds the bearer, renews it, retries once on 401, follows no redirect
+	return client, nil
+}
+
+var sampleName = regexp.MustCompile(`\bevents/([a-z0-9-]+\.json)`)
+
+// Every sample is on the page of events, and no page names another.
 func TestDocs_samples(t *testing.T) {
 	samples, err := filepath.Glob("events/*.json")
 	if err != nil || len(samples) == 0 {
 		t.Fatalf("found %d samples: %v", len(samples), err)
 	}
-	text := readText(t, "docs/events.md")
-	for _, path := range samples {
-		if !strings.Contains(text, "`"+filepath.ToSlash(path)+"`") {
-			t.Errorf("docs/events.md does not show %s", path)
+	for _, p := range pages(t) {
+		for _, path := range samples {
+			if p.path == "docs/events.md" && !strings.Contains(p.text, "`"+filepath.ToSlash(path)+"`") {
+				t.Errorf("docs/events.md does not show %s", path)
+			}
+		}
+		for _, m := range sampleName.FindAllString(p.text, -1) {
+			if !slices.Contains(samples, filepath.FromSlash(m)) {
+				t.Errorf("%s names %s, which is not there", p.path, m)
+			}
 		}
 	}
 }
@@ -172,20 +155,119 @@ func TestDocs_samples(t *testing.T) {
 var (
 	commentSetting = regexp.MustCompile(`(?m)^//\t([A-Z][A-Z_]+(?:, [A-Z][A-Z_]+)*) {2,}`)
 	codeSetting    = regexp.MustCompile(`\b(?:getenv|number|duration|boolean)\("([A-Z][A-Z_]+)"\)`)
-	tableSetting   = regexp.MustCompile("(?m)^\\| (`[A-Z][A-Z_]+`(?:, `[A-Z][A-Z_]+`)*) \\|([^|]*)\\|([^|]*)\\|")
+	codeOfError    = regexp.MustCompile(`Code = "([a-z_]+)"`)
+	inBackticks    = regexp.MustCompile("`([^`]+)`")
 )
+
+// table is what the first table below a heading of a page has in its rows.
+func table(t *testing.T, path, heading string) [][]string {
+	t.Helper()
+	_, section, _ := strings.Cut(readText(t, path), "\n"+heading+"\n")
+	var rows [][]string
+	for line := range strings.Lines(section) {
+		if strings.HasPrefix(line, "#") || len(rows) > 0 && line == "\n" {
+			break
+		}
+		if cells := strings.Split(line, "|"); len(cells) > 2 {
+			row := cells[1 : len(cells)-1]
+			for i := range row {
+				row[i] = strings.TrimSpace(row[i])
+			}
+			rows = append(rows, row)
+		}
+	}
+	if len(rows) < 3 {
+		t.Fatalf("%s has no table below %s", path, heading)
+	}
+	return rows[2:]
+}
+
+// names are what stands in backticks.
+func names(cell string) []string {
+	var list []string
+	for _, m := range inBackticks.FindAllStringSubmatch(cell, -1) {
+		list = append(list, m[1])
+	}
+	return list
+}
+
+// What the tables say of the template and of the programs is so.
+func TestDocs_tables(t *testing.T) {
+	tmpl := readTemplate(t)
+	same := func(what string, got, want []string) {
+		t.Helper()
+		if slices.Sort(got); !slices.Equal(got, want) {
+			t.Errorf("%s:\ngot  %q\nwant %q", what, got, want)
+		}
+	}
+
+	var parameters []string
+	for _, row := range table(t, "docs/deploy.md", "## Parameters") {
+		of, defaults := names(row[0]), names(row[1])
+		parameters = append(parameters, of...)
+		for i, name := range of {
+			if want := at(tmpl.Parameters[name], "Default"); len(defaults) == len(of) && defaults[i] != fmt.Sprint(want) {
+				t.Errorf("docs/deploy.md: the default of %s is %q, want %q", name, defaults[i], want)
+			}
+		}
+	}
+	same("parameters of docs/deploy.md", parameters, slices.Sorted(maps.Keys(tmpl.Parameters)))
+
+	var alarms, wantAlarms []string
+	for _, row := range table(t, "docs/operating.md", "## Alarms") {
+		alarms = append(alarms, names(row[0])...)
+	}
+	for name, r := range tmpl.Resources {
+		if at(r, "Type") == "AWS::CloudWatch::Alarm" {
+			wantAlarms = append(wantAlarms, name)
+		}
+	}
+	slices.Sort(wantAlarms)
+	same("alarms of docs/operating.md", alarms, wantAlarms)
+
+	var codes, wantCodes []string
+	for _, row := range table(t, "docs/operating.md", "### Error codes of the agent") {
+		for _, code := range names(row[0]) {
+			codes = append(codes, code)
+			c := trigger.Code(code)
+			if row[1] != strconv.Itoa(c.Status()) || strings.HasPrefix(row[2], "yes") != c.Retryable() {
+				t.Errorf("docs/operating.md: %s is %s and again %s, want %d and %t", code, row[1], row[2], c.Status(), c.Retryable())
+			}
+		}
+	}
+	for _, m := range codeOfError.FindAllStringSubmatch(readText(t, "pkg/trigger/code.go"), -1) {
+		wantCodes = append(wantCodes, m[1])
+	}
+	slices.Sort(wantCodes)
+	same("error codes of docs/operating.md", codes, wantCodes)
+
+	var sources strings.Builder
+	for _, pattern := range []string{"functions/*/*.go", "pkg/*/*.go"} {
+		paths, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, path := range paths {
+			if !strings.HasSuffix(path, "_test.go") {
+				sources.WriteString(readText(t, path))
+			}
+		}
+	}
+	for _, row := range table(t, "docs/operating.md", "### What to look for") {
+		if msg := names(row[0])[0]; !strings.Contains(sources.String(), strconv.Quote(msg)) {
+			t.Errorf("docs/operating.md: nothing logs %q", msg)
+		}
+	}
+}
 
 // The settings of the agent are the same in the program, in its comment and on
 // the page, and the page knows which the template sets.
 func TestDocs_settings(t *testing.T) {
-	text := readText(t, "docs/operating.md")
-	_, section, _ := strings.Cut(text, "\n## Settings of the agent\n")
-	section, _, _ = strings.Cut(section, "\n## ")
 	documented, fromTemplate := map[string]bool{}, map[string]bool{}
-	for _, m := range tableSetting.FindAllStringSubmatch(section, -1) {
-		for name := range strings.SplitSeq(strings.ReplaceAll(m[1], "`", ""), ", ") {
+	for _, row := range table(t, "docs/operating.md", "## Settings of the agent") {
+		for _, name := range names(row[0]) {
 			documented[name] = true
-			if strings.TrimSpace(m[3]) != "" {
+			if row[2] != "" {
 				fromTemplate[name] = true
 			}
 		}

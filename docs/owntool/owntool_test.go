@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -38,6 +40,31 @@ func TestPage(t *testing.T) {
 	}
 	if got, want := len(blocks), 3; got != want {
 		t.Errorf("got %d blocks of code, want %d", got, want)
+	}
+}
+
+// The page's request has the answer that the page lets expect.
+func TestPage_request(t *testing.T) {
+	if _, err := exec.LookPath("curl"); err != nil {
+		t.Skip("curl is not installed")
+	}
+	page, err := os.ReadFile("../own-tools.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	command := regexp.MustCompile(`(?m)^    curl (?:.*\\\n)*.*$`).FindString(string(page))
+	h, err := handler()
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := httptest.NewServer(h)
+	defer srv.Close()
+	if !strings.Contains(command, "http://127.0.0.1:8000/") {
+		t.Fatalf("the page has no request: %q", command)
+	}
+	command = strings.ReplaceAll(command, "http://127.0.0.1:8000", srv.URL)
+	if out, err := exec.Command("sh", "-c", command).CombinedOutput(); err != nil || !strings.Contains(string(out), `"text":"12"`) {
+		t.Errorf("got %v, %s, want 12", err, out)
 	}
 }
 

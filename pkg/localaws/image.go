@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	goruntime "runtime"
 	"strings"
+	"syscall"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ecr"
@@ -130,12 +131,14 @@ func unpack(l v1.Layer, dir string) error {
 	}
 }
 
-func writeFile(root *os.Root, path string, mode os.FileMode, content io.Reader) (err error) {
-	f, err := root.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, mode.Perm()|0o200)
+func writeFile(root *os.Root, path string, mode os.FileMode, content io.Reader) error {
+	b, err := io.ReadAll(content)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	_, err = io.Copy(f, content)
-	return err
+	// A process that is started while the file is open has it open too for a
+	// moment, and no system runs a program that is open for writing.
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	return root.WriteFile(path, b, mode.Perm()|0o200)
 }
