@@ -225,7 +225,7 @@ func (r *reader) up(t *testing.T, command string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := st.outputs
+	o := st.Outputs
 	_, r.at["ID"], _ = strings.Cut(o["McpServerArn"], "/")
 	r.at["AGENT"] = o["AgentFunction"]
 	r.env = append(r.env, "ADDR="+strings.TrimPrefix(url, "http://"), "URL="+o["AgentUrl"], "RUNTIME="+o["AgentRuntimeArn"],
