@@ -93,7 +93,7 @@ func TestProject(t *testing.T) {
 func TestProject_options(t *testing.T) {
 	a := newAccount(t)
 	template := project(t, "template.yaml")
-	a.mustDeploy(template, "AgentHost=both", "SecretRotationDays=30", "AskByTopic=true", "AskBySchedule=rate(1 day)", "Monitoring=true",
+	a.mustDeploy(template, "AgentHost=both", "SecretRotationDays=1", "AskByTopic=true", "AskBySchedule=rate(1 day)", "Monitoring=true",
 		"AgentReservedConcurrency=5", "AlarmTopicArn=arn:aws:sns:eu-central-1:000000000000:alarms", "LogLevel=debug")
 	a.ask()
 	status, body := a.invoke(a.Outputs()["AgentRuntimeArn"], `{"prompt":"What is 2+2?"}`)
