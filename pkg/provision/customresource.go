@@ -9,8 +9,10 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-lambda-go/cfn"
+	"github.com/aws/smithy-go"
 
 	"agentcore-mcp-auth/pkg/credstore"
 )
@@ -50,6 +52,13 @@ func (h *Handler) Handle(ctx context.Context, e cfn.Event) (physicalID string, d
 		d.former = h.forEvent(e, prefix).newRun(old, false).label()
 	}
 	res, err := p.Ensure(ctx, d)
+	for waited := time.Duration(0); isDenied(err) && waited < rightsWithin; waited += rightsPause {
+		if p.wait(ctx, rightsPause) != nil {
+			break
+		}
+		p.logger().Info("trying again: a right of this deployment may not be everywhere yet", "reason", err.Error())
+		res, err = p.Ensure(ctx, d)
+	}
 	if err != nil {
 		if e.RequestType == cfn.RequestUpdate {
 			id = e.PhysicalResourceID // still the one there was
@@ -79,6 +88,19 @@ func (h *Handler) Handle(ctx context.Context, e cfn.Event) (physicalID string, d
 		"Scope":         res.Scope,
 		"ParameterPath": res.ParameterPath,
 	}, nil
+}
+
+// Rights that the same deployment gave the function take their time to be known
+// everywhere.
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html#troubleshoot_general_eventual-consistency
+const (
+	rightsWithin = 20 * time.Second
+	rightsPause  = 4 * time.Second
+)
+
+func isDenied(err error) bool {
+	var api smithy.APIError
+	return errors.As(err, &api) && api.ErrorCode() == "AccessDeniedException"
 }
 
 // forEvent is the provisioner for the stack and the resource of the event.

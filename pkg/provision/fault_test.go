@@ -36,7 +36,7 @@ type fault struct {
 // the death of its process would.
 var faults = []fault{
 	{"refused", false, func(func()) *localaws.Fault {
-		return &localaws.Fault{Status: 400, Type: "AccessDeniedException", Message: "no"}
+		return &localaws.Fault{Status: 400, Type: "InvalidParameterException", Message: "no"}
 	}},
 	{"error before", true, func(func()) *localaws.Fault {
 		return &localaws.Fault{Status: 500, Type: "InternalErrorException", Message: "oops"}
