@@ -17,8 +17,8 @@ import (
 type bedrockRuntime struct {
 	mu        sync.Mutex // guards what follows
 	model     Model      // nil: Arithmetic
-	reasoning map[Reasoning]bool
-	texts     map[string]bool // reasoning texts, whatever their signature
+	reasoning recent[Reasoning, struct{}]
+	texts     recent[string, struct{}] // reasoning texts, whatever their signature
 }
 
 // SetModel has m answer from the next request on. A nil m brings back
@@ -46,11 +46,8 @@ func (b *bedrockRuntime) ask(req ConverseRequest) ConverseReply {
 		if block.Reasoning == nil {
 			continue
 		}
-		if b.reasoning == nil {
-			b.reasoning, b.texts = map[Reasoning]bool{}, map[string]bool{}
-		}
-		b.reasoning[*block.Reasoning] = true
-		b.texts[block.Reasoning.Text] = true
+		b.reasoning.put(*block.Reasoning, struct{}{})
+		b.texts.put(block.Reasoning.Text, struct{}{})
 	}
 	return reply
 }
@@ -63,11 +60,11 @@ func (b *bedrockRuntime) checkReasoning(messages []ConverseMessage) *apiError {
 	for i, m := range messages {
 		for j, block := range m.Content {
 			r := block.Reasoning
-			if r == nil || b.reasoning[*r] {
+			if r == nil || b.reasoning.has(*r) {
 				continue
 			}
 			at := fmt.Sprintf("messages.%d.content.%d.reasoningContent", i, j)
-			if r.Redacted == "" && b.texts[r.Text] {
+			if r.Redacted == "" && b.texts.has(r.Text) {
 				return invalidf(at, "the signature is missing or is not the one that came with this text; send reasoning back unmodified")
 			}
 			return invalidf(at, "this is not reasoning that the model has given; send reasoning back unmodified")

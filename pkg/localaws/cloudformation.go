@@ -64,10 +64,10 @@ type replyBox struct {
 	s *Server
 
 	mu     sync.Mutex // guards what follows
-	byPath map[string]*Reply
+	byPath recent[string, *Reply]
 }
 
-func newReplyBox(s *Server) *replyBox { return &replyBox{s: s, byPath: map[string]*Reply{}} }
+func newReplyBox(s *Server) *replyBox { return &replyBox{s: s} }
 
 // NewReply opens a reply URL. The stand-in must have been started.
 func (s *Server) NewReply() *Reply {
@@ -89,7 +89,7 @@ func (s *Server) NewReply() *Reply {
 	}
 	s.replies.mu.Lock()
 	defer s.replies.mu.Unlock()
-	s.replies.byPath[path] = r
+	s.replies.byPath.put(path, r)
 	return r
 }
 
@@ -125,7 +125,7 @@ func (r *Reply) Wait(ctx context.Context) (cfn.Response, error) {
 // CloudFormation makes of it shows in [Reply.Wait].
 func (p *replyBox) serve(w http.ResponseWriter, r *http.Request, rec *Record) {
 	p.mu.Lock()
-	reply := p.byPath[r.URL.Path]
+	reply, _ := p.byPath.get(r.URL.Path)
 	p.mu.Unlock()
 	switch {
 	case reply == nil, r.Method != http.MethodPut, r.URL.RawQuery != reply.query:

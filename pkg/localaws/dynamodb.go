@@ -21,7 +21,7 @@ type Table struct {
 }
 
 // AddTable makes a table and returns its ARN. A name that exists is refused.
-// Items stay after their time, as they may for days in the service; whoever
+// Items stay for two days after their time, as they may in the service; whoever
 // reads them has to look at it.
 // https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/howitworks-ttl.html
 func (s *Server) AddTable(t Table) (arn string, err error) {
@@ -44,7 +44,7 @@ func (s *Server) AddTable(t Table) (arn string, err error) {
 	if err != nil {
 		return "", fmt.Errorf("adding table: %w", err)
 	}
-	d.tables[t.Name] = &table{Table: t, items: map[string]item{}}
+	d.tables[t.Name] = &table{Table: t, items: map[string]item{}, sweep: maxRecords}
 	return d.arn(t.Name), nil
 }
 
@@ -70,6 +70,7 @@ var tableName = regexp.MustCompile(`^[a-zA-Z0-9_.-]{3,255}$`)
 type table struct {
 	Table
 	items map[string]item // by the value of the key
+	sweep int             // how many items there are when the old ones are next looked for
 }
 
 // dynamo stands in for DynamoDB's PutItem and UpdateItem.
@@ -239,7 +240,7 @@ func (d *dynamo) put(in *putItemInput) (any, *apiError) {
 	if out, err := in.check(condition, t.items[key]); err != nil {
 		return out, err
 	}
-	t.items[key] = fresh
+	t.put(key, fresh, d.s.cfg.Now())
 	return nil, nil
 }
 
@@ -288,6 +289,6 @@ func (d *dynamo) update(in *updateItemInput) (any, *apiError) {
 	if err := t.check(fresh); err != nil {
 		return nil, err
 	}
-	t.items[key] = fresh
+	t.put(key, fresh, d.s.cfg.Now())
 	return nil, nil
 }

@@ -36,7 +36,7 @@ type repositories struct {
 
 	mu     sync.Mutex // guards what follows
 	byName map[string]*imageRepository
-	tokens map[string]registryToken // by password
+	tokens recent[string, registryToken] // by password
 }
 
 // imageRepository has a registry of its own, since layers belong to one
@@ -67,7 +67,7 @@ type registryToken struct {
 }
 
 func newRepositories(s *Server) *repositories {
-	p := &repositories{s: s, byName: map[string]*imageRepository{}, tokens: map[string]registryToken{}}
+	p := &repositories{s: s, byName: map[string]*imageRepository{}}
 	p.ops = map[string]operation{"GetAuthorizationToken": opFrom(&p.mu, p.getAuthorizationToken)}
 	return p
 }
@@ -142,7 +142,7 @@ type getAuthorizationTokenInput struct{}
 func (p *repositories) getAuthorizationToken(r *http.Request, _ *getAuthorizationTokenInput) (any, *apiError) {
 	auth, _ := parseAuthorization(r.Header.Get("Authorization"))
 	password, expires := rand.Text(), p.s.cfg.Now().Add(tokenLife)
-	p.tokens[password] = registryToken{auth.accessKeyID, expires}
+	p.tokens.put(password, registryToken{auth.accessKeyID, expires})
 	return map[string]any{"authorizationData": []any{map[string]any{
 		"authorizationToken": base64.StdEncoding.EncodeToString([]byte("AWS:" + password)),
 		"expiresAt":          epoch(expires),
@@ -165,7 +165,7 @@ func (p *repositories) serveRegistry(w http.ResponseWriter, r *http.Request, rec
 	}
 	user, password, ok := r.BasicAuth()
 	p.mu.Lock()
-	token, known := p.tokens[password]
+	token, known := p.tokens.get(password)
 	p.mu.Unlock()
 	if !ok || user != "AWS" || !known {
 		w.Header().Set("Www-Authenticate", `Basic realm="`+baseURL(r)+`/",service="ecr.amazonaws.com"`)

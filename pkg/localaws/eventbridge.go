@@ -51,7 +51,8 @@ func (s *Server) RemoveEventBus(name string) {
 	b.names = slices.DeleteFunc(b.names, func(n string) bool { return n == name && n != DefaultBus })
 }
 
-// Events returns every event that was put on a bus, in order.
+// Events returns the events that were put on a bus, in order: all of them, or
+// the last ones where there were more than Config.MaxRecords.
 func (s *Server) Events() []BusEvent {
 	b := s.buses
 	b.mu.Lock()
@@ -231,6 +232,6 @@ func (b *eventBuses) putOne(e putEventsEntry) putEventsResult {
 		Bus: bus, Version: "0", ID: uuid.NewString(), DetailType: *e.DetailType, Source: *e.Source, Account: Account,
 		Time: at, Region: b.s.cfg.Region, Resources: append([]string{}, e.Resources...), Detail: json.RawMessage(*e.Detail),
 	}
-	b.events = append(b.events, event)
+	b.events = appendLast(b.events, event, b.s.cfg.MaxRecords)
 	return putEventsResult{EventId: event.ID}
 }

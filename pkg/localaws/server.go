@@ -53,6 +53,11 @@ type Config struct {
 	Region string           // default eu-central-1
 	Now    func() time.Time // default time.Now
 	Logger *slog.Logger     // default: discard
+
+	// MaxRecords is how many requests [Server.Records] and how many events
+	// [Server.Events] has, the last ones, so that a stand-in under load for long
+	// does not grow; default 10,000, and negative: all.
+	MaxRecords int
 }
 
 // Server is a running or startable stand-in. It is safe for concurrent use.
@@ -92,6 +97,9 @@ func New(cfg Config) *Server {
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
+	}
+	if cfg.MaxRecords == 0 {
+		cfg.MaxRecords = maxRecords
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
@@ -151,6 +159,7 @@ func (s *Server) URL() string {
 // listener. Requests under way are cut off.
 func (s *Server) Close() error {
 	s.funcs.close()
+	s.runtime.client.CloseIdleConnections()
 	s.mu.Lock()
 	srv := s.http
 	s.http = nil
@@ -181,7 +190,7 @@ func (s *Server) Env() []string { return s.env(accountCredentials) }
 // wire; whoever prints a Record masks what must not be seen. Only the layers of
 // images are left out, being large.
 type Record struct {
-	Seq            int
+	Seq            int // 1 for the first request, whether or not it is still kept
 	Time           time.Time
 	Duration       time.Duration
 	Service        string // ssm, cognito-idp, oidc, oauth, agentcore, agentcore-control, bedrock, cloudformation, lambda, events, ecr, registry, dynamodb, sts
@@ -194,7 +203,8 @@ type Record struct {
 	ResponseBody   []byte
 }
 
-// Records returns every request so far, in the order in which they ended.
+// Records returns the requests so far, in the order in which they ended: all of
+// them, or the last ones where there were more than Config.MaxRecords.
 func (s *Server) Records() []Record {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -377,7 +387,7 @@ func (s *Server) keep(rec Record) {
 	defer s.mu.Unlock()
 	s.seq++
 	rec.Seq = s.seq
-	s.records = append(s.records, rec)
+	s.records = appendLast(s.records, rec, s.cfg.MaxRecords)
 	s.cfg.Logger.Debug("request", "service", rec.Service, "operation", rec.Operation, "status", rec.Status)
 	for _, f := range s.watchers {
 		f(rec)
