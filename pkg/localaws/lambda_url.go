@@ -167,12 +167,13 @@ func (f *Function) urlEvent(r *http.Request, body []byte, path string) events.La
 		rawPath = path
 	}
 	source, _, _ := net.SplitHostPort(r.RemoteAddr)
+	keyID, arn, caller := f.s.caller(r)
 	return events.LambdaFunctionURLRequest{
 		Version: "2.0", RawPath: rawPath, RawQueryString: r.URL.RawQuery, Cookies: cookies, Headers: headers, QueryStringParameters: query,
 		RequestContext: events.LambdaFunctionURLRequestContext{
 			AccountID: Account, RequestID: uuid.NewString(), APIID: id, DomainName: domain, DomainPrefix: id,
 			Authorizer: &events.LambdaFunctionURLRequestContextAuthorizerDescription{IAM: &events.LambdaFunctionURLRequestContextAuthorizerIAMDescription{
-				AccessKey: AccessKeyID, AccountID: Account, CallerID: AccessKeyID, UserARN: "arn:aws:iam::" + Account + ":root", UserID: AccessKeyID,
+				AccessKey: keyID, AccountID: Account, CallerID: caller, UserARN: arn, UserID: caller,
 			}},
 			Time: now.Format("02/Jan/2006:15:04:05 -0700"), TimeEpoch: now.UnixMilli(),
 			HTTP: events.LambdaFunctionURLRequestContextHTTPDescription{

@@ -284,8 +284,6 @@ func (s *Server) route(r *http.Request) (service, operation string, h handler) {
 		return "cloudformation", r.Method + " reply", s.replies.serve
 	case strings.HasPrefix(path, "/2015-03-31/functions/") && strings.HasSuffix(path, "/invocations"):
 		return "lambda", "Invoke", s.funcs.serveInvoke
-	case strings.HasPrefix(path, "/2021-11-15/functions/") && strings.HasSuffix(path, "/response-streaming-invocations"):
-		return "lambda", "InvokeWithResponseStream", s.funcs.serveInvokeStream
 	case strings.HasPrefix(path, urlPath):
 		return "lambda", "InvokeFunctionUrl", s.funcs.serveURL
 	}
