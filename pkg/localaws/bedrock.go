@@ -74,18 +74,17 @@ func (b *bedrockRuntime) checkReasoning(messages []ConverseMessage) *apiError {
 }
 
 func (s *Server) serveConverse(w http.ResponseWriter, r *http.Request, rec *Record) {
-	if err := s.checkSignature(r, rec.RequestBody, "bedrock"); err != nil {
-		writeError(w, err.Status, err.Type, err.Message)
-		return
-	}
 	start := s.cfg.Now()
-	req, bad := s.readConverse(r, rec)
-	if bad != nil {
-		writeError(w, bad.Status, bad.Type, bad.Message)
-		return
+	var req ConverseRequest
+	err := s.checkSignature(r, rec.RequestBody, "bedrock")
+	if err == nil {
+		req, err = s.readConverse(r, rec)
 	}
-	if err := s.authorizeAll(r, s.modelAccess(req)); err != nil {
-		writeError(w, err.Status, err.Type, err.Message)
+	if err == nil {
+		err = s.authorizeAll(r, s.modelAccess(req))
+	}
+	if err != nil {
+		writeError(w, err)
 		return
 	}
 	reply := s.bedrock.ask(req)
@@ -126,8 +125,8 @@ func answerReply(w http.ResponseWriter, req ConverseRequest, reply ConverseReply
 		switch {
 		case b.ToolUse != nil:
 			if !json.Valid(b.ToolUse.Input) {
-				writeError(w, http.StatusInternalServerError, "InternalServerException",
-					fmt.Sprintf("the scripted input of tool %s is not JSON, which only a stream can carry", b.ToolUse.Name))
+				writeError(w, &apiError{http.StatusInternalServerError, "InternalServerException",
+					fmt.Sprintf("the scripted input of tool %s is not JSON, which only a stream can carry", b.ToolUse.Name)})
 				return
 			}
 			blocks = append(blocks, object{"toolUse": object{"toolUseId": b.ToolUse.ID, "name": b.ToolUse.Name, "input": b.ToolUse.Input}})

@@ -374,6 +374,11 @@ func (p *userPools) untagPool(in *struct {
 		return nil, errorf(invalidParameter, "1 validation error detected: Value at 'tagKeys' failed to satisfy constraint: Member must not be null")
 	}
 	for _, k := range in.TagKeys {
+		if err := poolTagKey.check("tagKeys", k); err != nil {
+			return nil, err
+		}
+	}
+	for _, k := range in.TagKeys {
 		delete(pool.tags, k)
 	}
 	return nil, nil

@@ -1,6 +1,7 @@
 package localaws
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -111,11 +112,14 @@ func (d *dynamo) serve(w http.ResponseWriter, r *http.Request, rec *Record) {
 	if err == nil {
 		out, err = op(r, rec.RequestBody)
 	}
+	writeDynamoDB(w, out, err)
+}
+
+// writeDynamoDB answers with out, or with an error, of which out may be a part.
+func writeDynamoDB(w http.ResponseWriter, out any, err *apiError) {
 	status := http.StatusOK
 	if err != nil {
-		if status = err.Status; status == 0 {
-			status = http.StatusBadRequest
-		}
+		status = cmp.Or(err.Status, http.StatusBadRequest)
 		space := "com.amazonaws.dynamodb.v20120810#"
 		if err.Type == "ValidationException" {
 			space = "com.amazon.coral.validate#"

@@ -154,15 +154,15 @@ func (p *repositories) getAuthorizationToken(r *http.Request, _ *getAuthorizatio
 // https://github.com/opencontainers/distribution-spec/blob/main/spec.md#endpoints
 var registryPath = regexp.MustCompile(`^/v2/(.+)/(blobs/uploads|blobs|manifests)/([^/]*)$`)
 
+// imageTag is what a tag may be.
+// https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pulling-manifests
+var imageTag = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`)
+
 // serveRegistry serves what docker and its like speak. The registry knows its
 // callers by their password, and asks for the permissions of ECR's API.
 // https://docs.aws.amazon.com/AmazonECR/latest/userguide/image-push-iam.html
 func (p *repositories) serveRegistry(w http.ResponseWriter, r *http.Request, rec *Record) {
-	deny := func(status int, code, message string) {
-		w.Header().Set("Content-Type", "application/json; charset=utf-8")
-		w.WriteHeader(status)
-		json.NewEncoder(w).Encode(map[string]any{"errors": []any{map[string]string{"code": code, "message": message}}})
-	}
+	deny := func(status int, code, message string) { writeRegistryError(w, &apiError{status, code, message}) }
 	user, password, ok := r.BasicAuth()
 	p.mu.Lock()
 	token, known := p.tokens.get(password)
@@ -208,7 +208,7 @@ func (p *repositories) serveRegistry(w http.ResponseWriter, r *http.Request, rec
 	}
 	digest, err := repository.checkManifest(r.Context(), reference, rec.RequestBody)
 	if err != nil {
-		deny(err.Status, err.Type, err.Message)
+		writeRegistryError(w, err)
 		return
 	}
 	status := &statusWriter{ResponseWriter: w}
@@ -221,6 +221,13 @@ func (p *repositories) serveRegistry(w http.ResponseWriter, r *http.Request, rec
 	}
 }
 
+// https://github.com/opencontainers/distribution-spec/blob/main/spec.md#error-codes
+func writeRegistryError(w http.ResponseWriter, e *apiError) {
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	w.WriteHeader(e.Status)
+	json.NewEncoder(w).Encode(map[string]any{"errors": []any{map[string]string{"code": e.Type, "message": e.Message}}})
+}
+
 // checkManifest refuses what PutImage would refuse of a manifest that is put
 // under a tag or a digest, and returns the digest that it has.
 // https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_PutImage.html
@@ -228,6 +235,9 @@ func (r *imageRepository) checkManifest(ctx context.Context, reference string, m
 	digest = fmt.Sprintf("sha256:%x", sha256.Sum256(manifest))
 	if strings.Contains(reference, ":") && reference != digest {
 		return "", &apiError{http.StatusBadRequest, "DIGEST_INVALID", "The specified image digest does not match the digest that was calculated for the image."}
+	}
+	if !strings.Contains(reference, ":") && !imageTag.MatchString(reference) {
+		return "", &apiError{http.StatusBadRequest, "TAG_INVALID", "The image tag does not match " + imageTag.String()}
 	}
 	// A tag is refused also for the image that has it already.
 	// https://docs.aws.amazon.com/AmazonECR/latest/userguide/image-tag-mutability.html

@@ -121,6 +121,7 @@ const (
 var (
 	busNameRule     = textRule{"ValidationException", 1, 1600, regexp.MustCompile(`^(arn:aws[\w-]*:events:[a-z]{2}-[a-z]+-[\w-]+:[0-9]{12}:event-bus/)?[/.\-_A-Za-z0-9]+$`)}
 	traceHeaderRule = textRule{"ValidationException", 1, 500, nil}
+	resourceRule    = textRule{"ValidationException", 0, 2048, nil}
 	maxSource       = 256
 	maxDetailType   = 128
 )
@@ -167,6 +168,11 @@ func (b *eventBuses) put(in *putEventsRequest) (any, *apiError) {
 		size += e.size()
 		if err := firstError(busNameRule.checkOptional("entries.eventBusName", e.EventBusName), traceHeaderRule.checkOptional("entries.traceHeader", e.TraceHeader)); err != nil {
 			return nil, err
+		}
+		for _, r := range e.Resources {
+			if err := resourceRule.check("entries.resources", r); err != nil {
+				return nil, err
+			}
 		}
 		if e.Source != nil && e.DetailType != nil && e.Detail != nil {
 			complete++

@@ -298,8 +298,7 @@ func (s *Server) route(r *http.Request) (service, operation string, h handler) {
 
 // refuse says loudly what the stand-in does not implement.
 func refuse(w http.ResponseWriter, r *http.Request, rec *Record) {
-	writeError(w, http.StatusNotImplemented, "UnknownOperationException",
-		fmt.Sprintf("localaws does not implement %s", rec.Operation))
+	writeError(w, &apiError{http.StatusNotImplemented, "UnknownOperationException", "localaws does not implement " + rec.Operation})
 }
 
 // ServeHTTP serves, records and, where a fault is set, breaks one request.
@@ -307,7 +306,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := s.cfg.Now()
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if err != nil {
-		writeError(w, http.StatusRequestEntityTooLarge, "RequestEntityTooLargeException", "the request body is too large or was cut off")
+		writeError(w, &apiError{http.StatusRequestEntityTooLarge, "RequestEntityTooLargeException", "the request body is too large or was cut off"})
 		return
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
@@ -370,11 +369,21 @@ func serveWithFault(w *recorder, r *http.Request, rec *Record, h handler, fault 
 	for k, v := range fault.Header {
 		w.Header()[k] = v
 	}
-	if _, version := queryAction(r); version != "" {
-		writeQueryError(w, version, &apiError{fault.Status, fault.Type, fault.Message})
-		return
+	failure := &apiError{fault.Status, fault.Type, fault.Message}
+	switch _, version := queryAction(r); {
+	case version != "":
+		writeQueryError(w, version, failure)
+	case rec.Service == "dynamodb":
+		writeDynamoDB(w, nil, failure)
+	case rec.Service == "oauth":
+		writePlainJSON(w, failure.Status, map[string]string{"error": failure.Type})
+	case rec.Service == "registry":
+		writeRegistryError(w, failure)
+	case rec.Service == "cloudformation": // a reply URL, which is S3's
+		writeS3Error(w, failure)
+	default:
+		writeError(w, failure)
 	}
-	writeError(w, fault.Status, fault.Type, fault.Message)
 }
 
 func (s *Server) keep(rec Record) {

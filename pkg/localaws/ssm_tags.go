@@ -89,6 +89,11 @@ func (p *parameterStore) removeTags(in *struct {
 	if len(in.TagKeys) == 0 {
 		return nil, errorf("ValidationException", "1 validation error detected: Value at 'tagKeys' failed to satisfy constraint: Member must not be null or empty")
 	}
+	for _, key := range in.TagKeys {
+		if err := tagKey.check("tagKeys", key); err != nil {
+			return nil, err
+		}
+	}
 	param, err := p.tagged(in.ResourceType, in.ResourceId)
 	if err != nil {
 		return nil, err
