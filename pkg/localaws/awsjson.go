@@ -39,16 +39,6 @@ func unimplemented(format string, args ...any) *apiError {
 	return &apiError{http.StatusNotImplemented, "UnknownMemberException", "localaws does not implement " + fmt.Sprintf(format, args...)}
 }
 
-// firstError returns the first that is not nil.
-func firstError(errs ...*apiError) *apiError {
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // writeError answers with an error in the form that the AWS JSON and REST-JSON
 // protocols share: the type in __type and in x-amzn-ErrorType.
 // https://smithy.io/2.0/aws/protocols/aws-json-1_1-protocol.html

@@ -1,6 +1,7 @@
 package localaws
 
 import (
+	"cmp"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
@@ -50,7 +51,7 @@ func (pol *passwordPolicy) check() *apiError {
 	if pol.MinimumLength == 0 {
 		pol.MinimumLength = 8
 	}
-	return firstError(
+	return cmp.Or(
 		checkRange(invalidParameter, "minimumLength", &pol.MinimumLength, 6, 99),
 		checkRange(invalidParameter, "temporaryPasswordValidityDays", pol.TemporaryPasswordValidityDays, 0, 365),
 	)

@@ -238,7 +238,7 @@ func (d *dynamo) put(in *putItemInput) (any, *apiError) {
 	if err != nil {
 		return nil, err
 	}
-	if err := firstError(p.unused(), t.check(fresh)); err != nil {
+	if err := cmp.Or(p.unused(), t.check(fresh)); err != nil {
 		return nil, err
 	}
 	if out, err := in.check(condition, t.items[key]); err != nil {

@@ -1,6 +1,7 @@
 package localaws
 
 import (
+	"cmp"
 	"encoding/json"
 	"net/http"
 	"regexp"
@@ -166,7 +167,7 @@ func (b *eventBuses) put(in *putEventsRequest) (any, *apiError) {
 	size, complete := 0, 0
 	for _, e := range in.Entries {
 		size += e.size()
-		if err := firstError(busNameRule.checkOptional("entries.eventBusName", e.EventBusName), traceHeaderRule.checkOptional("entries.traceHeader", e.TraceHeader)); err != nil {
+		if err := cmp.Or(busNameRule.checkOptional("entries.eventBusName", e.EventBusName), traceHeaderRule.checkOptional("entries.traceHeader", e.TraceHeader)); err != nil {
 			return nil, err
 		}
 		for _, r := range e.Resources {

@@ -1,6 +1,7 @@
 package localaws
 
 import (
+	"cmp"
 	"maps"
 	"regexp"
 	"slices"
@@ -27,7 +28,7 @@ func checkTags(tags []tag) *apiError {
 		if t.Value == nil {
 			return errorf("ValidationException", "1 validation error detected: Value at 'tags.value' failed to satisfy constraint: Member must not be null")
 		}
-		if err := firstError(tagKey.check("tags.key", t.Key), tagValue.check("tags.value", *t.Value)); err != nil {
+		if err := cmp.Or(tagKey.check("tags.key", t.Key), tagValue.check("tags.value", *t.Value)); err != nil {
 			return err
 		}
 		if strings.HasPrefix(strings.ToLower(t.Key), "aws:") {

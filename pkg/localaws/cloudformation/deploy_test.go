@@ -2,6 +2,7 @@ package cloudformation_test
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -293,6 +294,16 @@ func TestNew_refused(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	if _, err := Parse(strings.NewReader(strings.Repeat("#", 1<<20+1))); err == nil || !strings.Contains(err.Error(), "1048576 bytes") {
+		t.Errorf("got %v", err)
+	}
+	if _, err := Parse(strings.NewReader("Description: " + strings.Repeat("x", 1025) + "\nResources: {Q: {Type: AWS::SQS::Queue}}")); err == nil || !strings.Contains(err.Error(), "Description: 1025 bytes") {
+		t.Errorf("got %v", err)
+	}
+	many := "Transform: AWS::Serverless-2016-10-31\nResources:\n"
+	for i := range 251 { // each with a role
+		many += fmt.Sprintf("  F%d: {Type: AWS::Serverless::Function, Properties: {CodeUri: f, Handler: bootstrap, Runtime: provided.al2023}}\n", i)
+	}
+	if _, err := Parse(strings.NewReader(many)); err == nil || !strings.Contains(err.Error(), "502 after the transform") {
 		t.Errorf("got %v", err)
 	}
 }
