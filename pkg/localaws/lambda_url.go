@@ -264,22 +264,8 @@ func (f *Function) streamURL(w http.ResponseWriter, r *http.Request, event []byt
 		w.Header().Set("Content-Type", answer.ContentType)
 		w.WriteHeader(http.StatusOK)
 	}
-	flush := http.NewResponseController(w).Flush
-	flush()
-	buf := make([]byte, 32<<10)
-	for {
-		n, err := body.Read(buf)
-		w.Write(buf[:n])
-		if n > 0 {
-			flush()
-		}
-		if errors.Is(err, io.EOF) {
-			return
-		}
-		if err != nil {
-			panic(http.ErrAbortHandler)
-		}
-	}
+	http.NewResponseController(w).Flush()
+	relay(w, body, true)
 }
 
 // readPrelude reads what comes before the body.
