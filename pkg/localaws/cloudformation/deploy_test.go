@@ -110,10 +110,7 @@ func TestDeploy_update(t *testing.T) {
 	if got := a.id("Parameter"); !strings.HasPrefix(got, "arn:aws:sns:") || a.parameter("/test/queue") != "" {
 		t.Errorf("got %s, %v", got, a.aws.Leftovers())
 	}
-	if err := a.Delete(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	a.wantNothing()
+	a.mustDelete()
 }
 
 // An update that fails half-way leaves everything as it was: what was changed,
@@ -139,10 +136,7 @@ func TestDeploy_updateTakenBack(t *testing.T) {
 		t.Errorf("got %s, want %s", got, value)
 	}
 	a.mustDeploy(queues, "Name=other")
-	if err := a.Delete(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	a.wantNothing()
+	a.mustDelete()
 }
 
 // The policies of a resource keep it when it is replaced, or leaves the stack.
@@ -197,10 +191,7 @@ Resources:
 	if _, err := cognito.DeleteUserPoolDomain(t.Context(), &cognitoidentityprovider.DeleteUserPoolDomainInput{UserPoolId: &id, Domain: &domain}); err != nil {
 		t.Fatal(err)
 	}
-	if err := a.Delete(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	a.wantNothing()
+	a.mustDelete()
 }
 
 // Things that were removed by hand do not keep a stack from being deleted.
@@ -219,10 +210,7 @@ Resources:
 	if _, err := cognito.DeleteUserPool(t.Context(), &cognitoidentityprovider.DeleteUserPoolInput{UserPoolId: &id}); err != nil {
 		t.Fatal(err)
 	}
-	if err := a.Delete(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	a.wantNothing()
+	a.mustDelete()
 }
 
 // Whoever interrupts a deployment does not wait for a roll-back, and can still
@@ -344,6 +332,12 @@ func TestTypes_refused(t *testing.T) {
 		{`{Type: AWS::SQS::QueuePolicy, Properties: {Queues: [none], PolicyDocument: {}}}`, "there is no queue none"},
 		{`{Type: AWS::SNS::TopicPolicy, Properties: {Topics: [none], PolicyDocument: {}}}`, "there is no topic none"},
 		{`{Type: AWS::Logs::LogGroup, Properties: {RetentionInDays: 2}}`, "RetentionInDays 2: want one of"},
+		{`{Type: AWS::SQS::Queue, Properties: {QueueName: a.b}}`, "QueueName"},
+		{`{Type: AWS::SNS::Topic, Properties: {TopicName: news.fifo}}`, "TopicName"},
+		{`{Type: AWS::Events::EventBus, Properties: {Name: a/b}}`, "buses of partners"},
+		{`{Type: AWS::Lambda::Function, Properties: {Code: {S3Bucket: b, S3Key: k}, Role: r, Handler: bootstrap, Runtime: provided.al2023, LoggingConfig: {LogFormat: Text, ApplicationLogLevel: INFO}}}`, "log levels are for LogFormat JSON"},
+		{`{Type: AWS::Lambda::Function, Properties: {Code: {S3Bucket: b, S3Key: k}, Role: r, Handler: bootstrap, Runtime: provided.al2023, LoggingConfig: {LogFormat: JSON, ApplicationLogLevel: info}}}`, "ApplicationLogLevel \"info\""},
+		{`{Type: AWS::Lambda::Function, Properties: {Code: {S3Bucket: b, S3Key: k}, Role: r, Handler: bootstrap, Runtime: provided.al2023, ReservedConcurrentExecutions: 0}}`, "want 1 or more"},
 		{`{Type: AWS::SQS::Queue, Properties: {MaximumMessageSize: 1023}}`, "MaximumMessageSize: want 1024 to 1048576"},
 		{`{Type: AWS::SQS::Queue, Properties: {MessageRetentionPeriod: 59}}`, "MessageRetentionPeriod: want 60 to 1209600"},
 		{`{Type: AWS::SQS::Queue, Properties: {ContentBasedDeduplication: true}}`, "is for a FIFO queue"},

@@ -88,10 +88,7 @@ func TestVersions(t *testing.T) {
 	if got := a.Function("Function").Version(); got != "3" {
 		t.Errorf("got version %s", got)
 	}
-	if err := a.Delete(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	a.wantNothing()
+	a.mustDelete()
 }
 
 // An update that fails brings the old binary and the old version back.
@@ -107,10 +104,7 @@ func TestVersions_takenBack(t *testing.T) {
 	if got := a.requests()[2].Properties["Version"].(string); !strings.HasSuffix(got, ":1") {
 		t.Errorf("got version %s", got)
 	}
-	if err := a.Delete(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	a.wantNothing()
+	a.mustDelete()
 }
 
 // What Lambda and the services before it refuse, or silently never do.

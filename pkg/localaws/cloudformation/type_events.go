@@ -21,13 +21,19 @@ type eventBusProperties struct {
 	Tags             []tag
 }
 
+// https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_CreateEventBus.html
+var busName = regexp.MustCompile(`^[.\-_A-Za-z0-9]{1,256}$`)
+
 const eventBus = "AWS::Events::EventBus"
 
 var eventBusType = native[eventBusProperties]{
 	attributes: []string{"Arn", "Name"},
 	made: func(_ context.Context, r *request, p eventBusProperties) (made, error) {
-		if p.Name == localaws.DefaultBus {
+		switch {
+		case p.Name == localaws.DefaultBus:
 			return made{}, errors.New("Name: the default event bus exists already")
+		case !busName.MatchString(p.Name):
+			return made{}, fmt.Errorf("Name %.100q: want up to 256 letters, digits or any of .-_; buses of partners are not implemented", p.Name)
 		}
 		if err := r.aws.Keep(eventBus, p.Name); err != nil {
 			return made{}, err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -33,6 +34,13 @@ type queueProperties struct {
 	Tags                          []tag
 	VisibilityTimeout             *int
 }
+
+// https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_CreateQueue.html
+// https://docs.aws.amazon.com/sns/latest/api/API_CreateTopic.html
+var (
+	queueName = regexp.MustCompile(`^[a-zA-Z0-9_-]+$`)
+	topicName = regexp.MustCompile(`^[a-zA-Z0-9_-]{1,256}$`)
+)
 
 // check holds numbers to the limits of a queue's attributes. Zero stands for
 // the default, where it is none of them.
@@ -69,8 +77,11 @@ var queueType = kept([]string{"Arn", "QueueName", "QueueUrl"}, func(r *request, 
 			name += ".fifo"
 		}
 	}
-	if p.FifoQueue != strings.HasSuffix(name, ".fifo") {
+	switch {
+	case p.FifoQueue != strings.HasSuffix(name, ".fifo"):
 		return made{}, errors.New("the name of a FIFO queue, and of no other, ends in .fifo")
+	case !queueName.MatchString(strings.TrimSuffix(name, ".fifo")) || len(name) > 80:
+		return made{}, fmt.Errorf("QueueName %.100q: want up to 80 letters, digits, hyphens or underscores", name)
 	}
 	if err := p.check(); err != nil {
 		return made{}, err
@@ -139,6 +150,9 @@ var topicType = kept([]string{"TopicArn", "TopicName"}, func(r *request, p topic
 	name := r.id[strings.LastIndex(r.id, ":")+1:]
 	if name == "" {
 		name = r.name(p.TopicName, 256)
+	}
+	if !topicName.MatchString(name) {
+		return made{}, fmt.Errorf("TopicName %.100q: want up to 256 letters, digits, hyphens or underscores; FIFO topics are not implemented", name)
 	}
 	arn := r.arn("sns", name)
 	return made{id: arn, attributes: map[string]any{"TopicArn": arn, "TopicName": name}}, nil
