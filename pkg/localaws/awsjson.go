@@ -2,6 +2,7 @@ package localaws
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -38,27 +39,14 @@ func unimplemented(format string, args ...any) *apiError {
 	return &apiError{http.StatusNotImplemented, "UnknownMemberException", "localaws does not implement " + fmt.Sprintf(format, args...)}
 }
 
-// firstError returns the first that is not nil.
-func firstError(errs ...*apiError) *apiError {
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // writeError answers with an error in the form that the AWS JSON and REST-JSON
 // protocols share: the type in __type and in x-amzn-ErrorType.
 // https://smithy.io/2.0/aws/protocols/aws-json-1_1-protocol.html
-func writeError(w http.ResponseWriter, status int, typ, message string) {
-	if status == 0 {
-		status = http.StatusBadRequest
-	}
+func writeError(w http.ResponseWriter, e *apiError) {
 	w.Header().Set("Content-Type", "application/x-amz-json-1.1")
-	w.Header().Set("X-Amzn-Errortype", typ)
-	w.WriteHeader(status)
-	json.NewEncoder(w).Encode(map[string]string{"__type": typ, "message": message})
+	w.Header().Set("X-Amzn-Errortype", e.Type)
+	w.WriteHeader(cmp.Or(e.Status, http.StatusBadRequest))
+	json.NewEncoder(w).Encode(map[string]string{"__type": e.Type, "message": e.Message})
 }
 
 // operation serves one operation of an AWS JSON 1.1 service. The answer is
@@ -94,12 +82,12 @@ func serveJSON(w http.ResponseWriter, r *http.Request, rec *Record, ops map[stri
 		return
 	}
 	if err := checkProtocol(r, "application/x-amz-json-1.1"); err != nil {
-		writeError(w, err.Status, err.Type, err.Message)
+		writeError(w, err)
 		return
 	}
 	out, err := serve(r, rec.RequestBody)
 	if err != nil {
-		writeError(w, err.Status, err.Type, err.Message)
+		writeError(w, err)
 		return
 	}
 	if out == nil {

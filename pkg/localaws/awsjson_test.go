@@ -120,6 +120,39 @@ func TestFaults(t *testing.T) {
 	}
 }
 
+// A fault has the form of the service whose request it is.
+func TestFaults_form(t *testing.T) {
+	s := startServer(t)
+	s.SetFault(func(localaws.Record) *localaws.Fault {
+		return &localaws.Fault{Status: 429, Type: "Slower", Message: "not <so> fast"}
+	})
+	for _, tt := range []struct{ method, path, target, contentType, want string }{
+		{"POST", "/", "AmazonSSM.GetParameter", "application/x-amz-json-1.1", `{"__type":"Slower","message":"not \u003cso\u003e fast"}`},
+		{"POST", "/", "DynamoDB_20120810.PutItem", "application/x-amz-json-1.0", `{"__type":"com.amazonaws.dynamodb.v20120810#Slower","message":"not \u003cso\u003e fast"}`},
+		{"POST", "/m2m/oauth2/token", "", "application/x-www-form-urlencoded", `{"error":"Slower"}`},
+		{"GET", "/v2/", "", "", `{"errors":[{"code":"Slower","message":"not \u003cso\u003e fast"}]}`},
+		{"PUT", "/cloudformation/reply/x", "", "", "<Error><Code>Slower</Code><Message>not &lt;so&gt; fast</Message></Error>"},
+	} {
+		req, err := http.NewRequestWithContext(t.Context(), tt.method, s.URL()+tt.path, strings.NewReader("{}"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Content-Type", tt.contentType)
+		if tt.target != "" {
+			req.Header.Set("X-Amz-Target", tt.target)
+		}
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(res.Body)
+		res.Body.Close()
+		if err != nil || res.StatusCode != 429 || !strings.Contains(string(body), tt.want) {
+			t.Errorf("%s %s: got %d %s, %v, want %s", tt.path, tt.target, res.StatusCode, body, err, tt.want)
+		}
+	}
+}
+
 // Case 18: the SDK's own retries get through two throttled attempts.
 func TestFaults_retried(t *testing.T) {
 	a := newAccount(t)

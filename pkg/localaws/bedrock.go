@@ -17,8 +17,8 @@ import (
 type bedrockRuntime struct {
 	mu        sync.Mutex // guards what follows
 	model     Model      // nil: Arithmetic
-	reasoning map[Reasoning]bool
-	texts     map[string]bool // reasoning texts, whatever their signature
+	reasoning recent[Reasoning, struct{}]
+	texts     recent[string, struct{}] // reasoning texts, whatever their signature
 }
 
 // SetModel has m answer from the next request on. A nil m brings back
@@ -46,11 +46,8 @@ func (b *bedrockRuntime) ask(req ConverseRequest) ConverseReply {
 		if block.Reasoning == nil {
 			continue
 		}
-		if b.reasoning == nil {
-			b.reasoning, b.texts = map[Reasoning]bool{}, map[string]bool{}
-		}
-		b.reasoning[*block.Reasoning] = true
-		b.texts[block.Reasoning.Text] = true
+		b.reasoning.put(*block.Reasoning, struct{}{})
+		b.texts.put(block.Reasoning.Text, struct{}{})
 	}
 	return reply
 }
@@ -63,11 +60,11 @@ func (b *bedrockRuntime) checkReasoning(messages []ConverseMessage) *apiError {
 	for i, m := range messages {
 		for j, block := range m.Content {
 			r := block.Reasoning
-			if r == nil || b.reasoning[*r] {
+			if r == nil || b.reasoning.has(*r) {
 				continue
 			}
 			at := fmt.Sprintf("messages.%d.content.%d.reasoningContent", i, j)
-			if r.Redacted == "" && b.texts[r.Text] {
+			if r.Redacted == "" && b.texts.has(r.Text) {
 				return invalidf(at, "the signature is missing or is not the one that came with this text; send reasoning back unmodified")
 			}
 			return invalidf(at, "this is not reasoning that the model has given; send reasoning back unmodified")
@@ -77,18 +74,17 @@ func (b *bedrockRuntime) checkReasoning(messages []ConverseMessage) *apiError {
 }
 
 func (s *Server) serveConverse(w http.ResponseWriter, r *http.Request, rec *Record) {
-	if err := s.checkSignature(r, rec.RequestBody, "bedrock"); err != nil {
-		writeError(w, err.Status, err.Type, err.Message)
-		return
-	}
 	start := s.cfg.Now()
-	req, bad := s.readConverse(r, rec)
-	if bad != nil {
-		writeError(w, bad.Status, bad.Type, bad.Message)
-		return
+	var req ConverseRequest
+	err := s.checkSignature(r, rec.RequestBody, "bedrock")
+	if err == nil {
+		req, err = s.readConverse(r, rec)
 	}
-	if err := s.authorizeAll(r, s.modelAccess(req)); err != nil {
-		writeError(w, err.Status, err.Type, err.Message)
+	if err == nil {
+		err = s.authorizeAll(r, s.modelAccess(req))
+	}
+	if err != nil {
+		writeError(w, err)
 		return
 	}
 	reply := s.bedrock.ask(req)
@@ -129,8 +125,8 @@ func answerReply(w http.ResponseWriter, req ConverseRequest, reply ConverseReply
 		switch {
 		case b.ToolUse != nil:
 			if !json.Valid(b.ToolUse.Input) {
-				writeError(w, http.StatusInternalServerError, "InternalServerException",
-					fmt.Sprintf("the scripted input of tool %s is not JSON, which only a stream can carry", b.ToolUse.Name))
+				writeError(w, &apiError{http.StatusInternalServerError, "InternalServerException",
+					fmt.Sprintf("the scripted input of tool %s is not JSON, which only a stream can carry", b.ToolUse.Name)})
 				return
 			}
 			blocks = append(blocks, object{"toolUse": object{"toolUseId": b.ToolUse.ID, "name": b.ToolUse.Name, "input": b.ToolUse.Input}})

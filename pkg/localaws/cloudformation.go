@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
+	"encoding/xml"
 	"errors"
 	"fmt"
 	"net/http"
@@ -64,10 +65,10 @@ type replyBox struct {
 	s *Server
 
 	mu     sync.Mutex // guards what follows
-	byPath map[string]*Reply
+	byPath recent[string, *Reply]
 }
 
-func newReplyBox(s *Server) *replyBox { return &replyBox{s: s, byPath: map[string]*Reply{}} }
+func newReplyBox(s *Server) *replyBox { return &replyBox{s: s} }
 
 // NewReply opens a reply URL. The stand-in must have been started.
 func (s *Server) NewReply() *Reply {
@@ -89,7 +90,7 @@ func (s *Server) NewReply() *Reply {
 	}
 	s.replies.mu.Lock()
 	defer s.replies.mu.Unlock()
-	s.replies.byPath[path] = r
+	s.replies.byPath.put(path, r)
 	return r
 }
 
@@ -125,23 +126,21 @@ func (r *Reply) Wait(ctx context.Context) (cfn.Response, error) {
 // CloudFormation makes of it shows in [Reply.Wait].
 func (p *replyBox) serve(w http.ResponseWriter, r *http.Request, rec *Record) {
 	p.mu.Lock()
-	reply := p.byPath[r.URL.Path]
+	reply, _ := p.byPath.get(r.URL.Path)
 	p.mu.Unlock()
 	switch {
 	case reply == nil, r.Method != http.MethodPut, r.URL.RawQuery != reply.query:
-		writeS3Error(w, http.StatusForbidden, "SignatureDoesNotMatch",
-			"The request signature we calculated does not match the signature you provided.")
+		writeS3Error(w, &apiError{http.StatusForbidden, "SignatureDoesNotMatch", "The request signature we calculated does not match the signature you provided."})
 	case r.Header.Get("Content-Type") != "":
 		// The URL is signed for a request without a content type, so one that
 		// has it does not match. The custom resource guide has every client
 		// leave it empty.
-		writeS3Error(w, http.StatusForbidden, "SignatureDoesNotMatch",
-			"The request signature we calculated does not match the signature you provided: the URL was signed without a Content-Type.")
+		writeS3Error(w, &apiError{http.StatusForbidden, "SignatureDoesNotMatch", "The request signature we calculated does not match the signature you provided: the URL was signed without a Content-Type."})
 	case reply.now().After(reply.expires):
-		writeS3Error(w, http.StatusForbidden, "AccessDenied", "Request has expired")
+		writeS3Error(w, &apiError{http.StatusForbidden, "AccessDenied", "Request has expired"})
 	case r.ContentLength < 0:
 		// https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObject.html
-		writeS3Error(w, http.StatusLengthRequired, "MissingContentLength", "You must provide the Content-Length HTTP header.")
+		writeS3Error(w, &apiError{http.StatusLengthRequired, "MissingContentLength", "You must provide the Content-Length HTTP header."})
 	default:
 		reply.store(rec.RequestBody)
 		w.WriteHeader(http.StatusOK)
@@ -158,11 +157,15 @@ func (r *Reply) store(body []byte) {
 	}
 }
 
-// writeS3Error answers in S3's error form. The texts are constants.
-func writeS3Error(w http.ResponseWriter, status int, code, message string) {
+// writeS3Error answers in S3's error form.
+func writeS3Error(w http.ResponseWriter, e *apiError) {
 	w.Header().Set("Content-Type", "application/xml")
-	w.WriteHeader(status)
-	fmt.Fprintf(w, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>%s</Code><Message>%s</Message></Error>", code, message)
+	w.WriteHeader(e.Status)
+	doc, _ := xml.Marshal(struct { // of strings, which always encode
+		XMLName       xml.Name `xml:"Error"`
+		Code, Message string
+	}{Code: e.Type, Message: e.Message})
+	w.Write(append([]byte(xml.Header), doc...))
 }
 
 // readReply reads an answer as CloudFormation does, and in doubt more strictly:

@@ -1,8 +1,10 @@
 package localaws
 
 import (
+	"cmp"
 	"crypto/rand"
 	"fmt"
+	"iter"
 	"maps"
 	"math/big"
 	"net/http"
@@ -136,7 +138,7 @@ type adminCreateUserConfig struct{ AllowAdminCreateUserOnly bool }
 
 // check refuses what the model does not allow and fills in the defaults.
 func (s *poolSettings) check() *apiError {
-	if err := firstError(
+	if err := cmp.Or(
 		checkEnum(invalidParameter, "deletionProtection", s.DeletionProtection, "ACTIVE", "INACTIVE"),
 		checkEnum(invalidParameter, "mfaConfiguration", s.MfaConfiguration, "OFF", "ON", "OPTIONAL"),
 		checkEnum(invalidParameter, "userPoolTier", s.UserPoolTier, "LITE", "ESSENTIALS", "PLUS"),
@@ -146,15 +148,9 @@ func (s *poolSettings) check() *apiError {
 	if s.MfaConfiguration == "ON" || s.MfaConfiguration == "OPTIONAL" {
 		return unimplemented("MfaConfiguration %s", s.MfaConfiguration)
 	}
-	if s.DeletionProtection == "" {
-		s.DeletionProtection = "INACTIVE"
-	}
-	if s.MfaConfiguration == "" {
-		s.MfaConfiguration = "OFF"
-	}
-	if s.UserPoolTier == "" {
-		s.UserPoolTier = "ESSENTIALS"
-	}
+	s.DeletionProtection = cmp.Or(s.DeletionProtection, "INACTIVE")
+	s.MfaConfiguration = cmp.Or(s.MfaConfiguration, "OFF")
+	s.UserPoolTier = cmp.Or(s.UserPoolTier, "ESSENTIALS")
 	if s.AdminCreateUserConfig == nil {
 		s.AdminCreateUserConfig = &adminCreateUserConfig{}
 	}
@@ -213,7 +209,7 @@ func (p *userPools) createPool(in *struct {
 	UserPoolTags map[string]string
 	poolSettings
 }) (any, *apiError) {
-	if err := firstError(poolNameRule.check("poolName", in.PoolName), checkPoolTags(in.UserPoolTags), in.poolSettings.check()); err != nil {
+	if err := cmp.Or(poolNameRule.check("poolName", in.PoolName), checkPoolTags(in.UserPoolTags), in.poolSettings.check()); err != nil {
 		return nil, err
 	}
 	if len(p.pools) >= poolsPerRegion {
@@ -253,7 +249,7 @@ func (p *userPools) updatePool(in *struct {
 	if err != nil {
 		return nil, err
 	}
-	if err := firstError(poolNameRule.checkOptional("poolName", in.PoolName), checkPoolTags(in.UserPoolTags), in.poolSettings.check()); err != nil {
+	if err := cmp.Or(poolNameRule.checkOptional("poolName", in.PoolName), checkPoolTags(in.UserPoolTags), in.poolSettings.check()); err != nil {
 		return nil, err
 	}
 	if in.PoolName != nil {
@@ -289,35 +285,47 @@ type poolDescription struct {
 	CreationDate, LastModifiedDate epoch
 }
 
-func (p *userPools) listPools(in *struct {
-	MaxResults *int32
-	NextToken  *string
-}) (any, *apiError) {
+func (p *userPools) listPools(in *paging) (any, *apiError) {
 	if in.MaxResults == nil {
 		return nil, errorf(invalidParameter, "1 validation error detected: Value at 'maxResults' failed to satisfy constraint: Member must not be null")
 	}
-	if err := checkRange(invalidParameter, "maxResults", in.MaxResults, 1, 60); err != nil {
-		return nil, err
-	}
-	pools := slices.SortedFunc(maps.Values(p.pools), func(a, b *userPool) int { return a.seq - b.seq })
-	pools, next, ok := page(pools, func(u *userPool) string { return inOrder(u.seq) }, "ListUserPools", in.NextToken, int(*in.MaxResults))
-	if !ok {
-		return nil, errBadToken
-	}
-	found := []poolDescription{}
-	for _, u := range pools {
-		found = append(found, poolDescription{u.id, u.name, epoch(u.created), epoch(u.modified)})
-	}
+	found, next, err := listed(maps.Values(p.pools), in, 60, "ListUserPools", func(u *userPool) (int, poolDescription) {
+		return u.seq, poolDescription{u.id, u.name, epoch(u.created), epoch(u.modified)}
+	})
 	return struct {
 		UserPools []poolDescription
 		NextToken *string `json:",omitempty"`
-	}{found, next}, nil
+	}{found, next}, err
 }
 
-var errBadToken = errorf(invalidParameter, "Invalid pagination token.")
+// paging are the members that every list operation has.
+type paging struct {
+	MaxResults *int32
+	NextToken  *string
+}
 
-// inOrder makes a number a key that sorts as the number does.
-func inOrder(n int) string { return fmt.Sprintf("%012d", n) }
+// listed is one page of what there is, of at most most, in the order in which it
+// was made. show gives that place and what is to be shown.
+func listed[T, V any](all iter.Seq[T], in *paging, most int32, scope string, show func(T) (seq int, view V)) ([]V, *string, *apiError) {
+	if err := checkRange(invalidParameter, "maxResults", in.MaxResults, 1, most); err != nil {
+		return nil, nil, err
+	}
+	key := func(item T) string {
+		seq, _ := show(item)
+		return fmt.Sprintf("%012d", seq) // which sorts as the number does
+	}
+	items := slices.SortedFunc(all, func(a, b T) int { return strings.Compare(key(a), key(b)) })
+	items, next, ok := page(items, key, scope, in.NextToken, limit(in.MaxResults, int(most)))
+	if !ok {
+		return nil, nil, errorf(invalidParameter, "Invalid pagination token.")
+	}
+	views := []V{}
+	for _, item := range items {
+		_, view := show(item)
+		views = append(views, view)
+	}
+	return views, next, nil
+}
 
 func checkPoolTags(tags map[string]string) *apiError {
 	if len(tags) > tagsPerResource {
@@ -327,7 +335,7 @@ func checkPoolTags(tags map[string]string) *apiError {
 		if strings.HasPrefix(strings.ToLower(k), "aws:") {
 			return errorf(invalidParameter, "Tag keys that begin with aws: are reserved.")
 		}
-		if err := firstError(poolTagKey.check("tags.key", k), poolTagValue.check("tags.value", tags[k])); err != nil {
+		if err := cmp.Or(poolTagKey.check("tags.key", k), poolTagValue.check("tags.value", tags[k])); err != nil {
 			return err
 		}
 	}
@@ -373,6 +381,11 @@ func (p *userPools) untagPool(in *struct {
 	}
 	if in.TagKeys == nil {
 		return nil, errorf(invalidParameter, "1 validation error detected: Value at 'tagKeys' failed to satisfy constraint: Member must not be null")
+	}
+	for _, k := range in.TagKeys {
+		if err := poolTagKey.check("tagKeys", k); err != nil {
+			return nil, err
+		}
 	}
 	for _, k := range in.TagKeys {
 		delete(pool.tags, k)

@@ -1,6 +1,7 @@
 package localaws
 
 import (
+	"cmp"
 	"maps"
 	"regexp"
 	"slices"
@@ -96,7 +97,7 @@ func (s *clientSettings) check(hasSecret bool, scopes map[string]bool) *apiError
 	if s.AuthSessionValidity == nil {
 		s.AuthSessionValidity = new(int32(3))
 	}
-	return firstError(s.checkLifetimes(), s.checkOAuth(hasSecret, scopes))
+	return cmp.Or(s.checkLifetimes(), s.checkOAuth(hasSecret, scopes))
 }
 
 func (s *clientSettings) checkEnums() *apiError {
@@ -126,7 +127,7 @@ func (s *clientSettings) checkEnums() *apiError {
 			return errorf(invalidParameter, "The provider %s does not exist for this user pool.", provider)
 		}
 	}
-	return firstError(
+	return cmp.Or(
 		checkEnum(invalidParameter, "preventUserExistenceErrors", s.PreventUserExistenceErrors, "LEGACY", "ENABLED"),
 		checkRange(invalidParameter, "authSessionValidity", s.AuthSessionValidity, 3, 15),
 	)
@@ -142,7 +143,7 @@ func (s *clientSettings) checkLifetimes() *apiError {
 		}
 		return nil
 	}
-	if err := firstError(
+	if err := cmp.Or(
 		checkRange(invalidParameter, "accessTokenValidity", s.AccessTokenValidity, 1, day),
 		checkRange(invalidParameter, "idTokenValidity", s.IdTokenValidity, 1, day),
 		within("RefreshTokenValidity", lifetime(s.RefreshTokenValidity, s.TokenValidityUnits.RefreshToken, "days"), 3600, 3650*day),
@@ -233,7 +234,7 @@ func (p *userPools) createClient(in *struct {
 	if err != nil {
 		return nil, err
 	}
-	if err := firstError(clientNameRule.check("clientName", in.ClientName), secretRule.checkOptional("clientSecret", in.ClientSecret)); err != nil {
+	if err := cmp.Or(clientNameRule.check("clientName", in.ClientName), secretRule.checkOptional("clientSecret", in.ClientSecret)); err != nil {
 		return nil, err
 	}
 	if in.GenerateSecret && in.ClientSecret != nil {
@@ -311,7 +312,7 @@ func (p *userPools) updateClient(in *struct {
 	if err != nil {
 		return nil, err
 	}
-	if err := firstError(clientNameRule.checkOptional("clientName", in.ClientName), in.clientSettings.check(len(c.secrets) > 0, pool.scopes())); err != nil {
+	if err := cmp.Or(clientNameRule.checkOptional("clientName", in.ClientName), in.clientSettings.check(len(c.secrets) > 0, pool.scopes())); err != nil {
 		return nil, err
 	}
 	if in.ClientName != nil {
@@ -334,27 +335,17 @@ type clientDescription struct{ UserPoolId, ClientId, ClientName string }
 
 func (p *userPools) listClients(in *struct {
 	UserPoolId string
-	MaxResults *int32
-	NextToken  *string
+	paging
 }) (any, *apiError) {
 	pool, err := p.find(in.UserPoolId)
 	if err != nil {
 		return nil, err
 	}
-	if err := checkRange(invalidParameter, "maxResults", in.MaxResults, 1, 60); err != nil {
-		return nil, err
-	}
-	clients := slices.SortedFunc(maps.Values(pool.clients), func(a, b *appClient) int { return a.seq - b.seq })
-	clients, next, ok := page(clients, func(c *appClient) string { return inOrder(c.seq) }, "ListUserPoolClients "+pool.id, in.NextToken, limit(in.MaxResults, 60))
-	if !ok {
-		return nil, errBadToken
-	}
-	found := []clientDescription{}
-	for _, c := range clients {
-		found = append(found, clientDescription{pool.id, c.id, c.name})
-	}
+	found, next, err := listed(maps.Values(pool.clients), &in.paging, 60, "ListUserPoolClients "+pool.id, func(c *appClient) (int, clientDescription) {
+		return c.seq, clientDescription{pool.id, c.id, c.name}
+	})
 	return struct {
 		UserPoolClients []clientDescription
 		NextToken       *string `json:",omitempty"`
-	}{found, next}, nil
+	}{found, next}, err
 }

@@ -281,6 +281,11 @@ func TestUsers(t *testing.T) {
 	_, code = signIn(hiding, "Passw0rd!")
 	wantCode("unknown user, existence hidden", code, "NotAuthorizedException")
 	wantCode("weak password", refused(t, a.cognito.AdminCreateUser, user("password")), "InvalidPasswordException")
+	long := user("Temp0rary!")
+	long.UserAttributes = []types.AttributeType{{Name: aws.String("name"), Value: aws.String(strings.Repeat("n", 2049))}}
+	wantCode("long attribute", refused(t, a.cognito.AdminCreateUser, long), "InvalidParameterException")
+	wantCode("no client id", refused(t, a.cognito.InitiateAuth, &cognitoidentityprovider.InitiateAuthInput{ClientId: aws.String("a b"), AuthFlow: types.AuthFlowTypeUserPasswordAuth,
+		AuthParameters: map[string]string{"USERNAME": "dev", "PASSWORD": "p"}}), "InvalidParameterException")
 	try(t, a.cognito.AdminCreateUser, user("Temp0rary!"))
 	wantCode("same user", refused(t, a.cognito.AdminCreateUser, user("Temp0rary!")), "UsernameExistsException")
 

@@ -1,6 +1,7 @@
 package localaws
 
 import (
+	"cmp"
 	"regexp"
 	"strings"
 )
@@ -31,7 +32,7 @@ func (p *userPools) createDomain(in *struct {
 	if err != nil {
 		return nil, err
 	}
-	if err := firstError(domainRule.check("domain", in.Domain), checkRange(invalidParameter, "managedLoginVersion", in.ManagedLoginVersion, 1, 2)); err != nil {
+	if err := cmp.Or(domainRule.check("domain", in.Domain), checkRange(invalidParameter, "managedLoginVersion", in.ManagedLoginVersion, 1, 2)); err != nil {
 		return nil, err
 	}
 	for _, word := range reservedWords {
@@ -73,7 +74,7 @@ func (p *userPools) describeDomain(in *struct{ Domain string }) (any, *apiError)
 }
 
 func (p *userPools) deleteDomain(in *struct{ UserPoolId, Domain string }) (any, *apiError) {
-	if err := firstError(poolIDRule.check("userPoolId", in.UserPoolId), domainRule.check("domain", in.Domain)); err != nil {
+	if err := cmp.Or(poolIDRule.check("userPoolId", in.UserPoolId), domainRule.check("domain", in.Domain)); err != nil {
 		return nil, err
 	}
 	pool := p.domains[in.Domain]

@@ -1,9 +1,9 @@
 package localaws
 
 import (
+	"cmp"
 	"maps"
 	"regexp"
-	"slices"
 )
 
 // resourceServer is one resource server of a pool.
@@ -41,7 +41,7 @@ func checkScopes(scopes []scope) *apiError {
 	}
 	seen := map[string]bool{}
 	for _, s := range scopes {
-		if err := firstError(scopeNameRule.check("scopes.scopeName", s.ScopeName), scopeDescriptionRule.check("scopes.scopeDescription", s.ScopeDescription)); err != nil {
+		if err := cmp.Or(scopeNameRule.check("scopes.scopeName", s.ScopeName), scopeDescriptionRule.check("scopes.scopeDescription", s.ScopeDescription)); err != nil {
 			return err
 		}
 		if seen[s.ScopeName] {
@@ -69,7 +69,7 @@ type resourceServerInput struct {
 }
 
 func (in *resourceServerInput) check() *apiError {
-	return firstError(
+	return cmp.Or(
 		serverIDRule.check("identifier", in.Identifier),
 		serverNameRule.check("name", in.Name),
 		checkScopes(in.Scopes),
@@ -145,27 +145,17 @@ func (p *userPools) deleteResourceServer(in *resourceServerKey) (any, *apiError)
 
 func (p *userPools) listResourceServers(in *struct {
 	UserPoolId string
-	MaxResults *int32
-	NextToken  *string
+	paging
 }) (any, *apiError) {
 	pool, err := p.find(in.UserPoolId)
 	if err != nil {
 		return nil, err
 	}
-	if err := checkRange(invalidParameter, "maxResults", in.MaxResults, 1, 50); err != nil {
-		return nil, err
-	}
-	servers := slices.SortedFunc(maps.Values(pool.servers), func(a, b *resourceServer) int { return a.seq - b.seq })
-	servers, next, ok := page(servers, func(rs *resourceServer) string { return inOrder(rs.seq) }, "ListResourceServers "+pool.id, in.NextToken, limit(in.MaxResults, 50))
-	if !ok {
-		return nil, errBadToken
-	}
-	found := []resourceServerView{}
-	for _, rs := range servers {
-		found = append(found, rs.view(pool))
-	}
+	found, next, err := listed(maps.Values(pool.servers), &in.paging, 50, "ListResourceServers "+pool.id, func(rs *resourceServer) (int, resourceServerView) {
+		return rs.seq, rs.view(pool)
+	})
 	return struct {
 		ResourceServers []resourceServerView
 		NextToken       *string `json:",omitempty"`
-	}{found, next}, nil
+	}{found, next}, err
 }

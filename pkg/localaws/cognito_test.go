@@ -276,6 +276,9 @@ func TestUserPoolTags(t *testing.T) {
 	a := newAccount(t)
 	arn := aws.String("arn:aws:cognito-idp:eu-central-1:" + localaws.Account + ":userpool/" + *a.pool("p"))
 	try(t, a.cognito.TagResource, &cognitoidentityprovider.TagResourceInput{ResourceArn: arn, Tags: map[string]string{"owner": "s", "b": "c"}})
+	if got, want := refused(t, a.cognito.UntagResource, &cognitoidentityprovider.UntagResourceInput{ResourceArn: arn, TagKeys: []string{"b", strings.Repeat("k", 129)}}), "InvalidParameterException"; got != want {
+		t.Errorf("a long tag key: got %q, want %q", got, want)
+	}
 	try(t, a.cognito.UntagResource, &cognitoidentityprovider.UntagResourceInput{ResourceArn: arn, TagKeys: []string{"b", "absent"}})
 	got := try(t, a.cognito.ListTagsForResource, &cognitoidentityprovider.ListTagsForResourceInput{ResourceArn: arn}).Tags
 	if len(got) != 1 || got["owner"] != "s" {

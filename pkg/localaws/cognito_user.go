@@ -1,6 +1,7 @@
 package localaws
 
 import (
+	"cmp"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
@@ -31,8 +32,9 @@ type attribute struct{ Name, Value string }
 
 // Rules of the API model.
 var (
-	usernameRule = textRule{invalidParameter, 1, 128, regexp.MustCompile(`^[\p{L}\p{M}\p{S}\p{N}\p{P}]+$`)}
-	passwordRule = textRule{"InvalidPasswordException", 1, 256, regexp.MustCompile(`^[\S]+$`)}
+	usernameRule  = textRule{invalidParameter, 1, 128, regexp.MustCompile(`^[\p{L}\p{M}\p{S}\p{N}\p{P}]+$`)}
+	passwordRule  = textRule{"InvalidPasswordException", 1, 256, regexp.MustCompile(`^[\S]+$`)}
+	attributeRule = textRule{invalidParameter, 0, 2048, nil}
 )
 
 // userAttributes are the standard attributes that the stand-in keeps. None has
@@ -49,7 +51,7 @@ func (pol *passwordPolicy) check() *apiError {
 	if pol.MinimumLength == 0 {
 		pol.MinimumLength = 8
 	}
-	return firstError(
+	return cmp.Or(
 		checkRange(invalidParameter, "minimumLength", &pol.MinimumLength, 6, 99),
 		checkRange(invalidParameter, "temporaryPasswordValidityDays", pol.TemporaryPasswordValidityDays, 0, 365),
 	)
@@ -131,6 +133,9 @@ func (p *userPools) adminCreateUser(in *struct {
 	for _, a := range in.UserAttributes {
 		if !slices.Contains(userAttributes, a.Name) {
 			return nil, unimplemented("user attribute %.80q", a.Name)
+		}
+		if err := attributeRule.check("userAttributes.value", a.Value); err != nil {
+			return nil, err
 		}
 	}
 	password := rand.Text() + "aA1!"
@@ -270,6 +275,9 @@ func (p *userPools) signIn(in *authInput, base string) (claims *userClaims, id *
 	name, password := in.AuthParameters["USERNAME"], in.AuthParameters["PASSWORD"]
 	if name == "" || password == "" {
 		return nil, nil, nil, errorf(invalidParameter, "Missing required parameter USERNAME or PASSWORD")
+	}
+	if err := clientIDRule.check("clientId", in.ClientId); err != nil {
+		return nil, nil, nil, err
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -1,6 +1,7 @@
 package localaws
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,7 +22,7 @@ type Table struct {
 }
 
 // AddTable makes a table and returns its ARN. A name that exists is refused.
-// Items stay after their time, as they may for days in the service; whoever
+// Items stay for two days after their time, as they may in the service; whoever
 // reads them has to look at it.
 // https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/howitworks-ttl.html
 func (s *Server) AddTable(t Table) (arn string, err error) {
@@ -44,7 +45,7 @@ func (s *Server) AddTable(t Table) (arn string, err error) {
 	if err != nil {
 		return "", fmt.Errorf("adding table: %w", err)
 	}
-	d.tables[t.Name] = &table{Table: t, items: map[string]item{}}
+	d.tables[t.Name] = &table{Table: t, items: map[string]item{}, sweep: maxRecords}
 	return d.arn(t.Name), nil
 }
 
@@ -70,6 +71,7 @@ var tableName = regexp.MustCompile(`^[a-zA-Z0-9_.-]{3,255}$`)
 type table struct {
 	Table
 	items map[string]item // by the value of the key
+	sweep int             // how many items there are when the old ones are next looked for
 }
 
 // dynamo stands in for DynamoDB's PutItem and UpdateItem.
@@ -110,11 +112,14 @@ func (d *dynamo) serve(w http.ResponseWriter, r *http.Request, rec *Record) {
 	if err == nil {
 		out, err = op(r, rec.RequestBody)
 	}
+	writeDynamoDB(w, out, err)
+}
+
+// writeDynamoDB answers with out, or with an error, of which out may be a part.
+func writeDynamoDB(w http.ResponseWriter, out any, err *apiError) {
 	status := http.StatusOK
 	if err != nil {
-		if status = err.Status; status == 0 {
-			status = http.StatusBadRequest
-		}
+		status = cmp.Or(err.Status, http.StatusBadRequest)
 		space := "com.amazonaws.dynamodb.v20120810#"
 		if err.Type == "ValidationException" {
 			space = "com.amazon.coral.validate#"
@@ -233,13 +238,13 @@ func (d *dynamo) put(in *putItemInput) (any, *apiError) {
 	if err != nil {
 		return nil, err
 	}
-	if err := firstError(p.unused(), t.check(fresh)); err != nil {
+	if err := cmp.Or(p.unused(), t.check(fresh)); err != nil {
 		return nil, err
 	}
 	if out, err := in.check(condition, t.items[key]); err != nil {
 		return out, err
 	}
-	t.items[key] = fresh
+	t.put(key, fresh, d.s.cfg.Now())
 	return nil, nil
 }
 
@@ -288,6 +293,6 @@ func (d *dynamo) update(in *updateItemInput) (any, *apiError) {
 	if err := t.check(fresh); err != nil {
 		return nil, err
 	}
-	t.items[key] = fresh
+	t.put(key, fresh, d.s.cfg.Now())
 	return nil, nil
 }

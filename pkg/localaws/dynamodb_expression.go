@@ -17,10 +17,14 @@ type placeholders struct {
 	used   map[string]bool
 }
 
+// Limits of expressions; the lengths of placeholders are with the # and the :.
+// https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html
 var (
-	namePlaceholder  = regexp.MustCompile(`^#[a-zA-Z0-9_]+$`)
-	valuePlaceholder = regexp.MustCompile(`^:[a-zA-Z0-9_]+$`)
+	namePlaceholder  = regexp.MustCompile(`^#[a-zA-Z0-9_]{1,254}$`)
+	valuePlaceholder = regexp.MustCompile(`^:[a-zA-Z0-9_]{1,254}$`)
 )
+
+const maxExpression = 4 << 10
 
 func newPlaceholders(names map[string]string, values json.RawMessage, expressions bool) (*placeholders, *apiError) {
 	p := &placeholders{names: names, values: item{}, used: map[string]bool{}}
@@ -113,8 +117,11 @@ type parser struct {
 // and is refused where it stands.
 var exprToken = regexp.MustCompile(`[#:]?[A-Za-z0-9_]+|[^\s]`)
 
-func (p *placeholders) parser(text string) *parser {
-	return &parser{p, exprToken.FindAllString(text, -1)}
+func (p *placeholders) parser(text string) (*parser, *apiError) {
+	if len(text) > maxExpression {
+		return nil, errorf("ValidationException", "Invalid expression: Expression size has exceeded the maximum allowed size; expression size: %d", len(text))
+	}
+	return &parser{p, exprToken.FindAllString(text, -1)}, nil
 }
 
 // next takes the next token; the empty one is the end.
@@ -147,7 +154,10 @@ func (p *placeholders) condition(text *string) (expression, *apiError) {
 	if text == nil {
 		return nil, nil
 	}
-	q := p.parser(*text)
+	q, err := p.parser(*text)
+	if err != nil {
+		return nil, err
+	}
 	e, err := q.condition()
 	if err == nil && len(q.tokens) > 0 {
 		err = unexpected(q.next())
@@ -232,7 +242,10 @@ func (p *parser) comparison(token string) (expression, *apiError) {
 
 // update reads what is to be set; the key is not.
 func (p *placeholders) update(text, key string) (item, *apiError) {
-	q := p.parser(text)
+	q, err := p.parser(text)
+	if err != nil {
+		return nil, err
+	}
 	if !q.accept("SET") {
 		return nil, unexpected(q.next())
 	}

@@ -2,9 +2,11 @@ package localaws
 
 import (
 	"encoding/json"
+	"maps"
 	"math/big"
 	"regexp"
 	"strings"
+	"time"
 )
 
 // item is an item of a table. It is replaced as a whole and never changed.
@@ -95,6 +97,31 @@ func (t *table) check(it item) *apiError {
 		return unimplemented("a time to live in %s that is not a number of seconds since 1970", t.TTLAttribute)
 	}
 	return nil
+}
+
+// How long after its time an item goes, and from when on its time is taken for
+// a mistake.
+// https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/howitworks-ttl.html
+const (
+	ttlDelay = 48 * time.Hour
+	ttlLimit = 5 * 365 * 24 * time.Hour
+)
+
+// put keeps an item. Now and then it deletes those whose time is long over.
+func (t *table) put(key string, it item, now time.Time) {
+	t.items[key] = it
+	if len(t.items) < t.sweep {
+		return
+	}
+	maps.DeleteFunc(t.items, func(_ string, it item) bool {
+		a, ok := it[t.TTLAttribute]
+		if !ok {
+			return false
+		}
+		over := now.Sub(time.Unix(a.number().Int64(), 0))
+		return over > ttlDelay && over < ttlLimit
+	})
+	t.sweep = max(maxRecords, 2*len(t.items))
 }
 
 // size is what an attribute's value counts for.

@@ -36,7 +36,7 @@ type repositories struct {
 
 	mu     sync.Mutex // guards what follows
 	byName map[string]*imageRepository
-	tokens map[string]registryToken // by password
+	tokens recent[string, registryToken] // by password
 }
 
 // imageRepository has a registry of its own, since layers belong to one
@@ -67,7 +67,7 @@ type registryToken struct {
 }
 
 func newRepositories(s *Server) *repositories {
-	p := &repositories{s: s, byName: map[string]*imageRepository{}, tokens: map[string]registryToken{}}
+	p := &repositories{s: s, byName: map[string]*imageRepository{}}
 	p.ops = map[string]operation{"GetAuthorizationToken": opFrom(&p.mu, p.getAuthorizationToken)}
 	return p
 }
@@ -142,7 +142,7 @@ type getAuthorizationTokenInput struct{}
 func (p *repositories) getAuthorizationToken(r *http.Request, _ *getAuthorizationTokenInput) (any, *apiError) {
 	auth, _ := parseAuthorization(r.Header.Get("Authorization"))
 	password, expires := rand.Text(), p.s.cfg.Now().Add(tokenLife)
-	p.tokens[password] = registryToken{auth.accessKeyID, expires}
+	p.tokens.put(password, registryToken{auth.accessKeyID, expires})
 	return map[string]any{"authorizationData": []any{map[string]any{
 		"authorizationToken": base64.StdEncoding.EncodeToString([]byte("AWS:" + password)),
 		"expiresAt":          epoch(expires),
@@ -154,18 +154,18 @@ func (p *repositories) getAuthorizationToken(r *http.Request, _ *getAuthorizatio
 // https://github.com/opencontainers/distribution-spec/blob/main/spec.md#endpoints
 var registryPath = regexp.MustCompile(`^/v2/(.+)/(blobs/uploads|blobs|manifests)/([^/]*)$`)
 
+// imageTag is what a tag may be.
+// https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pulling-manifests
+var imageTag = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`)
+
 // serveRegistry serves what docker and its like speak. The registry knows its
 // callers by their password, and asks for the permissions of ECR's API.
 // https://docs.aws.amazon.com/AmazonECR/latest/userguide/image-push-iam.html
 func (p *repositories) serveRegistry(w http.ResponseWriter, r *http.Request, rec *Record) {
-	deny := func(status int, code, message string) {
-		w.Header().Set("Content-Type", "application/json; charset=utf-8")
-		w.WriteHeader(status)
-		json.NewEncoder(w).Encode(map[string]any{"errors": []any{map[string]string{"code": code, "message": message}}})
-	}
+	deny := func(status int, code, message string) { writeRegistryError(w, &apiError{status, code, message}) }
 	user, password, ok := r.BasicAuth()
 	p.mu.Lock()
-	token, known := p.tokens[password]
+	token, known := p.tokens.get(password)
 	p.mu.Unlock()
 	if !ok || user != "AWS" || !known {
 		w.Header().Set("Www-Authenticate", `Basic realm="`+baseURL(r)+`/",service="ecr.amazonaws.com"`)
@@ -208,7 +208,7 @@ func (p *repositories) serveRegistry(w http.ResponseWriter, r *http.Request, rec
 	}
 	digest, err := repository.checkManifest(r.Context(), reference, rec.RequestBody)
 	if err != nil {
-		deny(err.Status, err.Type, err.Message)
+		writeRegistryError(w, err)
 		return
 	}
 	status := &statusWriter{ResponseWriter: w}
@@ -221,6 +221,13 @@ func (p *repositories) serveRegistry(w http.ResponseWriter, r *http.Request, rec
 	}
 }
 
+// https://github.com/opencontainers/distribution-spec/blob/main/spec.md#error-codes
+func writeRegistryError(w http.ResponseWriter, e *apiError) {
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	w.WriteHeader(e.Status)
+	json.NewEncoder(w).Encode(map[string]any{"errors": []any{map[string]string{"code": e.Type, "message": e.Message}}})
+}
+
 // checkManifest refuses what PutImage would refuse of a manifest that is put
 // under a tag or a digest, and returns the digest that it has.
 // https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_PutImage.html
@@ -228,6 +235,9 @@ func (r *imageRepository) checkManifest(ctx context.Context, reference string, m
 	digest = fmt.Sprintf("sha256:%x", sha256.Sum256(manifest))
 	if strings.Contains(reference, ":") && reference != digest {
 		return "", &apiError{http.StatusBadRequest, "DIGEST_INVALID", "The specified image digest does not match the digest that was calculated for the image."}
+	}
+	if !strings.Contains(reference, ":") && !imageTag.MatchString(reference) {
+		return "", &apiError{http.StatusBadRequest, "TAG_INVALID", "The image tag does not match " + imageTag.String()}
 	}
 	// A tag is refused also for the image that has it already.
 	// https://docs.aws.amazon.com/AmazonECR/latest/userguide/image-tag-mutability.html

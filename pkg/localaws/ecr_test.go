@@ -267,6 +267,22 @@ func TestRegistryPassword(t *testing.T) {
 	if status, code := refusal(err); status != 403 || code != "DENIED" || !strings.Contains(err.Error(), "expired") {
 		t.Errorf("after twelve hours: got %v", err)
 	}
+	// go-containerregistry's own client would not send such a tag.
+	a.shift.Store(0)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, "http://"+c.host+"/v2/one/manifests/"+strings.Repeat("x", 129), strings.NewReader("{}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	basic := c.auth.(*authn.Basic)
+	req.SetBasicAuth(basic.Username, basic.Password)
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if body, _ := io.ReadAll(res.Body); res.StatusCode != 400 || !strings.Contains(string(body), "TAG_INVALID") {
+		t.Errorf("a tag of 129 characters: got %d %s", res.StatusCode, body)
+	}
 	// Layers are too large to be kept.
 	for _, r := range a.Records() {
 		if strings.Contains(r.Path, "/blobs/") && len(r.RequestBody)+len(r.ResponseBody) > 0 {

@@ -1,6 +1,7 @@
 package localaws
 
 import (
+	"cmp"
 	"encoding/json"
 	"net/http"
 	"regexp"
@@ -51,7 +52,8 @@ func (s *Server) RemoveEventBus(name string) {
 	b.names = slices.DeleteFunc(b.names, func(n string) bool { return n == name && n != DefaultBus })
 }
 
-// Events returns every event that was put on a bus, in order.
+// Events returns the events that were put on a bus, in order: all of them, or
+// the last ones where there were more than Config.MaxRecords.
 func (s *Server) Events() []BusEvent {
 	b := s.buses
 	b.mu.Lock()
@@ -120,6 +122,7 @@ const (
 var (
 	busNameRule     = textRule{"ValidationException", 1, 1600, regexp.MustCompile(`^(arn:aws[\w-]*:events:[a-z]{2}-[a-z]+-[\w-]+:[0-9]{12}:event-bus/)?[/.\-_A-Za-z0-9]+$`)}
 	traceHeaderRule = textRule{"ValidationException", 1, 500, nil}
+	resourceRule    = textRule{"ValidationException", 0, 2048, nil}
 	maxSource       = 256
 	maxDetailType   = 128
 )
@@ -164,8 +167,13 @@ func (b *eventBuses) put(in *putEventsRequest) (any, *apiError) {
 	size, complete := 0, 0
 	for _, e := range in.Entries {
 		size += e.size()
-		if err := firstError(busNameRule.checkOptional("entries.eventBusName", e.EventBusName), traceHeaderRule.checkOptional("entries.traceHeader", e.TraceHeader)); err != nil {
+		if err := cmp.Or(busNameRule.checkOptional("entries.eventBusName", e.EventBusName), traceHeaderRule.checkOptional("entries.traceHeader", e.TraceHeader)); err != nil {
 			return nil, err
+		}
+		for _, r := range e.Resources {
+			if err := resourceRule.check("entries.resources", r); err != nil {
+				return nil, err
+			}
 		}
 		if e.Source != nil && e.DetailType != nil && e.Detail != nil {
 			complete++
@@ -231,6 +239,6 @@ func (b *eventBuses) putOne(e putEventsEntry) putEventsResult {
 		Bus: bus, Version: "0", ID: uuid.NewString(), DetailType: *e.DetailType, Source: *e.Source, Account: Account,
 		Time: at, Region: b.s.cfg.Region, Resources: append([]string{}, e.Resources...), Detail: json.RawMessage(*e.Detail),
 	}
-	b.events = append(b.events, event)
+	b.events = appendLast(b.events, event, b.s.cfg.MaxRecords)
 	return putEventsResult{EventId: event.ID}
 }

@@ -83,6 +83,7 @@ func TestPutEvents_refused(t *testing.T) {
 			})}, 4)}, "ValidationException"},
 		{"none complete", s.AWSConfig(), eventbridge.PutEventsInput{Entries: []types.PutEventsRequestEntry{{Source: aws.String("a")}}}, "ValidationException"},
 		{"bad bus name", s.AWSConfig(), eventbridge.PutEventsInput{Entries: []types.PutEventsRequestEntry{putEntry(func(e *types.PutEventsRequestEntry) { e.EventBusName = aws.String("a b") })}}, "ValidationException"},
+		{"long resource", s.AWSConfig(), eventbridge.PutEventsInput{Entries: []types.PutEventsRequestEntry{putEntry(func(e *types.PutEventsRequestEntry) { e.Resources = []string{strings.Repeat("r", 2049)} })}}, "ValidationException"},
 		{"signed with another key", other, eventbridge.PutEventsInput{Entries: []types.PutEventsRequestEntry{putEntry(nil)}}, "InvalidSignatureException"},
 	}
 	for _, tt := range tests {

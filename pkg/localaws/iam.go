@@ -342,7 +342,7 @@ func (s *Server) serveSigned(w http.ResponseWriter, r *http.Request, rec *Record
 		refusal = s.authorizeAll(r, needs(rec))
 	}
 	if refusal != nil {
-		writeError(w, refusal.Status, refusal.Type, refusal.Message)
+		writeError(w, refusal)
 		return
 	}
 	serveJSON(w, r, rec, ops)

@@ -65,11 +65,10 @@ type Function struct {
 
 // Result is what one invocation came to.
 type Result struct {
-	Payload       []byte // the function's answer, or the error document
-	FunctionError string // "Unhandled" when the function failed, otherwise empty
-	ErrorType     string // errorType of the error document
-	ErrorMessage  string // errorMessage of the error document
-	Duration      time.Duration
+	Payload       []byte        // the function's answer, or the error document
+	FunctionError string        // "Unhandled" when the function failed, otherwise empty
+	ErrorType     string        // errorType of the error document
+	ErrorMessage  string        // errorMessage of the error document
 	Init          time.Duration // set when this invocation had to start the process
 }
 
@@ -312,7 +311,7 @@ func (f *Function) acquire(ctx context.Context) error {
 }
 
 // Freeze stops the process, as Lambda does between invocations, once it waits
-// for the next one. [Function.Thaw] or the next invocation lets it go on.
+// for the next one, which lets it go on.
 func (f *Function) Freeze(ctx context.Context) error {
 	if err := f.acquire(ctx); err != nil {
 		return err
@@ -328,16 +327,8 @@ func (f *Function) Freeze(ctx context.Context) error {
 	return nil
 }
 
-// Thaw lets a frozen process go on. It does nothing to one that is not frozen.
-func (f *Function) Thaw(ctx context.Context) error {
-	if err := f.acquire(ctx); err != nil {
-		return err
-	}
-	defer func() { <-f.slot }()
-	return f.thaw()
-}
-
-// thaw is Thaw for a caller who holds the slot.
+// thaw lets a frozen process go on. It does nothing to one that is not frozen.
+// The caller holds the slot.
 func (f *Function) thaw() error {
 	if !f.frozen {
 		return nil
@@ -376,7 +367,7 @@ func (f *Function) Invoke(ctx context.Context, payload []byte) (Result, error) {
 	if ctx.Err() != nil {
 		return Result{}, fmt.Errorf("waiting for function %s: %w", f.cfg.Name, ctx.Err())
 	}
-	res := Result{Payload: body, Duration: time.Since(inv.start), Init: inv.init}
+	res := Result{Payload: body, Init: inv.init}
 	if err == nil && len(body) > maxResponse {
 		err = newInvokeError(inv.id, "Function.ResponseSizeTooLarge",
 			fmt.Sprintf("Response payload size exceeded maximum allowed payload size (%d bytes).", maxResponse))

@@ -22,13 +22,14 @@ var unimplementedInvoke = []string{
 // [Server.StartFunction].
 func (p *functions) serveInvoke(w http.ResponseWriter, r *http.Request, rec *Record) {
 	w.Header().Set("X-Amzn-Requestid", uuid.NewString())
-	if err := p.s.checkSignature(r, rec.RequestBody, "lambda"); err != nil {
-		writeError(w, err.Status, err.Type, err.Message)
-		return
+	var f *Function
+	var kind string
+	refusal := p.s.checkSignature(r, rec.RequestBody, "lambda")
+	if refusal == nil {
+		f, kind, refusal = p.checkInvoke(r, rec.RequestBody)
 	}
-	f, kind, apiErr := p.checkInvoke(r, rec.RequestBody)
-	if apiErr != nil {
-		writeError(w, apiErr.Status, apiErr.Type, apiErr.Message)
+	if refusal != nil {
+		writeError(w, refusal)
 		return
 	}
 	if kind == "Event" {
@@ -43,7 +44,7 @@ func (p *functions) serveInvoke(w http.ResponseWriter, r *http.Request, rec *Rec
 	}
 	res, err := f.Invoke(r.Context(), rec.RequestBody)
 	if err != nil {
-		writeError(w, http.StatusInternalServerError, "ServiceException", err.Error())
+		writeError(w, &apiError{http.StatusInternalServerError, "ServiceException", err.Error()})
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")

@@ -32,7 +32,6 @@ var (
 type invocation struct {
 	id, arn, trace string
 	payload        []byte
-	start          time.Time
 	deadline       time.Time
 	init           time.Duration
 
@@ -76,7 +75,7 @@ func (f *Function) begin(ctx context.Context, payload []byte) (*invocation, erro
 	}
 	inv := &invocation{
 		id: uuid.NewString(), arn: f.ARN(), trace: traceID(f.s.cfg.Now()),
-		payload: payload, start: time.Now(),
+		payload:   payload,
 		answering: make(chan struct{}), done: make(chan struct{}),
 	}
 	inv.body, inv.pipe = io.Pipe()
@@ -103,9 +102,8 @@ func (f *Function) run(inv *invocation) {
 		}
 	}
 	p := f.proc
-	inv.start = time.Now()
 	if inv.deadline.IsZero() {
-		inv.deadline = inv.start.Add(f.cfg.Timeout)
+		inv.deadline = time.Now().Add(f.cfg.Timeout)
 	}
 	timer := time.NewTimer(time.Until(inv.deadline))
 	defer timer.Stop()

@@ -167,12 +167,13 @@ func (f *Function) urlEvent(r *http.Request, body []byte, path string) events.La
 		rawPath = path
 	}
 	source, _, _ := net.SplitHostPort(r.RemoteAddr)
+	keyID, arn, caller := f.s.caller(r)
 	return events.LambdaFunctionURLRequest{
 		Version: "2.0", RawPath: rawPath, RawQueryString: r.URL.RawQuery, Cookies: cookies, Headers: headers, QueryStringParameters: query,
 		RequestContext: events.LambdaFunctionURLRequestContext{
 			AccountID: Account, RequestID: uuid.NewString(), APIID: id, DomainName: domain, DomainPrefix: id,
 			Authorizer: &events.LambdaFunctionURLRequestContextAuthorizerDescription{IAM: &events.LambdaFunctionURLRequestContextAuthorizerIAMDescription{
-				AccessKey: AccessKeyID, AccountID: Account, CallerID: AccessKeyID, UserARN: "arn:aws:iam::" + Account + ":root", UserID: AccessKeyID,
+				AccessKey: keyID, AccountID: Account, CallerID: caller, UserARN: arn, UserID: caller,
 			}},
 			Time: now.Format("02/Jan/2006:15:04:05 -0700"), TimeEpoch: now.UnixMilli(),
 			HTTP: events.LambdaFunctionURLRequestContextHTTPDescription{
@@ -263,22 +264,8 @@ func (f *Function) streamURL(w http.ResponseWriter, r *http.Request, event []byt
 		w.Header().Set("Content-Type", answer.ContentType)
 		w.WriteHeader(http.StatusOK)
 	}
-	flush := http.NewResponseController(w).Flush
-	flush()
-	buf := make([]byte, 32<<10)
-	for {
-		n, err := body.Read(buf)
-		w.Write(buf[:n])
-		if n > 0 {
-			flush()
-		}
-		if errors.Is(err, io.EOF) {
-			return
-		}
-		if err != nil {
-			panic(http.ErrAbortHandler)
-		}
-	}
+	http.NewResponseController(w).Flush()
+	relay(w, body, true)
 }
 
 // readPrelude reads what comes before the body.

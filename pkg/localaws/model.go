@@ -129,10 +129,10 @@ func (e *ConverseError) answer(w http.ResponseWriter) {
 	}
 	known, ok := converseErrors[e.Type]
 	if !ok {
-		writeError(w, http.StatusInternalServerError, "InternalServerException", fmt.Sprintf("the model's script has an error that Converse does not: %q", e.Type))
+		writeError(w, &apiError{http.StatusInternalServerError, "InternalServerException", fmt.Sprintf("the model's script has an error that Converse does not: %q", e.Type)})
 		return
 	}
-	writeError(w, known.status, e.Type, e.Message)
+	writeError(w, &apiError{known.status, e.Type, e.Message})
 }
 
 // Say is a reply of text.

@@ -294,15 +294,15 @@ func (p *runtimes) serve(w http.ResponseWriter, r *http.Request, rec *Record) {
 	rt, rest := p.find(rec.Path)
 	switch {
 	case rt == nil:
-		writeError(w, http.StatusNotFound, "ResourceNotFoundException", "No endpoint or agent found; the ARN in the path must be URL-encoded, once")
+		writeError(w, &apiError{http.StatusNotFound, "ResourceNotFoundException", "No endpoint or agent found; the ARN in the path must be URL-encoded, once"})
 	case r.URL.Query().Has("accountId"), rest != invocations && rest != metadataPath:
-		writeError(w, http.StatusNotImplemented, "UnknownOperationException",
-			fmt.Sprintf("localaws does not implement %s %s on a runtime, nor the query member accountId", r.Method, rest))
+		writeError(w, &apiError{http.StatusNotImplemented, "UnknownOperationException",
+			fmt.Sprintf("localaws does not implement %s %s on a runtime, nor the query member accountId", r.Method, rest)})
 	case rest == metadataPath:
 		p.serveMetadata(w, r, rt)
 	case r.Method != http.MethodPost:
 		w.Header().Set("Allow", http.MethodPost)
-		writeError(w, http.StatusMethodNotAllowed, "MethodNotAllowedException", "InvokeAgentRuntime is a POST")
+		writeError(w, &apiError{http.StatusMethodNotAllowed, "MethodNotAllowedException", "InvokeAgentRuntime is a POST"})
 	default:
 		p.invoke(w, r, rt, rec.RequestBody)
 	}
@@ -312,7 +312,7 @@ func (p *runtimes) serve(w http.ResponseWriter, r *http.Request, rec *Record) {
 // members.
 func (p *runtimes) serveMetadata(w http.ResponseWriter, r *http.Request, rt *runtime) {
 	if rt.authorizer == nil || !defaultQualifier(r) {
-		writeError(w, http.StatusNotFound, "ResourceNotFoundException", "the runtime has no JWT authorizer, or no endpoint of that qualifier")
+		writeError(w, &apiError{http.StatusNotFound, "ResourceNotFoundException", "the runtime has no JWT authorizer, or no endpoint of that qualifier"})
 		return
 	}
 	authorizer.Metadata{

@@ -82,7 +82,7 @@ func (a *answer) refuse(f RuntimeFault, message string) {
 		typ = string(FaultContainer) // one exception for both; only the text differs
 	}
 	if a.rt.Protocol != ProtocolMCP || form.code == 0 {
-		writeError(a.w, form.status, typ, message)
+		writeError(a.w, &apiError{form.status, typ, message})
 		return
 	}
 	a.w.Header().Set("Content-Type", "application/json")

@@ -33,26 +33,24 @@ var (
 // serveControl answers GetAgentRuntime, the one operation of the control plane
 // that the stand-in has. Its requests are signed for the data plane's name.
 func (p *runtimes) serveControl(w http.ResponseWriter, r *http.Request, rec *Record) {
-	if err := p.s.checkSignature(r, rec.RequestBody, "bedrock-agentcore"); err != nil {
-		writeError(w, err.Status, err.Type, err.Message)
-		return
-	}
 	id := strings.Trim(strings.TrimPrefix(rec.Path, "/runtimes/"), "/")
 	arn := fmt.Sprintf("arn:aws:bedrock-agentcore:%s:%s:runtime/%s", p.s.cfg.Region, Account, id)
-	if err := p.s.authorize(r, access{action: "bedrock-agentcore:GetAgentRuntime", resources: []string{arn}}); err != nil {
-		writeError(w, err.Status, err.Type, err.Message)
-		return
+	err := p.s.checkSignature(r, rec.RequestBody, "bedrock-agentcore")
+	if err == nil {
+		err = p.s.authorize(r, access{action: "bedrock-agentcore:GetAgentRuntime", resources: []string{arn}})
 	}
 	p.mu.Lock()
 	rt := p.byARN[arn]
 	p.mu.Unlock()
 	switch {
+	case err != nil:
+		writeError(w, err)
 	case r.URL.RawQuery != "":
-		writeError(w, http.StatusNotImplemented, "UnknownMemberException", "localaws does not implement the query of GetAgentRuntime")
+		writeError(w, &apiError{http.StatusNotImplemented, "UnknownMemberException", "localaws does not implement the query of GetAgentRuntime"})
 	case !runtimeID.MatchString(id):
-		writeError(w, http.StatusBadRequest, "ValidationException", "1 validation error detected: Value at 'agentRuntimeId' failed to satisfy constraint: Member must satisfy regular expression pattern: "+runtimeID.String())
+		writeError(w, &apiError{http.StatusBadRequest, "ValidationException", "1 validation error detected: Value at 'agentRuntimeId' failed to satisfy constraint: Member must satisfy regular expression pattern: " + runtimeID.String()})
 	case rt == nil:
-		writeError(w, http.StatusNotFound, "ResourceNotFoundException", "Agent runtime "+id+" was not found")
+		writeError(w, &apiError{http.StatusNotFound, "ResourceNotFoundException", "Agent runtime " + id + " was not found"})
 	default:
 		writePlainJSON(w, http.StatusOK, rt.describe(id))
 	}

@@ -7,6 +7,7 @@ import (
 	"mime"
 	"net"
 	"net/http"
+	"slices"
 	"time"
 )
 
@@ -34,23 +35,9 @@ func (p *runtimes) forward(a *answer, r *http.Request, session string) {
 		a.fault(FaultInternal)
 		return
 	}
-	req.Header.Set("User-Agent", "") // net/http's own does not go out either
-	for _, name := range requestHeaders {
-		if v, ok := r.Header[name]; ok {
-			req.Header[name] = v
-		}
-	}
-	for _, name := range a.rt.HeaderAllowlist {
-		name = http.CanonicalHeaderKey(name)
-		for _, v := range r.Header[name] {
-			if len(v) > maxHeaderValue {
-				a.refuse(FaultValidation, "the value of header "+name+" is longer than 4 KB")
-				return
-			}
-		}
-		if v, ok := r.Header[name]; ok {
-			req.Header[name] = v
-		}
+	if tooLong := a.rt.pass(r.Header, req.Header); tooLong != "" {
+		a.refuse(FaultValidation, "the value of header "+tooLong+" is longer than 4 KB")
+		return
 	}
 	req.Header.Set(map[string]string{ProtocolMCP: mcpSessionHeader, ProtocolHTTP: sessionHeader}[a.rt.Protocol], session)
 
@@ -90,24 +77,46 @@ func (p *runtimes) forward(a *answer, r *http.Request, session string) {
 	a.w.WriteHeader(resp.StatusCode)
 	// One JSON document is of no use before its end; anything else goes out as
 	// it comes.
-	flush := func() {}
-	if mt, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")); mt != "application/json" {
-		flush = func() { http.NewResponseController(a.w).Flush() }
+	mt, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	relay(a.w, resp.Body, mt != "application/json")
+}
+
+// pass copies the headers that reach the container. One whose value is too long
+// is named.
+func (rt *runtime) pass(from, to http.Header) (tooLong string) {
+	to.Set("User-Agent", "") // net/http's own does not go out either
+	for _, name := range requestHeaders {
+		if v, ok := from[name]; ok {
+			to[name] = v
+		}
 	}
+	for _, name := range rt.HeaderAllowlist {
+		name = http.CanonicalHeaderKey(name)
+		if slices.ContainsFunc(from[name], func(v string) bool { return len(v) > maxHeaderValue }) {
+			return name
+		}
+		if v, ok := from[name]; ok {
+			to[name] = v
+		}
+	}
+	return ""
+}
+
+// relay passes an answer on, at once where flush is set, and cuts the caller off
+// where body breaks off.
+func relay(w http.ResponseWriter, body io.Reader, flush bool) {
 	buf := make([]byte, 32<<10)
 	for {
-		n, err := resp.Body.Read(buf)
-		if n > 0 {
-			if _, err := a.w.Write(buf[:n]); err != nil {
-				return
-			}
-			flush()
+		n, err := body.Read(buf)
+		w.Write(buf[:n])
+		if flush && n > 0 {
+			http.NewResponseController(w).Flush()
 		}
 		if err == io.EOF {
 			return
 		}
 		if err != nil {
-			panic(http.ErrAbortHandler) // cut the caller off where the container stopped
+			panic(http.ErrAbortHandler)
 		}
 	}
 }

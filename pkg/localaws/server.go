@@ -53,6 +53,11 @@ type Config struct {
 	Region string           // default eu-central-1
 	Now    func() time.Time // default time.Now
 	Logger *slog.Logger     // default: discard
+
+	// MaxRecords is how many requests [Server.Records] and how many events
+	// [Server.Events] has, the last ones, so that a stand-in under load for long
+	// does not grow; default 10,000, and negative: all.
+	MaxRecords int
 }
 
 // Server is a running or startable stand-in. It is safe for concurrent use.
@@ -92,6 +97,9 @@ func New(cfg Config) *Server {
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
+	}
+	if cfg.MaxRecords == 0 {
+		cfg.MaxRecords = maxRecords
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
@@ -151,6 +159,7 @@ func (s *Server) URL() string {
 // listener. Requests under way are cut off.
 func (s *Server) Close() error {
 	s.funcs.close()
+	s.runtime.client.CloseIdleConnections()
 	s.mu.Lock()
 	srv := s.http
 	s.http = nil
@@ -181,7 +190,7 @@ func (s *Server) Env() []string { return s.env(accountCredentials) }
 // wire; whoever prints a Record masks what must not be seen. Only the layers of
 // images are left out, being large.
 type Record struct {
-	Seq            int
+	Seq            int // 1 for the first request, whether or not it is still kept
 	Time           time.Time
 	Duration       time.Duration
 	Service        string // ssm, cognito-idp, oidc, oauth, agentcore, agentcore-control, bedrock, cloudformation, lambda, events, ecr, registry, dynamodb, sts
@@ -194,7 +203,8 @@ type Record struct {
 	ResponseBody   []byte
 }
 
-// Records returns every request so far, in the order in which they ended.
+// Records returns the requests so far, in the order in which they ended: all of
+// them, or the last ones where there were more than Config.MaxRecords.
 func (s *Server) Records() []Record {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -274,8 +284,6 @@ func (s *Server) route(r *http.Request) (service, operation string, h handler) {
 		return "cloudformation", r.Method + " reply", s.replies.serve
 	case strings.HasPrefix(path, "/2015-03-31/functions/") && strings.HasSuffix(path, "/invocations"):
 		return "lambda", "Invoke", s.funcs.serveInvoke
-	case strings.HasPrefix(path, "/2021-11-15/functions/") && strings.HasSuffix(path, "/response-streaming-invocations"):
-		return "lambda", "InvokeWithResponseStream", s.funcs.serveInvokeStream
 	case strings.HasPrefix(path, urlPath):
 		return "lambda", "InvokeFunctionUrl", s.funcs.serveURL
 	}
@@ -290,8 +298,7 @@ func (s *Server) route(r *http.Request) (service, operation string, h handler) {
 
 // refuse says loudly what the stand-in does not implement.
 func refuse(w http.ResponseWriter, r *http.Request, rec *Record) {
-	writeError(w, http.StatusNotImplemented, "UnknownOperationException",
-		fmt.Sprintf("localaws does not implement %s", rec.Operation))
+	writeError(w, &apiError{http.StatusNotImplemented, "UnknownOperationException", "localaws does not implement " + rec.Operation})
 }
 
 // ServeHTTP serves, records and, where a fault is set, breaks one request.
@@ -299,7 +306,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := s.cfg.Now()
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if err != nil {
-		writeError(w, http.StatusRequestEntityTooLarge, "RequestEntityTooLargeException", "the request body is too large or was cut off")
+		writeError(w, &apiError{http.StatusRequestEntityTooLarge, "RequestEntityTooLargeException", "the request body is too large or was cut off"})
 		return
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
@@ -362,11 +369,21 @@ func serveWithFault(w *recorder, r *http.Request, rec *Record, h handler, fault 
 	for k, v := range fault.Header {
 		w.Header()[k] = v
 	}
-	if _, version := queryAction(r); version != "" {
-		writeQueryError(w, version, &apiError{fault.Status, fault.Type, fault.Message})
-		return
+	failure := &apiError{fault.Status, fault.Type, fault.Message}
+	switch _, version := queryAction(r); {
+	case version != "":
+		writeQueryError(w, version, failure)
+	case rec.Service == "dynamodb":
+		writeDynamoDB(w, nil, failure)
+	case rec.Service == "oauth":
+		writePlainJSON(w, failure.Status, map[string]string{"error": failure.Type})
+	case rec.Service == "registry":
+		writeRegistryError(w, failure)
+	case rec.Service == "cloudformation": // a reply URL, which is S3's
+		writeS3Error(w, failure)
+	default:
+		writeError(w, failure)
 	}
-	writeError(w, fault.Status, fault.Type, fault.Message)
 }
 
 func (s *Server) keep(rec Record) {
@@ -377,7 +394,7 @@ func (s *Server) keep(rec Record) {
 	defer s.mu.Unlock()
 	s.seq++
 	rec.Seq = s.seq
-	s.records = append(s.records, rec)
+	s.records = appendLast(s.records, rec, s.cfg.MaxRecords)
 	s.cfg.Logger.Debug("request", "service", rec.Service, "operation", rec.Operation, "status", rec.Status)
 	for _, f := range s.watchers {
 		f(rec)

@@ -34,12 +34,12 @@ func (s *Server) checkSignature(r *http.Request, body []byte, service string) *a
 		}
 		return &apiError{Status: status, Type: typ, Message: message}
 	}
-	header := r.Header.Get("Authorization")
-	if header == "" {
+	header := r.Header.Values("Authorization")
+	if len(header) == 0 || header[0] == "" {
 		return refusal("MissingAuthenticationTokenException", "Missing Authentication Token")
 	}
-	auth, ok := parseAuthorization(header)
-	if !ok {
+	auth, ok := parseAuthorization(header[0])
+	if !ok || len(header) > 1 {
 		return refusal("IncompleteSignatureException", "Authorization is not of the form AWS4-HMAC-SHA256 Credential=…, SignedHeaders=…, Signature=…")
 	}
 	signedAt, err := time.Parse("20060102T150405Z", r.Header.Get("X-Amz-Date"))
@@ -60,9 +60,16 @@ func (s *Server) checkSignature(r *http.Request, body []byte, service string) *a
 		return refusal("InvalidSignatureException", "Signature expired: "+signedAt.Format(time.RFC3339)+" is too long ago.")
 	case age < -maxSkew:
 		return refusal("InvalidSignatureException", "Signature not yet current: "+signedAt.Format(time.RFC3339)+" is in the future.")
-	case !slices.Contains(auth.signedHeaders, "host"), !slices.Contains(auth.signedHeaders, "x-amz-date"),
-		r.Header.Get("X-Amz-Target") != "" && !slices.Contains(auth.signedHeaders, "x-amz-target"):
-		return refusal("InvalidSignatureException", "host, x-amz-date and x-amz-target must be among the SignedHeaders")
+	}
+	// The host and all of x-amz-* must be signed.
+	// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html#create-canonical-request
+	if !slices.Contains(auth.signedHeaders, "host") {
+		return refusal("InvalidSignatureException", "host must be among the SignedHeaders")
+	}
+	for name := range r.Header {
+		if name = strings.ToLower(name); strings.HasPrefix(name, "x-amz-") && !slices.Contains(auth.signedHeaders, name) {
+			return refusal("InvalidSignatureException", name+" must be among the SignedHeaders, as every x-amz- header")
+		}
 	}
 	want, ok := sign(r, body, creds, auth, signedAt)
 	if !ok || subtle.ConstantTimeCompare([]byte(want), []byte(auth.signature)) != 1 {

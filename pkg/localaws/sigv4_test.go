@@ -74,6 +74,8 @@ func TestSignature(t *testing.T) {
 		{"unsigned target", sent(func(r *http.Request) {
 			r.Header.Set("Authorization", strings.Replace(r.Header.Get("Authorization"), ";x-amz-target", "", 1))
 		}), "InvalidSignatureException"},
+		{"another header, unsigned", sent(func(r *http.Request) { r.Header.Set("X-Amz-User-Agent", "me") }), "InvalidSignatureException"},
+		{"two signatures", sent(func(r *http.Request) { r.Header.Add("Authorization", r.Header.Get("Authorization")) }), "IncompleteSignatureException"},
 		{"no header", sent(func(r *http.Request) { r.Header.Del("Authorization") }), "MissingAuthenticationTokenException"},
 		{"no date", sent(func(r *http.Request) { r.Header.Del("X-Amz-Date") }), "IncompleteSignatureException"},
 		{"bearer", sent(func(r *http.Request) { r.Header.Set("Authorization", "Bearer x") }), "IncompleteSignatureException"},

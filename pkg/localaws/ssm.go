@@ -1,6 +1,7 @@
 package localaws
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
@@ -155,7 +156,7 @@ type putParameterInput struct {
 }
 
 func (p *parameterStore) put(r *http.Request, in *putParameterInput) (any, *apiError) {
-	if err := firstError(
+	if err := cmp.Or(
 		p.checkName(in.Name),
 		checkEnum("ValidationException", "type", in.Type, "String", "StringList", "SecureString"),
 		checkEnum("ValidationException", "tier", in.Tier, "Standard", "Advanced", "Intelligent-Tiering"),

@@ -1,6 +1,7 @@
 package localaws
 
 import (
+	"cmp"
 	"maps"
 	"net/http"
 	"slices"
@@ -93,7 +94,7 @@ func (p *parameterStore) getByPath(r *http.Request, in *struct {
 	MaxResults                *int32
 	NextToken                 *string
 }) (any, *apiError) {
-	if err := firstError(
+	if err := cmp.Or(
 		parameterName.check("path", in.Path),
 		checkRange("ValidationException", "maxResults", in.MaxResults, 1, 10),
 	); err != nil {

@@ -1,6 +1,7 @@
 package localaws
 
 import (
+	"cmp"
 	"maps"
 	"regexp"
 	"slices"
@@ -27,7 +28,7 @@ func checkTags(tags []tag) *apiError {
 		if t.Value == nil {
 			return errorf("ValidationException", "1 validation error detected: Value at 'tags.value' failed to satisfy constraint: Member must not be null")
 		}
-		if err := firstError(tagKey.check("tags.key", t.Key), tagValue.check("tags.value", *t.Value)); err != nil {
+		if err := cmp.Or(tagKey.check("tags.key", t.Key), tagValue.check("tags.value", *t.Value)); err != nil {
 			return err
 		}
 		if strings.HasPrefix(strings.ToLower(t.Key), "aws:") {
@@ -88,6 +89,11 @@ func (p *parameterStore) removeTags(in *struct {
 }) (any, *apiError) {
 	if len(in.TagKeys) == 0 {
 		return nil, errorf("ValidationException", "1 validation error detected: Value at 'tagKeys' failed to satisfy constraint: Member must not be null or empty")
+	}
+	for _, key := range in.TagKeys {
+		if err := tagKey.check("tagKeys", key); err != nil {
+			return nil, err
+		}
 	}
 	param, err := p.tagged(in.ResourceType, in.ResourceId)
 	if err != nil {

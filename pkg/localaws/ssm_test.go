@@ -291,6 +291,9 @@ func TestParameterTags(t *testing.T) {
 	try(t, a.ssm.PutParameter, &ssm.PutParameterInput{Name: name, Value: aws.String("v"), Type: types.ParameterTypeString, Tags: tags("owner", "stack-1", "env", "")})
 	try(t, a.ssm.PutParameter, &ssm.PutParameterInput{Name: name, Value: aws.String("w"), Overwrite: aws.Bool(true)})
 	try(t, a.ssm.AddTagsToResource, &ssm.AddTagsToResourceInput{ResourceType: "Parameter", ResourceId: name, Tags: tags("owner", "stack-2", "b", "c")})
+	if got, want := refused(t, a.ssm.RemoveTagsFromResource, &ssm.RemoveTagsFromResourceInput{ResourceType: "Parameter", ResourceId: name, TagKeys: []string{"b", strings.Repeat("k", 129)}}), "ValidationException"; got != want {
+		t.Errorf("a long tag key: got %q, want %q", got, want)
+	}
 	try(t, a.ssm.RemoveTagsFromResource, &ssm.RemoveTagsFromResourceInput{ResourceType: "Parameter", ResourceId: name, TagKeys: []string{"b", "absent"}})
 	got := map[string]string{}
 	for _, tag := range try(t, a.ssm.ListTagsForResource, &ssm.ListTagsForResourceInput{ResourceType: "Parameter", ResourceId: name}).TagList {

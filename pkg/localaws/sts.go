@@ -44,26 +44,25 @@ func (s *Server) serveSTS(w http.ResponseWriter, r *http.Request, rec *Record) {
 		Account   string   `xml:"GetCallerIdentityResult>Account"`
 		RequestId string   `xml:"ResponseMetadata>RequestId"`
 	}
-	answer.Arn, answer.UserId, answer.Account = "arn:aws:iam::"+Account+":root", Account, Account
-	auth, _ := parseAuthorization(r.Header.Get("Authorization"))
-	if arn, id, ok := s.assumedRole(auth.accessKeyID); ok {
-		answer.Arn, answer.UserId = arn, id
-	}
+	_, answer.Arn, answer.UserId = s.caller(r)
+	answer.Account = Account
 	answer.RequestId = uuid.NewString()
 	writeXML(w, http.StatusOK, answer)
 }
 
-// assumedRole is who signs with an access key of a role: the session's ARN, and
-// the role's id with the session's name after it.
+// caller is who signed a request, by the id of the access key: the account's
+// root, or for a role the session's ARN, and the role's id with the session's
+// name after it.
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_variables.html#principaltable
-func (s *Server) assumedRole(keyID string) (arn, id string, ok bool) {
+func (s *Server) caller(r *http.Request) (keyID, arn, id string) {
+	auth, _ := parseAuthorization(r.Header.Get("Authorization"))
 	s.iam.mu.Lock()
 	defer s.iam.mu.Unlock()
-	c := s.iam.sessions[keyID]
+	c := s.iam.sessions[auth.accessKeyID]
 	if c == nil {
-		return "", "", false
+		return auth.accessKeyID, "arn:aws:iam::" + Account + ":root", Account
 	}
 	hash := sha256.Sum256([]byte(c.role.arn))
-	return "arn:aws:sts::" + Account + ":assumed-role/" + c.role.name + "/" + c.name,
-		"AROA" + base32.StdEncoding.EncodeToString(hash[:10]) + ":" + c.name, true
+	return auth.accessKeyID, "arn:aws:sts::" + Account + ":assumed-role/" + c.role.name + "/" + c.name,
+		"AROA" + base32.StdEncoding.EncodeToString(hash[:10]) + ":" + c.name
 }

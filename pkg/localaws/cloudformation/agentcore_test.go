@@ -193,6 +193,9 @@ func TestAgentRuntime_refused(t *testing.T) {
 		{"ProtocolConfiguration: HTTP", "ProtocolConfiguration: A2A", "localaws has MCP and HTTP"},
 		{"ProtocolConfiguration: HTTP", "AuthorizerConfiguration: {CustomJWTAuthorizer: {DiscoveryUrl: \"http://example.com/.well-known/openid-configuration\", AllowedClients: [a]}}", "authorizer configuration"},
 		{"ProtocolConfiguration: HTTP", "LifecycleConfiguration: {MaxLifetime: 59}", "want 60 to 28800 seconds"},
+		{"ProtocolConfiguration: HTTP", "RequestHeaderConfiguration: {RequestHeaderAllowlist: []}", "RequestHeaderAllowlist: expected minimum item count: 1"},
+		{"ProtocolConfiguration: HTTP", "AuthorizerConfiguration: {CustomJWTAuthorizer: {DiscoveryUrl: \"http://127.0.0.1/.well-known/openid-configuration\", AllowedClients: [a], AllowedScopes: []}}", "AllowedScopes: expected minimum item count: 1"},
+		{"ProtocolConfiguration: HTTP", "Description: " + strings.Repeat("x", 1201), "at most 1200"},
 		{"Resources:\n", "Resources:\n" + strings.NewReplacer("[!Ref Role]", "[somebody]", "!GetAtt Repository.Arn", "a").Replace(pull), `Roles: "somebody" is not of this stack`},
 	} {
 		a := newAccount(t)

@@ -21,6 +21,9 @@ func (t *Template) check() error {
 	if err != nil {
 		return err
 	}
+	if len(resources) > maxResources {
+		return fmt.Errorf("Resources: %d after the transform, at most %d are allowed", len(resources), maxResources)
+	}
 	c := &checker{t: t, resources: resources}
 	followed := map[string]bool{}
 	for _, name := range slices.Sorted(maps.Keys(t.conditions)) {
@@ -100,21 +103,11 @@ func (c *checker) value(v any, path string) {
 // functions refuses functions that must not be used in v, and conditions that
 // are not there.
 func (c *checker) functions(v any, path string, allowed []string) {
-	switch v := v.(type) {
-	case []any:
-		for i, item := range v {
-			c.functions(item, fmt.Sprintf("%s[%d]", path, i), allowed)
-		}
-	case map[string]any:
-		for _, key := range slices.Sorted(maps.Keys(v)) {
-			c.functions(v[key], path+"/"+key, allowed)
-		}
-	case *call:
+	calls(v, path, func(v *call, list []any, path string) {
 		if !slices.Contains(allowed, v.fn) {
 			c.refuse(path, "%s cannot be used here", v.fn)
 			return
 		}
-		list, _ := v.arg.([]any)
 		switch v.fn {
 		case fnCondition:
 			c.condition(v.arg.(string), path)
@@ -134,7 +127,7 @@ func (c *checker) functions(v any, path string, allowed []string) {
 			}
 		}
 		c.functions(v.arg, path, allowed)
-	}
+	})
 }
 
 // circle refuses conditions that go in a circle. done has the conditions that
@@ -143,12 +136,7 @@ func (c *checker) circle(name string, done map[string]bool) {
 	done[name] = false
 	var walk func(v any)
 	walk = func(v any) {
-		switch v := v.(type) {
-		case []any:
-			for _, item := range v {
-				walk(item)
-			}
-		case *call:
+		calls(v, "", func(v *call, _ []any, _ string) {
 			if v.fn != fnCondition {
 				walk(v.arg)
 				return
@@ -159,7 +147,7 @@ func (c *checker) circle(name string, done map[string]bool) {
 			} else if !finished {
 				c.refuse("Conditions/"+name, "the condition %s goes in a circle", other)
 			}
-		}
+		})
 	}
 	walk(c.t.conditions[name])
 	done[name] = true

@@ -189,10 +189,7 @@ func TestCustom_updateFails(t *testing.T) {
 	if got := a.Outputs()["Answer"]; got != "three" {
 		t.Errorf("got %q", got)
 	}
-	if err := a.Delete(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	a.wantNothing()
+	a.mustDelete()
 }
 
 // case 12: what an update had made under another id goes when something after
@@ -227,10 +224,7 @@ func TestCustom_rollbackFails(t *testing.T) {
 	if err := a.deploy(things); err == nil {
 		t.Error("a stack in UPDATE_ROLLBACK_FAILED was updated")
 	}
-	if err := a.Delete(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	a.wantNothing()
+	a.mustDelete()
 }
 
 // A deletion that fails leaves what it depends on, and is told so.
@@ -268,9 +262,6 @@ func TestCustom_refused(t *testing.T) {
 		if got := a.parameter("/test/after"); got != "one id-of-Thing" {
 			t.Errorf("got %q", got)
 		}
-		if err := a.Delete(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		a.wantNothing()
+		a.mustDelete()
 	}
 }

@@ -2,6 +2,7 @@ package cloudformation_test
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -109,10 +110,7 @@ func TestDeploy_update(t *testing.T) {
 	if got := a.id("Parameter"); !strings.HasPrefix(got, "arn:aws:sns:") || a.parameter("/test/queue") != "" {
 		t.Errorf("got %s, %v", got, a.aws.Leftovers())
 	}
-	if err := a.Delete(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	a.wantNothing()
+	a.mustDelete()
 }
 
 // An update that fails half-way leaves everything as it was: what was changed,
@@ -138,10 +136,7 @@ func TestDeploy_updateTakenBack(t *testing.T) {
 		t.Errorf("got %s, want %s", got, value)
 	}
 	a.mustDeploy(queues, "Name=other")
-	if err := a.Delete(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	a.wantNothing()
+	a.mustDelete()
 }
 
 // The policies of a resource keep it when it is replaced, or leaves the stack.
@@ -196,10 +191,7 @@ Resources:
 	if _, err := cognito.DeleteUserPoolDomain(t.Context(), &cognitoidentityprovider.DeleteUserPoolDomainInput{UserPoolId: &id, Domain: &domain}); err != nil {
 		t.Fatal(err)
 	}
-	if err := a.Delete(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	a.wantNothing()
+	a.mustDelete()
 }
 
 // Things that were removed by hand do not keep a stack from being deleted.
@@ -218,10 +210,7 @@ Resources:
 	if _, err := cognito.DeleteUserPool(t.Context(), &cognitoidentityprovider.DeleteUserPoolInput{UserPoolId: &id}); err != nil {
 		t.Fatal(err)
 	}
-	if err := a.Delete(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	a.wantNothing()
+	a.mustDelete()
 }
 
 // Whoever interrupts a deployment does not wait for a roll-back, and can still
@@ -295,6 +284,16 @@ func TestNew_refused(t *testing.T) {
 	if _, err := Parse(strings.NewReader(strings.Repeat("#", 1<<20+1))); err == nil || !strings.Contains(err.Error(), "1048576 bytes") {
 		t.Errorf("got %v", err)
 	}
+	if _, err := Parse(strings.NewReader("Description: " + strings.Repeat("x", 1025) + "\nResources: {Q: {Type: AWS::SQS::Queue}}")); err == nil || !strings.Contains(err.Error(), "Description: 1025 bytes") {
+		t.Errorf("got %v", err)
+	}
+	many := "Transform: AWS::Serverless-2016-10-31\nResources:\n"
+	for i := range 251 { // each with a role
+		many += fmt.Sprintf("  F%d: {Type: AWS::Serverless::Function, Properties: {CodeUri: f, Handler: bootstrap, Runtime: provided.al2023}}\n", i)
+	}
+	if _, err := Parse(strings.NewReader(many)); err == nil || !strings.Contains(err.Error(), "502 after the transform") {
+		t.Errorf("got %v", err)
+	}
 }
 
 type failing struct{}
@@ -323,6 +322,9 @@ func TestClose(t *testing.T) {
 
 // What the services refuse in the properties of types that do nothing here.
 func TestTypes_refused(t *testing.T) {
+	alarm := func(properties string) string {
+		return `{Type: AWS::CloudWatch::Alarm, Properties: {ComparisonOperator: GreaterThanThreshold, ` + properties + `}}`
+	}
 	for _, test := range []struct{ resource, want string }{
 		{`{Type: AWS::SQS::Queue, Properties: {QueueName: q.fifo}}`, "ends in .fifo"},
 		{`{Type: AWS::SQS::Queue, Properties: {VisibilityTimeout: 43201}}`, "VisibilityTimeout: want 0 to 43200"},
@@ -330,8 +332,24 @@ func TestTypes_refused(t *testing.T) {
 		{`{Type: AWS::SQS::QueuePolicy, Properties: {Queues: [none], PolicyDocument: {}}}`, "there is no queue none"},
 		{`{Type: AWS::SNS::TopicPolicy, Properties: {Topics: [none], PolicyDocument: {}}}`, "there is no topic none"},
 		{`{Type: AWS::Logs::LogGroup, Properties: {RetentionInDays: 2}}`, "RetentionInDays 2: want one of"},
-		{`{Type: AWS::CloudWatch::Alarm, Properties: {ComparisonOperator: x, EvaluationPeriods: 1}}`, "want a MetricName or Metrics"},
-		{`{Type: AWS::CloudWatch::Alarm, Properties: {ComparisonOperator: x, EvaluationPeriods: 1, MetricName: m, AlarmActions: [none]}}`, "want an ARN"},
+		{`{Type: AWS::SQS::Queue, Properties: {QueueName: a.b}}`, "QueueName"},
+		{`{Type: AWS::SNS::Topic, Properties: {TopicName: news.fifo}}`, "TopicName"},
+		{`{Type: AWS::Events::EventBus, Properties: {Name: a/b}}`, "buses of partners"},
+		{`{Type: AWS::Lambda::Function, Properties: {Code: {S3Bucket: b, S3Key: k}, Role: r, Handler: bootstrap, Runtime: provided.al2023, LoggingConfig: {LogFormat: Text, ApplicationLogLevel: INFO}}}`, "log levels are for LogFormat JSON"},
+		{`{Type: AWS::Lambda::Function, Properties: {Code: {S3Bucket: b, S3Key: k}, Role: r, Handler: bootstrap, Runtime: provided.al2023, LoggingConfig: {LogFormat: JSON, ApplicationLogLevel: info}}}`, "ApplicationLogLevel \"info\""},
+		{`{Type: AWS::Lambda::Function, Properties: {Code: {S3Bucket: b, S3Key: k}, Role: r, Handler: bootstrap, Runtime: provided.al2023, ReservedConcurrentExecutions: 0}}`, "want 1 or more"},
+		{`{Type: AWS::SQS::Queue, Properties: {MaximumMessageSize: 1023}}`, "MaximumMessageSize: want 1024 to 1048576"},
+		{`{Type: AWS::SQS::Queue, Properties: {MessageRetentionPeriod: 59}}`, "MessageRetentionPeriod: want 60 to 1209600"},
+		{`{Type: AWS::SQS::Queue, Properties: {ContentBasedDeduplication: true}}`, "is for a FIFO queue"},
+		{`{Type: AWS::CloudWatch::Alarm, Properties: {ComparisonOperator: x, EvaluationPeriods: 1}}`, "ComparisonOperator"},
+		{alarm(`EvaluationPeriods: 1`), "want a MetricName or Metrics"},
+		{alarm(`EvaluationPeriods: 1, MetricName: m, Statistic: Sum, Period: 60, Threshold: 0`), "want a Namespace beside it"},
+		{alarm(`EvaluationPeriods: 1, MetricName: m, Namespace: n, Statistic: Total`), "Statistic \"Total\""},
+		{alarm(`EvaluationPeriods: 1, MetricName: m, Namespace: n, Statistic: Sum, Period: 90, Threshold: 0`), "a multiple of 60"},
+		{alarm(`EvaluationPeriods: 1, MetricName: m, Namespace: n, Statistic: Sum, Period: 60`), "Threshold is missing"},
+		{alarm(`EvaluationPeriods: 1, DatapointsToAlarm: 2, MetricName: m, Namespace: n, Statistic: Sum, Period: 60, Threshold: 0`), "DatapointsToAlarm of at most as many"},
+		{alarm(`EvaluationPeriods: 1, MetricName: m, Namespace: n, Statistic: Sum, Period: 60, Threshold: 0, TreatMissingData: bad`), "TreatMissingData \"bad\""},
+		{alarm(`EvaluationPeriods: 1, MetricName: m, Namespace: n, Statistic: Sum, Period: 60, Threshold: 0, AlarmActions: [none]`), "want an ARN"},
 		{`{Type: AWS::Logs::MetricFilter, Properties: {LogGroupName: none, FilterPattern: x, MetricTransformations: []}}`, "The specified log group does not exist."},
 		{`{Type: AWS::CloudWatch::Dashboard, Properties: {DashboardBody: "{"}}`, "want a JSON document"},
 		{`{Type: AWS::DynamoDB::Table, Properties: {KeySchema: []}}`, "only PAY_PER_REQUEST is implemented"},
@@ -340,6 +358,15 @@ func TestTypes_refused(t *testing.T) {
 		{`{Type: AWS::Events::Rule, Properties: {ScheduleExpression: rate(1 day), EventBusName: b}}`, "only on the default event bus"},
 		{`{Type: AWS::Events::Rule, Properties: {ScheduleExpression: rate(1 day), State: SOMETIMES}}`, "want ENABLED or DISABLED"},
 		{`{Type: AWS::Events::Rule, Properties: {ScheduleExpression: rate(1 day), Targets: [{Id: a, Arn: "arn:aws:lambda:eu-central-1:000000000000:function:none"}]}}`, "Function not found"},
+		{`{Type: AWS::Events::Rule, Properties: {ScheduleExpression: rate(1 days)}}`, "ScheduleExpression is not valid"},
+		{`{Type: AWS::Events::Rule, Properties: {ScheduleExpression: "cron(0 7 * * *)"}}`, "ScheduleExpression is not valid"},
+		{`{Type: AWS::Events::Rule, Properties: {EventPattern: {source: test}}}`, "\"source\" must be an object or an array"},
+		{`{Type: AWS::Events::Rule, Properties: {EventPattern: {detail: {kind: []}}}}`, "empty arrays are not allowed"},
+		{`{Type: AWS::Events::Rule, Properties: {ScheduleExpression: rate(2 days), Targets: [{Id: a, Arn: b}, {Id: a, Arn: c}]}}`, "each Id once"},
+		{`{Type: AWS::Events::Rule, Properties: {ScheduleExpression: "cron(0 7 * * ? *)", Targets: [{Id: a, Arn: b, Input: "{}", InputPath: "$"}]}}`, "want one of Input, InputPath"},
+		{`{Type: AWS::Events::Rule, Properties: {ScheduleExpression: rate(1 day), Targets: [{Id: a, Arn: b, Input: "{"}]}}`, "Input: want JSON"},
+		{`{Type: AWS::Scheduler::Schedule, Properties: {ScheduleExpression: daily, FlexibleTimeWindow: {Mode: "OFF"}, Target: {Arn: a, RoleArn: r}}}`, "Invalid Schedule Expression daily"},
+		{`{Type: AWS::Scheduler::Schedule, Properties: {ScheduleExpression: "at(2030-01-01T00:00:00)", FlexibleTimeWindow: {Mode: FLEXIBLE}, Target: {Arn: a, RoleArn: r}}}`, "with MaximumWindowInMinutes"},
 		{`{Type: AWS::Scheduler::Schedule, Properties: {ScheduleExpression: rate(1 day), FlexibleTimeWindow: {Mode: "OFF"}, Target: {Arn: "arn:aws:lambda:eu-central-1:000000000000:function:none", RoleArn: r}}}`, "Function not found"},
 		{`{Type: AWS::Lambda::Function, Properties: {Code: {S3Bucket: b, S3Key: k}, Role: r, Handler: bootstrap, Runtime: provided.al2023}}`, "there is no s3://b/k; write an AWS::Serverless::Function with a CodeUri"},
 		{`{Type: AWS::Lambda::Permission, Properties: {FunctionName: none, Action: "lambda:InvokeFunction", Principal: events.amazonaws.com}}`, "Function not found: none"},

@@ -259,54 +259,52 @@ type reference struct {
 	path      string
 }
 
-// imports calls f with the argument of each Fn::ImportValue in v, of the chosen
-// branches of Fn::If.
-func imports(v any, path string, conditions map[string]bool, f func(arg any, path string)) {
+// calls calls f with each function in v that is not inside another one, which f
+// goes into itself. list is the function's argument where that is a list.
+func calls(v any, path string, f func(c *call, list []any, path string)) {
 	switch v := v.(type) {
 	case []any:
 		for i, item := range v {
-			imports(item, fmt.Sprintf("%s[%d]", path, i), conditions, f)
+			calls(item, fmt.Sprintf("%s[%d]", path, i), f)
 		}
 	case map[string]any:
 		for _, key := range slices.Sorted(maps.Keys(v)) {
-			imports(v[key], path+"/"+key, conditions, f)
+			calls(v[key], path+"/"+key, f)
 		}
 	case *call:
 		list, _ := v.arg.([]any)
+		f(v, list, path)
+	}
+}
+
+// imports calls f with the argument of each Fn::ImportValue in v, of the chosen
+// branches of Fn::If.
+func imports(v any, path string, conditions map[string]bool, f func(arg any, path string)) {
+	calls(v, path, func(c *call, list []any, path string) {
 		switch {
-		case v.fn == fnImport:
-			f(v.arg, path)
-		case v.fn == fnIf && conditions[list[0].(string)]:
+		case c.fn == fnImport:
+			f(c.arg, path)
+		case c.fn == fnIf && conditions[list[0].(string)]:
 			imports(list[1], path, conditions, f)
-		case v.fn == fnIf:
+		case c.fn == fnIf:
 			imports(list[2], path, conditions, f)
 		default:
-			imports(v.arg, path, conditions, f)
+			imports(c.arg, path, conditions, f)
 		}
-	}
+	})
 }
 
 // references calls f with each use of a name in v. With conditions, only the
 // chosen branch of Fn::If counts.
 func references(v any, path string, conditions map[string]bool, f func(reference)) {
-	switch v := v.(type) {
-	case []any:
-		for i, item := range v {
-			references(item, fmt.Sprintf("%s[%d]", path, i), conditions, f)
-		}
-	case map[string]any:
-		for _, key := range slices.Sorted(maps.Keys(v)) {
-			references(v[key], path+"/"+key, conditions, f)
-		}
-	case *call:
-		list, _ := v.arg.([]any)
-		switch v.fn {
+	calls(v, path, func(c *call, list []any, path string) {
+		switch c.fn {
 		case fnRef:
-			f(reference{name: v.arg.(string), path: path})
+			f(reference{name: c.arg.(string), path: path})
 		case fnGetAtt:
 			f(reference{list[0].(string), list[1].(string), path})
 		case fnSub:
-			text, variables := v.arg, map[string]any{}
+			text, variables := c.arg, map[string]any{}
 			if list != nil {
 				text, variables = list[0], list[1].(map[string]any)
 			}
@@ -326,7 +324,7 @@ func references(v any, path string, conditions map[string]bool, f func(reference
 				references(list[2], path, conditions, f)
 			}
 		default:
-			references(v.arg, path, conditions, f)
+			references(c.arg, path, conditions, f)
 		}
-	}
+	})
 }

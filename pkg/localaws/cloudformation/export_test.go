@@ -74,8 +74,5 @@ func TestExport(t *testing.T) {
 	if err := a.deploy(twice); err == nil || !strings.Contains(err.Error(), "Outputs/Queue/Export/Name: the name test-queue occurs twice") {
 		t.Errorf("got %v", err)
 	}
-	if err := a.Delete(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	a.wantNothing()
+	a.mustDelete()
 }

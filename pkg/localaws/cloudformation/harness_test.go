@@ -224,6 +224,15 @@ func (a *account) requests() (all []request) {
 	return all
 }
 
+// mustDelete deletes the stack, of which nothing may be left.
+func (a *account) mustDelete() {
+	a.t.Helper()
+	if err := a.Delete(a.t.Context()); err != nil {
+		a.t.Fatal(err)
+	}
+	a.wantNothing()
+}
+
 // wantNothing fails when anything is left in the stand-in.
 func (a *account) wantNothing() {
 	a.t.Helper()

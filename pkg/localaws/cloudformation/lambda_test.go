@@ -88,10 +88,7 @@ func TestVersions(t *testing.T) {
 	if got := a.Function("Function").Version(); got != "3" {
 		t.Errorf("got version %s", got)
 	}
-	if err := a.Delete(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	a.wantNothing()
+	a.mustDelete()
 }
 
 // An update that fails brings the old binary and the old version back.
@@ -107,10 +104,7 @@ func TestVersions_takenBack(t *testing.T) {
 	if got := a.requests()[2].Properties["Version"].(string); !strings.HasSuffix(got, ":1") {
 		t.Errorf("got version %s", got)
 	}
-	if err := a.Delete(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	a.wantNothing()
+	a.mustDelete()
 }
 
 // What Lambda and the services before it refuse, or silently never do.
@@ -133,6 +127,17 @@ func TestWiring_refused(t *testing.T) {
 			"Rule (AWS::Events::Rule): no AWS::Lambda::Permission lets it invoke"},
 		{"Resources:\n", "Resources:\n  Sub: {Type: AWS::SNS::Subscription, Properties: {TopicArn: !Ref Topic, Protocol: lambda, Endpoint: !GetAtt Function.Arn}}\n",
 			"Sub (AWS::SNS::Subscription): no AWS::Lambda::Permission lets it invoke"},
+		{"Queue: !GetAtt Work.Arn", "Queue: !GetAtt Work.Arn, BatchSize: 11", "Maximum batch window in seconds must be greater than 0"},
+		{"Queue: !GetAtt Work.Arn", "Queue: !GetAtt Work.Arn, BatchSize: 10001, MaximumBatchingWindowInSeconds: 1", "BatchSize: want 1 to 10000"},
+		{"Queue: !GetAtt Work.Arn", "Queue: !GetAtt Work.Arn, FunctionResponseTypes: [ReportFailures]", "want ReportBatchItemFailures"},
+		{"VisibilityTimeout: 20", "VisibilityTimeout: 20, RedrivePolicy: {deadLetterTargetArn: !GetAtt Dead.Arn}", "want a deadLetterTargetArn and a maxReceiveCount"},
+		{"VisibilityTimeout: 20", "VisibilityTimeout: 20, RedrivePolicy: {deadLetterTargetArn: !GetAtt Dead.Arn, maxReceiveCount: 1001}", "maxReceiveCount of 1 to 1000"},
+		{"Resources:\n", "Resources:\n  Sub: {Type: AWS::SNS::Subscription, Properties: {TopicArn: !Ref Topic, Protocol: pigeon}}\n", "Protocol \"pigeon\""},
+		{"Resources:\n", "Resources:\n  Sub: {Type: AWS::SNS::Subscription, Properties: {TopicArn: !Ref Topic, Protocol: email, Endpoint: a@b, RawMessageDelivery: true}}\n", "RawMessageDelivery is not for"},
+		{"Resources:\n", "Resources:\n  Daily: {Type: AWS::Scheduler::Schedule, Properties: {ScheduleExpression: rate(1 day), FlexibleTimeWindow: {Mode: \"OFF\"}, Target: {Arn: !GetAtt Function.Arn, RoleArn: !GetAtt Role.Arn}}}\n",
+			"may not invoke arn:aws:lambda:"},
+		{"Resources:\n", "Resources:\n  Logs: {Type: AWS::Logs::LogGroup}\n  Filter: {Type: AWS::Logs::MetricFilter, Properties: {LogGroupName: !Ref Logs, FilterPattern: x, MetricTransformations: [{MetricName: m, MetricNamespace: n, MetricValue: 1, DefaultValue: 0, Dimensions: [{Key: k, Value: $.v}]}]}}\n",
+			"no DefaultValue beside them"},
 	} {
 		a := newAccount(t)
 		err := a.deploy(strings.Replace(published, test.from, test.to, 1))

@@ -36,13 +36,9 @@ const (
 
 func (t *Template) readParameter(name string, n *yaml.Node) error {
 	path := "Parameters/" + name
-	v, err := reader{}.value(n, path, 0)
+	members, err := members(n, path)
 	if err != nil {
 		return err
-	}
-	members, ok := v.(map[string]any)
-	if !ok {
-		return fmt.Errorf("%s: want a mapping", path)
 	}
 	p := &parameter{minLen: 0, maxLen: maxParameter}
 	var errs []error

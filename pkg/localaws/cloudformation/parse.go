@@ -17,10 +17,11 @@ import (
 // Limits of a template.
 // https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/cloudformation-limits.html
 const (
-	maxTemplate   = 1 << 20
-	maxResources  = 500
-	maxParameters = 200
-	maxOutputs    = 200
+	maxTemplate    = 1 << 20
+	maxDescription = 1024
+	maxResources   = 500 // after the transform too
+	maxParameters  = 200
+	maxOutputs     = 200
 )
 
 const (
@@ -110,6 +111,9 @@ func parse(body []byte) (*Template, error) {
 		"Description": func(n *yaml.Node) error {
 			v, err := reader{}.value(n, "Description", 0)
 			t.Description, _ = v.(string)
+			if len(t.Description) > maxDescription {
+				err = fmt.Errorf("Description: %d bytes, at most %d are allowed", len(t.Description), maxDescription)
+			}
 			return err
 		},
 		"Metadata":   func(*yaml.Node) error { return nil }, // for tools; it changes nothing
@@ -173,19 +177,16 @@ func (t *Template) readTransform(n *yaml.Node) error {
 }
 
 func (t *Template) readGlobals(n *yaml.Node) error {
-	v, err := reader{}.value(n, "Globals", 0)
+	all, err := members(n, "Globals")
 	if err != nil {
 		return err
-	}
-	all, ok := v.(map[string]any)
-	if !ok {
-		return errors.New("Globals: want a mapping")
 	}
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		if name != "Function" {
 			return fmt.Errorf("Globals/%s is not implemented", name)
 		}
 	}
+	var ok bool
 	if t.globals, ok = all["Function"].(map[string]any); !ok {
 		return errors.New("Globals/Function: want a mapping")
 	}
@@ -257,13 +258,9 @@ func (t *Template) readResource(name string, n *yaml.Node) error {
 
 func (t *Template) readOutput(name string, n *yaml.Node) error {
 	path := "Outputs/" + name
-	v, err := reader{}.value(n, path, 0)
+	members, err := members(n, path)
 	if err != nil {
 		return err
-	}
-	members, ok := v.(map[string]any)
-	if !ok {
-		return fmt.Errorf("%s: want a mapping", path)
 	}
 	o := &output{}
 	for _, key := range slices.Sorted(maps.Keys(members)) {
@@ -292,6 +289,19 @@ func (t *Template) readOutput(name string, n *yaml.Node) error {
 	}
 	t.outputs[name] = o
 	return nil
+}
+
+// members reads a mapping of values.
+func members(n *yaml.Node, path string) (map[string]any, error) {
+	v, err := reader{}.value(n, path, 0)
+	if err != nil {
+		return nil, err
+	}
+	m, ok := v.(map[string]any)
+	if !ok {
+		return nil, fmt.Errorf("%s: want a mapping", path)
+	}
+	return m, nil
 }
 
 // texts is a list of texts.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -85,14 +86,18 @@ func (p *process) stop() {
 	<-p.ended
 }
 
-// freeAddress finds a port that nobody listens on.
+// freeAddress finds a port that nobody listens on. It is none of those that a
+// system gives to whoever does not ask for one (from 32768 on Linux, from 49152
+// elsewhere), which another process could get before the container listens.
 func freeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", fmt.Errorf("finding a port for the container: %w", err)
+	var err error
+	for range 100 {
+		var l net.Listener
+		if l, err = net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 10_000+rand.N(20_000))); err == nil {
+			return l.Addr().String(), l.Close()
+		}
 	}
-	defer l.Close()
-	return l.Addr().String(), nil
+	return "", fmt.Errorf("finding a port for the container: %w", err)
 }
 
 // run is one run of a program.

@@ -198,10 +198,7 @@ func TestProject_moreServers(t *testing.T) {
 		t.Errorf("got %q, want %q", got, before)
 	}
 	a.ask()
-	if err := a.Delete(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	a.wantNothing()
+	a.mustDelete()
 }
 
 // refuse is a fault that refuses one operation whose body has a text.
@@ -299,10 +296,7 @@ func TestProject_updateFails(t *testing.T) {
 		t.Errorf("got %v, %s", err, a.Status())
 	}
 	a.ask()
-	if err := a.Delete(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	a.wantNothing()
+	a.mustDelete()
 }
 
 // withoutLocks is what exists, except for locks: cognito-setup frees them, and

@@ -60,6 +60,19 @@ func (p *agentRuntimeProperties) check() error {
 	if uri := p.AgentRuntimeArtifact.ContainerConfiguration.ContainerUri; !imageURI.MatchString(uri) {
 		return fmt.Errorf("ContainerUri %.300q: want an image in ECR, with a tag or a digest", uri)
 	}
+	if len(p.Description) > 1200 {
+		return errors.New("Description: at most 1200 characters are allowed")
+	}
+	lists := map[string][]string{"RequestHeaderAllowlist": p.RequestHeaderConfiguration.RequestHeaderAllowlist}
+	if a := p.AuthorizerConfiguration; a != nil {
+		jwt := a.CustomJWTAuthorizer
+		lists["AllowedAudience"], lists["AllowedClients"], lists["AllowedScopes"] = jwt.AllowedAudience, jwt.AllowedClients, jwt.AllowedScopes
+	}
+	for _, name := range slices.Sorted(maps.Keys(lists)) {
+		if list := lists[name]; list != nil && len(list) == 0 {
+			return fmt.Errorf("%s: expected minimum item count: 1, found: 0; leave it out with AWS::NoValue", name)
+		}
+	}
 	if len(p.EnvironmentVariables) > 50 {
 		return errors.New("EnvironmentVariables: at most 50 are allowed")
 	}

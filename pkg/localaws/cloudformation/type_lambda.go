@@ -47,10 +47,15 @@ func (p *functionProperties) config(r *request, name string) (localaws.FunctionC
 		return localaws.FunctionConfig{}, fmt.Errorf("Runtime %s, Handler %s: only provided.al2023 with bootstrap is implemented", p.Runtime, p.Handler)
 	case len(p.Architectures) > 1 || len(p.Architectures) == 1 && !slices.Contains([]string{"arm64", "x86_64"}, p.Architectures[0]):
 		return localaws.FunctionConfig{}, errors.New("Architectures: want arm64 or x86_64")
-	case p.ReservedConcurrentExecutions != nil && *p.ReservedConcurrentExecutions < 0:
-		return localaws.FunctionConfig{}, errors.New("ReservedConcurrentExecutions must not be negative")
+	case len(p.Description) > 256:
+		return localaws.FunctionConfig{}, errors.New("Description: at most 256 characters are allowed")
+	case p.ReservedConcurrentExecutions != nil && *p.ReservedConcurrentExecutions < 1:
+		return localaws.FunctionConfig{}, errors.New("ReservedConcurrentExecutions: want 1 or more; a function that takes no invocations, which is what 0 makes, is not implemented")
 	case p.TracingConfig != nil && p.TracingConfig.Mode != "Active" && p.TracingConfig.Mode != "PassThrough":
 		return localaws.FunctionConfig{}, errors.New("TracingConfig: want Active or PassThrough")
+	}
+	if err := p.checkLogging(); err != nil {
+		return localaws.FunctionConfig{}, err
 	}
 	if p.DeadLetterConfig != nil {
 		if err := r.destination(p.DeadLetterConfig.TargetArn); err != nil {
@@ -81,6 +86,27 @@ func (p *functionProperties) config(r *request, name string) (localaws.FunctionC
 		Name: name, Binary: filepath.Join(dir, bootstrap), Role: p.Role, Env: env,
 		Timeout: time.Duration(p.Timeout) * time.Second, MemoryMB: p.MemorySize, Stderr: r.stack.log,
 	}, nil
+}
+
+// checkLogging refuses levels that there are not, and those that the format has
+// no place for.
+// https://docs.aws.amazon.com/lambda/latest/api/API_LoggingConfig.html
+func (p *functionProperties) checkLogging() error {
+	l := p.LoggingConfig
+	if l == nil {
+		return nil
+	}
+	switch {
+	case !slices.Contains([]string{"", "JSON", "Text"}, l.LogFormat):
+		return fmt.Errorf("LoggingConfig: LogFormat %.40q: want JSON or Text", l.LogFormat)
+	case l.LogFormat != "JSON" && l.ApplicationLogLevel+l.SystemLogLevel != "":
+		return errors.New("LoggingConfig: log levels are for LogFormat JSON")
+	case !slices.Contains([]string{"", "TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"}, l.ApplicationLogLevel):
+		return fmt.Errorf("LoggingConfig: ApplicationLogLevel %.40q: want one such as INFO", l.ApplicationLogLevel)
+	case !slices.Contains([]string{"", "DEBUG", "INFO", "WARN"}, l.SystemLogLevel):
+		return fmt.Errorf("LoggingConfig: SystemLogLevel %.40q: want DEBUG, INFO or WARN", l.SystemLogLevel)
+	}
+	return nil
 }
 
 func (p *functionProperties) is(f *localaws.Function) made {

@@ -110,6 +110,31 @@ type eventSourceProperties struct {
 	FilterCriteria                 any
 }
 
+// check holds the mapping of a queue to its rules.
+// https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-parameters.html
+// https://docs.aws.amazon.com/lambda/latest/api/API_CreateEventSourceMapping.html
+func (p *eventSourceProperties) check(fifo bool) error {
+	most := 10_000
+	if fifo {
+		most = 10
+	}
+	switch {
+	case p.BatchSize < 0 || p.BatchSize > most:
+		return fmt.Errorf("BatchSize: want 1 to %d", most)
+	case p.MaximumBatchingWindowInSeconds < 0 || p.MaximumBatchingWindowInSeconds > 300:
+		return errors.New("MaximumBatchingWindowInSeconds: want 0 to 300")
+	case fifo && p.MaximumBatchingWindowInSeconds > 0:
+		return errors.New("MaximumBatchingWindowInSeconds is not for a FIFO queue")
+	case p.BatchSize > 10 && p.MaximumBatchingWindowInSeconds == 0:
+		return errors.New("Maximum batch window in seconds must be greater than 0 if maximum batch size is greater than 10")
+	case len(p.FunctionResponseTypes) > 1 || len(p.FunctionResponseTypes) == 1 && p.FunctionResponseTypes[0] != "ReportBatchItemFailures":
+		return fmt.Errorf("FunctionResponseTypes %q: want ReportBatchItemFailures", p.FunctionResponseTypes)
+	case p.ScalingConfig != nil && (p.ScalingConfig.MaximumConcurrency < 2 || p.ScalingConfig.MaximumConcurrency > 1000):
+		return errors.New("ScalingConfig: MaximumConcurrency: want 2 to 1000")
+	}
+	return nil
+}
+
 var eventSourceType = kept([]string{"Id", "EventSourceMappingArn"}, func(r *request, p eventSourceProperties) (made, error) {
 	f, err := r.function(p.FunctionName)
 	if err != nil {
@@ -119,11 +144,14 @@ var eventSourceType = kept([]string{"Id", "EventSourceMappingArn"}, func(r *requ
 	if queue == nil {
 		return made{}, fmt.Errorf("EventSourceArn %s: only a queue of the same template is implemented", p.EventSourceArn)
 	}
-	// https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html
 	var q queueProperties
 	if err := decode(queue.properties, &q, "queue"); err != nil {
 		return made{}, err
 	}
+	if err := p.check(q.FifoQueue); err != nil {
+		return made{}, err
+	}
+	// https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html
 	visible := 30
 	if q.VisibilityTimeout != nil {
 		visible = *q.VisibilityTimeout
@@ -140,13 +168,7 @@ var eventSourceType = kept([]string{"Id", "EventSourceMappingArn"}, func(r *requ
 			return made{}, fmt.Errorf("The provided execution role does not have permissions to call %s on SQS", action)
 		}
 	}
-	if p.ScalingConfig != nil && (p.ScalingConfig.MaximumConcurrency < 2 || p.ScalingConfig.MaximumConcurrency > 1000) {
-		return made{}, errors.New("ScalingConfig: MaximumConcurrency: want 2 to 1000")
-	}
-	id := r.id
-	if id == "" {
-		id = uuid.NewString()
-	}
+	id := cmp.Or(r.id, uuid.NewString())
 	return made{id: id, attributes: map[string]any{"Id": id, "EventSourceMappingArn": r.arn("lambda", "event-source-mapping:"+id)}}, nil
 })
 

@@ -1,8 +1,12 @@
 package cloudformation
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"math/big"
+	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/google/uuid"
@@ -31,6 +35,41 @@ type queueProperties struct {
 	VisibilityTimeout             *int
 }
 
+// https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_CreateQueue.html
+// https://docs.aws.amazon.com/sns/latest/api/API_CreateTopic.html
+var (
+	queueName = regexp.MustCompile(`^[a-zA-Z0-9_-]+$`)
+	topicName = regexp.MustCompile(`^[a-zA-Z0-9_-]{1,256}$`)
+)
+
+// check holds numbers to the limits of a queue's attributes. Zero stands for
+// the default, where it is none of them.
+// https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SetQueueAttributes.html
+func (p *queueProperties) check() error {
+	visible := 0
+	if p.VisibilityTimeout != nil {
+		visible = *p.VisibilityTimeout
+	}
+	for _, a := range []struct {
+		name             string
+		value, min, most int
+	}{
+		{"DelaySeconds", p.DelaySeconds, 0, 900},
+		{"MaximumMessageSize", p.MaximumMessageSize, 1024, 1 << 20},
+		{"MessageRetentionPeriod", p.MessageRetentionPeriod, 60, 1209600},
+		{"ReceiveMessageWaitTimeSeconds", p.ReceiveMessageWaitTimeSeconds, 0, 20},
+		{"VisibilityTimeout", visible, 0, 43200},
+	} {
+		if a.value != 0 && (a.value < a.min || a.value > a.most) {
+			return fmt.Errorf("%s: want %d to %d", a.name, a.min, a.most)
+		}
+	}
+	if p.ContentBasedDeduplication && !p.FifoQueue {
+		return errors.New("ContentBasedDeduplication is for a FIFO queue")
+	}
+	return nil
+}
+
 var queueType = kept([]string{"Arn", "QueueName", "QueueUrl"}, func(r *request, p queueProperties) (made, error) {
 	name := r.id[strings.LastIndex(r.id, "/")+1:]
 	if name == "" {
@@ -38,16 +77,26 @@ var queueType = kept([]string{"Arn", "QueueName", "QueueUrl"}, func(r *request, 
 			name += ".fifo"
 		}
 	}
-	if p.FifoQueue != strings.HasSuffix(name, ".fifo") {
+	switch {
+	case p.FifoQueue != strings.HasSuffix(name, ".fifo"):
 		return made{}, errors.New("the name of a FIFO queue, and of no other, ends in .fifo")
+	case !queueName.MatchString(strings.TrimSuffix(name, ".fifo")) || len(name) > 80:
+		return made{}, fmt.Errorf("QueueName %.100q: want up to 80 letters, digits, hyphens or underscores", name)
 	}
-	if t := p.VisibilityTimeout; t != nil && (*t < 0 || *t > 43200) {
-		return made{}, errors.New("VisibilityTimeout: want 0 to 43200")
+	if err := p.check(); err != nil {
+		return made{}, err
 	}
 	if p.RedrivePolicy != nil {
 		arn, _ := p.RedrivePolicy["deadLetterTargetArn"].(string)
-		if err := r.destination(arn); err != nil {
+		count, _ := text(p.RedrivePolicy["maxReceiveCount"])
+		n, ok := number(count)
+		switch err := r.destination(arn); {
+		case err != nil:
 			return made{}, fmt.Errorf("RedrivePolicy: %w", err)
+		case len(p.RedrivePolicy) > 2 || !ok || !n.IsInt() || n.Num().Cmp(big.NewInt(1)) < 0 || n.Num().Cmp(big.NewInt(1000)) > 0:
+			return made{}, errors.New("RedrivePolicy: want a deadLetterTargetArn and a maxReceiveCount of 1 to 1000")
+		case p.FifoQueue != strings.HasSuffix(arn, ".fifo"):
+			return made{}, errors.New("RedrivePolicy: the dead-letter queue of a FIFO queue, and of no other, is a FIFO queue")
 		}
 	}
 	url := r.queueURL(name)
@@ -102,6 +151,9 @@ var topicType = kept([]string{"TopicArn", "TopicName"}, func(r *request, p topic
 	if name == "" {
 		name = r.name(p.TopicName, 256)
 	}
+	if !topicName.MatchString(name) {
+		return made{}, fmt.Errorf("TopicName %.100q: want up to 256 letters, digits, hyphens or underscores; FIFO topics are not implemented", name)
+	}
 	arn := r.arn("sns", name)
 	return made{id: arn, attributes: map[string]any{"TopicArn": arn, "TopicName": name}}, nil
 })
@@ -145,14 +197,20 @@ var subscriptionType = kept([]string{"Arn"}, func(r *request, p subscriptionProp
 	if err := r.topic(p.TopicArn); err != nil {
 		return made{}, err
 	}
-	if p.Protocol == "lambda" {
+	// https://docs.aws.amazon.com/sns/latest/api/API_Subscribe.html
+	protocols := []string{"http", "https", "email", "email-json", "sms", "sqs", "application", "lambda", "firehose"}
+	switch {
+	case !slices.Contains(protocols, p.Protocol):
+		return made{}, fmt.Errorf("Protocol %.40q: want one of %s", p.Protocol, strings.Join(protocols, ", "))
+	case p.RawMessageDelivery && !slices.Contains([]string{"http", "https", "sqs", "firehose"}, p.Protocol):
+		return made{}, fmt.Errorf("RawMessageDelivery is not for the protocol %s", p.Protocol)
+	case p.FilterPolicyScope != "" && p.FilterPolicyScope != "MessageAttributes" && p.FilterPolicyScope != "MessageBody":
+		return made{}, fmt.Errorf("FilterPolicyScope %.40q: want MessageAttributes or MessageBody", p.FilterPolicyScope)
+	case p.Protocol == "lambda":
 		if _, err := r.function(p.Endpoint); err != nil {
 			return made{}, err
 		}
 	}
-	id := r.id
-	if id == "" {
-		id = p.TopicArn + ":" + uuid.NewString()
-	}
+	id := cmp.Or(r.id, p.TopicArn+":"+uuid.NewString())
 	return made{id: id, attributes: map[string]any{"Arn": id}}, nil
 })

@@ -51,6 +51,10 @@ var metricFilterType = kept(nil, func(r *request, p metricFilterProperties) (mad
 	if len(p.MetricTransformations) != 1 {
 		return made{}, errors.New("MetricTransformations: want one")
 	}
+	// https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_MetricTransformation.html
+	if m := p.MetricTransformations[0]; len(m.Dimensions) > 3 || m.Dimensions != nil && m.DefaultValue != nil {
+		return made{}, errors.New("MetricTransformations: want up to 3 Dimensions, and no DefaultValue beside them")
+	}
 	return made{id: r.generated(p.FilterName, 512)}, nil
 })
 
@@ -89,9 +93,44 @@ type alarmProperties struct {
 	Unit             string
 }
 
+// check holds an alarm to the rules of PutMetricAlarm. Alarms of anomalies,
+// which have no threshold of their own, are not implemented.
+// https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html
+func (p *alarmProperties) check() error {
+	for name, word := range map[string]struct {
+		value   string
+		allowed []string
+	}{
+		"ComparisonOperator": {p.ComparisonOperator, []string{"GreaterThanOrEqualToThreshold", "GreaterThanThreshold", "LessThanThreshold", "LessThanOrEqualToThreshold"}},
+		"Statistic":          {p.Statistic, []string{"", "SampleCount", "Average", "Sum", "Minimum", "Maximum"}},
+		"TreatMissingData":   {p.TreatMissingData, []string{"", "breaching", "notBreaching", "ignore", "missing"}},
+	} {
+		if !slices.Contains(word.allowed, word.value) {
+			return fmt.Errorf("%s %.80q: want one of %q", name, word.value, word.allowed)
+		}
+	}
+	switch {
+	case (p.MetricName == "") == (p.Metrics == nil):
+		return errors.New("want a MetricName or Metrics")
+	case p.MetricName != "" && (p.Namespace == "" || (p.Statistic == "") == (p.ExtendedStatistic == "")):
+		return errors.New("MetricName: want a Namespace beside it, and a Statistic or an ExtendedStatistic")
+	case p.MetricName != "" && p.Period != 10 && p.Period != 20 && p.Period != 30 && (p.Period < 60 || p.Period%60 != 0):
+		return errors.New("Period: want 10, 20, 30 or a multiple of 60")
+	case p.Threshold == nil:
+		return errors.New("Threshold is missing")
+	case p.EvaluationPeriods < 1 || p.DatapointsToAlarm < 0 || p.DatapointsToAlarm > p.EvaluationPeriods:
+		return errors.New("want EvaluationPeriods of 1 or more, and DatapointsToAlarm of at most as many")
+	case len(p.Dimensions) > 30:
+		return errors.New("Dimensions: at most 30 are allowed")
+	case max(len(p.AlarmActions), len(p.OKActions), len(p.InsufficientDataActions)) > 5:
+		return errors.New("at most 5 actions are allowed")
+	}
+	return nil
+}
+
 var alarmType = kept([]string{"Arn"}, func(r *request, p alarmProperties) (made, error) {
-	if (p.MetricName == "") == (p.Metrics == nil) {
-		return made{}, errors.New("want a MetricName or Metrics")
+	if err := p.check(); err != nil {
+		return made{}, err
 	}
 	for _, action := range slices.Concat(p.AlarmActions, p.OKActions, p.InsufficientDataActions) {
 		if !strings.HasPrefix(action, "arn:") {
