@@ -128,7 +128,7 @@ func deploy(ctx context.Context, bin string) (*stack, error) {
 		return nil, errors.New("template.yaml has no AWS_REGION in AgentRuntime any more: the soak has to find its environment in another way")
 	}
 	traced := strings.Replace(string(text), region, region+"        GODEBUG: "+goroutineTrace+"\n        REQUESTS_AT_ONCE: 100\n", 1)
-	s := &stack{aws: localaws.New(localaws.Config{}), logs: newLogs()}
+	s := &stack{aws: localaws.New(localaws.Config{MaxRecords: 1000}), logs: newLogs()}
 	if s.template, err = cloudformation.Parse(strings.NewReader(traced)); err != nil {
 		return nil, err
 	}
