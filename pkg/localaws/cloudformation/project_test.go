@@ -227,10 +227,6 @@ func TestProject_creationFails(t *testing.T) {
 			fault: refuse("PutParameter", "/scope"),
 			want:  "McpClient (Custom::MCPClient): Received response status [FAILED] from custom resource. Message returned: ",
 		},
-		"a permission of the role": {
-			from: "              - cognito-idp:CreateResourceServer\n",
-			want: "is not authorized to perform: cognito-idp:CreateResourceServer",
-		},
 		"a permission to push": {
 			from: "                  - ecr:PutImage\n",
 			want: "McpImage (Custom::MCPImage): Received response status [FAILED] from custom resource. Message returned: ",
