@@ -43,6 +43,7 @@ var suites = []struct{ pkg, bench, time string }{
 	{"./pkg/provision", "Create", "1x"},
 	{"./pkg/localaws/cloudformation", "Project", "1x"},
 	{"./pkg/doctor", "Examine", "10x"},
+	{"./cmd/mcpauth", "Help", "5x"},
 }
 
 // plain are the units that say something on one machine only; they are shown
