@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -74,10 +73,8 @@ func refusalText(cmd *cobra.Command, status int, challenges []string) (string, e
 		}
 		return text + "\n", nil
 	}
-	if in, ok := cmd.InOrStdin().(*os.File); ok {
-		if info, err := in.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
-			fmt.Fprintln(cmd.ErrOrStderr(), "reading the answer or the token from the terminal; end with Ctrl-D")
-		}
+	if isTerminal(cmd.InOrStdin()) {
+		fmt.Fprintln(cmd.ErrOrStderr(), "reading the answer or the token from the terminal; end with Ctrl-D")
 	}
 	text, err := readStdin(cmd)
 	if err != nil {

@@ -154,7 +154,7 @@ func (e *exam) askModel(ctx context.Context) Check {
 	case isDenied(code) && strings.Contains(message, "bedrock:"):
 		c.Cause, c.Next = denial(message, "bedrock:InvokeModel is missing"), e.allow("bedrock:InvokeModel", "*")
 	case isDenied(code):
-		c.Cause = "access to the model has not been asked for in this account and region"
+		c.Cause = "no access to the model in this account: its provider's form has not been sent, or who called first had no rights on AWS Marketplace"
 		c.Next = e.advice.aws("", "bedrock", "get-foundation-model-availability", "--model-id", foundation(id))
 	case isThrottle(code), errors.As(err, new(*types.ModelNotReadyException)):
 		c.Status = Warn

@@ -262,7 +262,7 @@ func (r refusal) exception(a advice, at endpoint) []Cause {
 		return []Cause{{"it is not there: another region or account, a name misspelt, or deleted", a.doctor()}}
 	case isDenied(r.kind):
 		return []Cause{
-			{"access to the model has not been asked for, if Bedrock says it", a.profiles()},
+			{"no access to the model, if Bedrock says it: its provider's form has not been sent, or who called first had no rights on AWS Marketplace", a.profiles()},
 			{"no policy allows it", "aws sts get-caller-identity"},
 		}
 	case isThrottle(r.kind):
