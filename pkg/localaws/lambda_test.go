@@ -3,15 +3,12 @@ package localaws_test
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -19,74 +16,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
-
 	"agentcore-mcp-auth/pkg/localaws"
 )
-
-// buildBootstrap compiles testdata/bootstrap for one test and its subtests.
-func buildBootstrap(t *testing.T) string {
-	t.Helper()
-	bin := filepath.Join(t.TempDir(), "bootstrap")
-	out, err := exec.Command("go", "build", "-o", bin, "./testdata/bootstrap").CombinedOutput()
-	if err != nil {
-		t.Fatalf("building the bootstrap: %v\n%s", err, out)
-	}
-	return bin
-}
-
-func startServer(t *testing.T) *localaws.Server {
-	t.Helper()
-	s := localaws.New(localaws.Config{})
-	if err := s.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { s.Close() })
-	return s
-}
-
-func startFunction(t *testing.T, s *localaws.Server, cfg localaws.FunctionConfig) *localaws.Function {
-	t.Helper()
-	if cfg.Name == "" {
-		cfg.Name = "agent"
-	}
-	f, err := s.StartFunction(context.Background(), cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(f.Close)
-	return f
-}
-
-func do(what string) []byte { return fmt.Appendf(nil, `{"do":%q}`, what) }
-
-func mustInvoke(t *testing.T, f *localaws.Function, event []byte) localaws.Result {
-	t.Helper()
-	res, err := f.Invoke(t.Context(), event)
-	if err != nil {
-		t.Fatalf("Invoke(%s): %v", event, err)
-	}
-	return res
-}
-
-// lockedBuffer is a bytes.Buffer that a process may write while a test reads.
-type lockedBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
-}
 
 func TestFunction(t *testing.T) {
 	bin := buildBootstrap(t)
@@ -367,12 +298,6 @@ func TestFunction(t *testing.T) {
 	t.Run("custom resource", func(t *testing.T) { testSendCustomResource(t, s, bin) })
 }
 
-// like compares with a pattern that has at most one *.
-func like(got, pattern string) bool {
-	before, after, star := strings.Cut(pattern, "*")
-	return got == pattern || star && strings.HasPrefix(got, before) && strings.HasSuffix(got, after)
-}
-
 func testInvokeAPI(t *testing.T, s *localaws.Server, bin string) {
 	startFunction(t, s, localaws.FunctionConfig{Binary: bin})
 	for _, tt := range []struct {
@@ -509,19 +434,5 @@ func TestServer_refusesToStartInLambda(t *testing.T) { // case 139
 			s.Close()
 			t.Errorf("it listened on %s", addr)
 		}
-	}
-}
-
-// signRequest signs req as the AWS SDKs would, with the account's credentials.
-func signRequest(t *testing.T, req *http.Request, body []byte, service string) {
-	t.Helper()
-	signRequestAs(t, aws.Credentials{AccessKeyID: localaws.AccessKeyID, SecretAccessKey: localaws.SecretAccessKey}, req, body, service)
-}
-
-func signRequestAs(t *testing.T, creds aws.Credentials, req *http.Request, body []byte, service string) {
-	t.Helper()
-	hash := sha256.Sum256(body)
-	if err := v4.NewSigner().SignHTTP(t.Context(), creds, req, hex.EncodeToString(hash[:]), service, "eu-central-1", time.Now()); err != nil {
-		t.Fatal(err)
 	}
 }
