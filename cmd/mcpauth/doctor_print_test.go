@@ -15,11 +15,12 @@ import (
 
 // case 141: colours are for terminals, and for those who want them.
 func TestColoured(t *testing.T) {
-	terminal, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0) // a character device, as a terminal is
+	_, terminal := openTerminal(t)
+	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0) // a character device, as a terminal is
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer terminal.Close()
+	defer null.Close()
 	r, pipe, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
@@ -27,8 +28,9 @@ func TestColoured(t *testing.T) {
 	defer r.Close()
 	defer pipe.Close()
 	t.Setenv("NO_COLOR", "")
-	if !coloured(terminal) || coloured(pipe) || coloured(&bytes.Buffer{}) {
-		t.Errorf("got %t for a terminal, %t for a pipe, %t for a buffer", coloured(terminal), coloured(pipe), coloured(&bytes.Buffer{}))
+	if !coloured(terminal) || coloured(null) || coloured(pipe) || coloured(&bytes.Buffer{}) {
+		t.Errorf("got %t for a terminal, %t for %s, %t for a pipe, %t for a buffer",
+			coloured(terminal), coloured(null), os.DevNull, coloured(pipe), coloured(&bytes.Buffer{}))
 	}
 	t.Setenv("NO_COLOR", "1")
 	if coloured(terminal) {
