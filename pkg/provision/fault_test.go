@@ -291,29 +291,32 @@ func TestFaults_rollback(t *testing.T) {
 
 // TestFaults_delete breaks every call of a Delete; then comes Delete again.
 func TestFaults_delete(t *testing.T) {
+	const worlds = 8 // at once: what hangs while a lock is given back waits for real
 	var all sync.WaitGroup
 	defer all.Wait()
 	for _, pool := range []string{"given", "own"} {
-		all.Go(func() {
-			t.Run(pool, func(t *testing.T) {
-				w := newWorld(t)
-				for i, f := range faults {
-					for k := i % faultStep; ; k += faultStep {
-						props := properties(map[string]string{"given": w.pool}[pool], nil)
-						id, _ := w.must(create(props))
-						e := event(cfn.RequestDelete, id, props, nil)
-						op, _, err := w.interrupt(e, k, f.fault)
-						w.must(e)
-						if got := w.aws.Leftovers(); !slices.Equal(got, w.before) {
-							t.Fatalf("%s, call %d, %s, which answered %v: left over: %q", f.name, k, op, err, got)
-						}
-						if op == "" {
-							break
+		for n := range worlds {
+			all.Go(func() {
+				t.Run(fmt.Sprint(pool, n), func(t *testing.T) {
+					w := newWorld(t)
+					for i, f := range faults {
+						for k := i%faultStep + n*faultStep; ; k += worlds * faultStep {
+							props := properties(map[string]string{"given": w.pool}[pool], nil)
+							id, _ := w.must(create(props))
+							e := event(cfn.RequestDelete, id, props, nil)
+							op, _, err := w.interrupt(e, k, f.fault)
+							w.must(e)
+							if got := w.aws.Leftovers(); !slices.Equal(got, w.before) {
+								t.Fatalf("%s, call %d, %s, which answered %v: left over: %q", f.name, k, op, err, got)
+							}
+							if op == "" {
+								break
+							}
 						}
 					}
-				}
+				})
 			})
-		})
+		}
 	}
 }
 
