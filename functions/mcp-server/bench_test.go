@@ -217,16 +217,16 @@ func BenchmarkAgainstPlain(b *testing.B) {
 			open := measure(b, addr, "", ours(addr), binary())
 			addr = freeAddr(b)
 			checked := measure(b, addr, token, ours(addr, is.settings(id)...), binary())
+			servers := []*measured{plain, gosdk, open, checked}
 			round := func() {
-				const n = 640
-				plain.round(b, conns, n)
-				gosdk.round(b, conns, n/2) // it takes its time
-				open.round(b, conns, n)
-				checked.round(b, conns, n)
+				for _, m := range servers {
+					m.round(b, conns, 640)
+				}
+				slices.Reverse(servers) // so that none is always first, or always after the same one
 			}
 			round() // warms up
 			round()
-			for _, m := range []*measured{plain, gosdk, open, checked} {
+			for _, m := range servers {
 				m.rates, m.calls, m.used = nil, nil, 0
 			}
 			for b.Loop() {
