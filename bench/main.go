@@ -158,7 +158,7 @@ func rows(output []byte) []Row {
 	}
 	var all []Row
 	for _, key := range order {
-		if slices.Contains(plain, key[1]) && own[key[0]] || key[1] == "B/op" || key[1] == "MB/s" || strings.HasSuffix(key[1], "-q1") || strings.HasSuffix(key[1], "-q3") {
+		if slices.Contains(plain, key[1]) && own[key[0]] || key[1] == "B/op" || key[1] == "MB/s" {
 			continue
 		}
 		v := slices.Sorted(slices.Values(values[key]))

@@ -189,13 +189,11 @@ func peer(name string) string {
 // shares are one quantity of ours over another server's, turn by turn.
 type shares []float64
 
-// report gives the median and the middle half of what was measured. Absolute
-// figures depend on the machine and on what else it does, shares hardly do.
+// report gives the median. Absolute figures depend on the machine and on what
+// else it does, shares hardly do.
 func (s shares) report(b *testing.B, name string) {
 	slices.Sort(s)
 	b.ReportMetric(s[len(s)/2], name)
-	b.ReportMetric(s[len(s)/4], name+"-q1")
-	b.ReportMetric(s[len(s)*3/4], name+"-q3")
 }
 
 // BenchmarkAgainstPlain runs the server with everything on, once as on AgentCore
