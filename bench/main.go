@@ -3,9 +3,10 @@
 //
 //	go run ./bench [-o bench/results.json] [-count 10]
 //
-// What was in the file before is in the table's last column. Most rows are
-// ratios of two things that one benchmark measures in turns, since times of
-// different machines, or of one machine on different days, do not compare.
+// The table's last column has the figures of the file as it was last committed.
+// Most rows are ratios of two things that one benchmark measures in turns, since
+// times of different machines, or of one machine on different days, do not
+// compare.
 package main
 
 import (
@@ -18,6 +19,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
@@ -69,7 +71,7 @@ type Results struct {
 }
 
 func main() {
-	out := flag.String("o", "bench/results.json", "file to compare with and to write")
+	out := flag.String("o", "bench/results.json", "file to write; its committed version is what is compared with")
 	count := flag.Int("count", 10, "runs of each benchmark")
 	flag.Parse()
 	if err := run(*out, *count); err != nil {
@@ -79,12 +81,8 @@ func main() {
 }
 
 func run(file string, count int) error {
-	var before Results
-	text, err := os.ReadFile(file)
-	if err == nil {
-		err = json.Unmarshal(text, &before)
-	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	before, err := last(file)
+	if err != nil {
 		return fmt.Errorf("reading the last results: %w", err)
 	}
 	now := Results{Date: time.Now().UTC().Format(time.DateOnly), Go: runtime.Version(), CPUs: runtime.NumCPU()}
@@ -94,17 +92,38 @@ func run(file string, count int) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w\n%s", s.pkg, err, output)
 		}
-		now.Rows = append(now.Rows, rows(output)...)
+		found := rows(output)
+		if len(found) == 0 {
+			return fmt.Errorf("%s has no benchmark %q any more", s.pkg, s.bench)
+		}
+		now.Rows = append(now.Rows, found...)
 		fmt.Fprintf(os.Stderr, "%s: %.0f s\n", s.pkg, time.Since(start).Seconds())
 	}
 	if err := printTable(now, before); err != nil {
 		return err
 	}
-	text, err = json.MarshalIndent(now, "", "  ")
+	text, err := json.MarshalIndent(now, "", "  ")
 	if err != nil {
 		return err
 	}
 	return os.WriteFile(file, append(text, '\n'), 0o644)
+}
+
+// last is the file as it was committed, so that two runs of an afternoon are held
+// against the same figures, or as it is where git does not have it.
+func last(file string) (Results, error) {
+	var r Results
+	text, err := exec.Command("git", "show", "HEAD:./"+filepath.ToSlash(file)).Output()
+	if err != nil {
+		text, err = os.ReadFile(file)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return r, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(text, &r)
+	}
+	return r, err
 }
 
 // rows reads what go test prints of benchmarks.
@@ -139,7 +158,7 @@ func rows(output []byte) []Row {
 	}
 	var all []Row
 	for _, key := range order {
-		if slices.Contains(plain, key[1]) && own[key[0]] || key[1] == "B/op" || key[1] == "MB/s" || strings.HasSuffix(key[1], "-q1") || strings.HasSuffix(key[1], "-q3") {
+		if slices.Contains(plain, key[1]) && own[key[0]] || key[1] == "B/op" || key[1] == "MB/s" {
 			continue
 		}
 		v := slices.Sorted(slices.Values(values[key]))

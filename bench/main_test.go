@@ -1,6 +1,52 @@
 package main
 
-import "testing"
+import (
+	"os"
+	"os/exec"
+	"testing"
+)
+
+// What was committed is compared with, whatever a run since has written.
+func TestLast(t *testing.T) {
+	if _, err := exec.LookPath("git"); err != nil {
+		t.Skip("git is not installed")
+	}
+	t.Chdir(t.TempDir())
+	git := func(args ...string) {
+		t.Helper()
+		if out, err := exec.Command("git", append([]string{"-c", "user.name=x", "-c", "user.email=x@example.com"}, args...)...).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+	}
+	write := func(date string) {
+		t.Helper()
+		if err := os.WriteFile("results.json", []byte(`{"date":"`+date+`"}`), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	date := func() string {
+		t.Helper()
+		r, err := last("results.json")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r.Date
+	}
+	if got := date(); got != "" {
+		t.Errorf("got %q where there is no file", got)
+	}
+	write("committed")
+	if got := date(); got != "committed" {
+		t.Errorf("got %q of a file that git does not have", got)
+	}
+	git("init", "-q")
+	git("add", "results.json")
+	git("commit", "-q", "-m", "x")
+	write("later")
+	if got := date(); got != "committed" {
+		t.Errorf("got %q, want what was committed", got)
+	}
+}
 
 // Medians and quartiles of what go test prints; units of one's own leave the
 // plain ones out.

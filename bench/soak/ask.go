@@ -78,19 +78,21 @@ type message struct {
 	received int
 }
 
-// run asks at fixed times until ctx ends.
+// run asks at fixed times until ctx ends. A question that is late, because this
+// process was busy, counts from when it was due.
 func (a *askers) run(ctx context.Context, rate float64) {
 	var polling sync.WaitGroup
 	polling.Go(func() { a.poll(ctx) })
 	defer polling.Wait()
 	start := time.Now()
 	for i := 0; ; i++ {
+		due := start.Add(time.Duration(float64(i) / rate * float64(time.Second)))
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(time.Until(start.Add(time.Duration(float64(i) / rate * float64(time.Second))))):
+		case <-time.After(time.Until(due)):
 		}
-		q := a.question()
+		q := a.question(due)
 		a.ledger.ask(q)
 		a.open.Add(1)
 		switch q.way {
@@ -123,14 +125,14 @@ func (a *askers) wait(ctx context.Context) {
 	stop()
 }
 
-func (a *askers) question() question {
+func (a *askers) question(due time.Time) question {
 	n := a.rand.IntN(100)
 	i := 0
 	for ; n >= ways[i].share; i++ {
 		n -= ways[i].share
 	}
 	x, y, z := a.number(), a.number(), a.number()
-	q := question{id: uuid.NewString(), way: ways[i].name, asked: time.Now()}
+	q := question{id: uuid.NewString(), way: ways[i].name, asked: due}
 	sum := new(big.Int).Add(x, y)
 	if a.rand.IntN(4) > 0 {
 		q.prompt = fmt.Sprintf("What is %d+%d?", x, y)

@@ -13,6 +13,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"agentcore-mcp-auth/pkg/converse"
 	"agentcore-mcp-auth/pkg/localaws"
 	"agentcore-mcp-auth/pkg/trigger"
 )
@@ -108,8 +109,8 @@ func (l *ledger) answered(q question, payload []byte) {
 	l.judge(l.outcome(q.id), answer)
 }
 
-// judge compares an answer with the right one. A tool that failed may be told
-// of, but nothing may be made up in its place.
+// judge compares an answer with the right one. That a tool failed, or that time
+// ran out, may be said in the model's words for it; any other answer is wrong.
 func (l *ledger) judge(e *entry, a trigger.Answer) {
 	failed := slices.ContainsFunc(a.ToolCalls, func(c trigger.ToolCall) bool { return c.Error })
 	switch {
@@ -117,7 +118,7 @@ func (l *ledger) judge(e *entry, a trigger.Answer) {
 		l.note(fmt.Sprintf("an answer to session %q in the place of %q's", a.SessionID, e.id))
 	case a.Output == e.want:
 		e.right = true
-	case failed && strings.HasPrefix(a.Output, "The tool ") || a.StopReason == "deadline":
+	case (failed || a.StopReason == converse.StopDeadline) && (strings.HasPrefix(a.Output, "The tool ") || strings.HasPrefix(a.Output, "I could not finish ")):
 		e.toolError = true
 	default:
 		l.note(fmt.Sprintf("%s: want %q, got %.300q (%s)", e.way, e.want, a.Output, a.StopReason))
@@ -190,6 +191,7 @@ type Process struct {
 	MostMB      float64 `json:"most_mb"` // of all lives
 	MBPerHour   float64 `json:"mb_per_hour"`
 	Goroutines  [2]int  `json:"goroutines"` // first and last
+	GPerHour    float64 `json:"goroutines_per_hour"`
 	Descriptors [2]int  `json:"descriptors"`
 }
 
@@ -286,7 +288,8 @@ func processes(lives []*life) []Process {
 			longest[l.name] = lasted
 			p.Minutes, p.FirstMB, p.LastMB = lasted.Minutes(), first.mb, last.mb
 			p.Goroutines, p.Descriptors = [2]int{first.goroutines, last.goroutines}, [2]int{first.descriptors, last.descriptors}
-			p.MBPerHour = slope(counted)
+			p.MBPerHour = slope(counted, func(s sample) float64 { return s.mb })
+			p.GPerHour = slope(counted, func(s sample) float64 { return float64(s.goroutines) })
 		}
 	}
 	var all []Process
@@ -296,12 +299,12 @@ func processes(lives []*life) []Process {
 	return all
 }
 
-// slope is the line of least squares through the memory of samples, in MB per hour.
-func slope(samples []sample) float64 {
+// slope is the line of least squares through what samples have of something, per hour.
+func slope(samples []sample, of func(sample) float64) float64 {
 	var n, x, y, xx, xy float64
 	for _, s := range samples {
-		h := s.at.Sub(samples[0].at).Hours()
-		n, x, y, xx, xy = n+1, x+h, y+s.mb, xx+h*h, xy+h*s.mb
+		h, v := s.at.Sub(samples[0].at).Hours(), of(s)
+		n, x, y, xx, xy = n+1, x+h, y+v, xx+h*h, xy+h*v
 	}
 	if d := n*xx - x*x; d > 0 {
 		return (n*xy - x*y) / d
@@ -328,17 +331,21 @@ func (r *Report) print(out io.Writer) {
 	}
 	fmt.Fprintln(out)
 	w = tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "process\tlives\tlongest, min\tMB first\tlast\tmost\tMB per hour\tgoroutines\tdescriptors\t")
+	fmt.Fprintln(w, "process\tlives\tlongest, min\tMB first\tlast\tmost\tMB per hour\tgoroutines\tper hour\tdescriptors\t")
 	for _, p := range r.Processes {
-		goroutines, perHour := "", "" // not told; too short a life
+		var goroutines, mbPerHour, gPerHour string // empty: not told, or too short a life
+		long := p.Minutes > 2
+		if long {
+			mbPerHour = fmt.Sprintf("%+.1f", p.MBPerHour)
+		}
 		if p.Goroutines[1] > 0 {
 			goroutines = fmt.Sprintf("%d - %d", p.Goroutines[0], p.Goroutines[1])
+			if long {
+				gPerHour = fmt.Sprintf("%+.0f", p.GPerHour)
+			}
 		}
-		if p.Minutes > 2 {
-			perHour = fmt.Sprintf("%+.1f", p.MBPerHour)
-		}
-		fmt.Fprintf(w, "%s\t%d\t%.1f\t%.1f\t%.1f\t%.1f\t%s\t%s\t%d - %d\t\n", p.Name, p.Lives, p.Minutes, p.FirstMB, p.LastMB, p.MostMB, perHour, goroutines,
-			p.Descriptors[0], p.Descriptors[1])
+		fmt.Fprintf(w, "%s\t%d\t%.1f\t%.1f\t%.1f\t%.1f\t%s\t%s\t%s\t%d - %d\t\n", p.Name, p.Lives, p.Minutes, p.FirstMB, p.LastMB, p.MostMB, mbPerHour,
+			goroutines, gPerHour, p.Descriptors[0], p.Descriptors[1])
 	}
 	w.Flush()
 	fmt.Fprintf(out, "\ngoroutines of the MCP server each time it crashed: %v\n%d lines of logs, %d with a secret or a token\n", r.Dumps, r.LogLines, r.Leaks)

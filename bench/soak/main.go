@@ -6,7 +6,7 @@
 // It deploys bin/template.yaml (make build) into the stand-in, with an agent on
 // AgentCore and several Lambda environments of it, and asks them sums at fixed
 // times, whether or not the ones before were answered. Meanwhile machine tokens
-// end every few seconds, signing keys and client secrets are replaced, the MCP
+// serve for 6 or 20 seconds, signing keys and client secrets are replaced, the MCP
 // server is stopped and crashes, function processes are killed, and Parameter
 // Store, the token endpoint, Bedrock and DynamoDB throttle. It listens and
 // connects on the loopback interface only.

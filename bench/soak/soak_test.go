@@ -14,12 +14,15 @@ import (
 // What must not happen is found, and what may happen is not taken for it.
 func TestLedger(t *testing.T) {
 	asked := question{id: "q1", way: byLambda, prompt: "What is 2+2?", want: "The sum of 2 + 2 = 4."}
-	answer := func(session, output string, calls ...trigger.ToolCall) []byte {
-		b, err := json.Marshal(trigger.Answer{SessionID: session, Output: output, ToolCalls: calls, StopReason: "end_turn"})
+	stopped := func(reason, session, output string, calls ...trigger.ToolCall) []byte {
+		b, err := json.Marshal(trigger.Answer{SessionID: session, Output: output, ToolCalls: calls, StopReason: reason})
 		if err != nil {
 			t.Fatal(err)
 		}
 		return b
+	}
+	answer := func(session, output string, calls ...trigger.ToolCall) []byte {
+		return stopped("end_turn", session, output, calls...)
 	}
 	right := answer("q1", asked.want)
 	event, err := json.Marshal(map[string]any{"Entries": []any{map[string]string{
@@ -39,10 +42,14 @@ func TestLedger(t *testing.T) {
 		{"tool failed", func(l *ledger) {
 			l.answered(asked, answer("q1", "The tool add_numbers failed: gone", trigger.ToolCall{Error: true}))
 		}, ""},
+		{"no time left", func(l *ledger) { l.answered(asked, stopped("deadline", "q1", "I could not finish 2+2.")) }, ""},
 		{"published", func(l *ledger) { l.published(published); l.done(asked) }, ""},
 		{"wrong", func(l *ledger) { l.answered(asked, answer("q1", "The sum of 2 + 2 = 5.")) }, "1 wrong"},
 		{"made up after a tool failed", func(l *ledger) {
 			l.answered(asked, answer("q1", "The sum of 2 + 2 = 5.", trigger.ToolCall{Error: true}))
+		}, "1 wrong"},
+		{"made up when no time was left", func(l *ledger) {
+			l.answered(asked, stopped("deadline", "q1", "The sum of 2 + 2 = 5."))
 		}, "1 wrong"},
 		{"somebody else's", func(l *ledger) { l.answered(asked, answer("q2", asked.want)) }, "1 wrong"},
 		{"lost", func(l *ledger) {}, "1 lost"},
@@ -85,8 +92,12 @@ func TestLogs(t *testing.T) {
 
 func TestSlope(t *testing.T) {
 	start := time.Unix(0, 0)
-	if got := slope([]sample{{at: start, mb: 20}, {at: start.Add(30 * time.Minute), mb: 21}, {at: start.Add(time.Hour), mb: 22}}); got < 1.99 || got > 2.01 {
+	samples := []sample{{start, 20, 9, 50}, {start.Add(30 * time.Minute), 21, 9, 47}, {start.Add(time.Hour), 22, 9, 44}}
+	if got := slope(samples, func(s sample) float64 { return s.mb }); got < 1.99 || got > 2.01 {
 		t.Errorf("got %v MB per hour, want 2", got)
+	}
+	if got := slope(samples, func(s sample) float64 { return float64(s.goroutines) }); got < -6.01 || got > -5.99 {
+		t.Errorf("got %v goroutines per hour, want -6", got)
 	}
 }
 

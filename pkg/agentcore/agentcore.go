@@ -3,9 +3,9 @@
 // carry sessions and identities, and which errors come back.
 //
 // A caller starts with [InvocationURL] and reads an [Error]; a container of
-// protocol HTTP is a [Server], and one of protocol MCP is package mcpserver's.
+// protocol HTTP is a [Server], and one of protocol MCP uses package mcpserver.
 //
-// example_test.go has uses of it that run with no AWS account.
+// Runnable examples are in example_test.go; they need no AWS account.
 //
 // https://docs.aws.amazon.com/bedrock-agentcore/latest/devguide/runtime-mcp-protocol-contract.html
 package agentcore

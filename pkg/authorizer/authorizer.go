@@ -15,7 +15,7 @@
 //	...
 //	http.Handle("/", a.Protect("/mcp", server))
 //
-// example_test.go has uses of it that run with no AWS account.
+// Runnable examples are in example_test.go; they need no AWS account.
 //
 // https://docs.aws.amazon.com/bedrock-agentcore/latest/devguide/inbound-jwt-authorizer.html
 package authorizer

@@ -15,7 +15,7 @@
 // Make one [Loop] with [New] in main, and call [Loop.Run] for each conversation,
 // many at once if need be. The type of its error says whose it is to mend.
 //
-// example_test.go has uses of it that run with no AWS account.
+// Runnable examples are in example_test.go; they need no AWS account.
 //
 // https://docs.aws.amazon.com/bedrock/latest/userguide/tool-use.html
 package converse

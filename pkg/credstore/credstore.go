@@ -1,16 +1,16 @@
 // Package credstore keeps one MCP server's machine credentials in AWS Systems
 // Manager Parameter Store, under {prefix}/{name}/.
 //
-// The parameters bear the names that the guides for AgentCore use, so that
-// what other tools wrote can be read and the other way round. The client
-// secret and a password are SecureStrings; everything else is plain.
+// The parameters have the names that the guides for AgentCore use, so this package
+// and other tools can read what either wrote. The client secret and a password are
+// SecureStrings; everything else is plain.
 //
-// Whoever reads in a process that lives takes [Store.Set], once per server, which
-// keeps what it has read. Whoever writes takes [Store.Read] and [Store.Write].
-// Errors name the parameters they are about; [ErrNotFound] and [ErrHeld] are for
+// A long-lived process reads through a [Set], made once per server, which keeps
+// what it has read. Whoever writes uses [Store.Read] and [Store.Write]. Errors
+// name the parameters they are about; [ErrNotFound] and [ErrHeld] are for
 // errors.Is, and what Parameter Store itself refused is for errors.As.
 //
-// example_test.go has uses of it that run with no AWS account.
+// Runnable examples are in example_test.go; they need no AWS account.
 //
 // https://docs.aws.amazon.com/systems-manager/latest/userguide/systems-manager-parameter-store.html
 package credstore

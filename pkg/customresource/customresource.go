@@ -9,7 +9,7 @@
 //
 //	lambda.Start(customresource.Wrap(handle, customresource.Options{Logger: logger, Region: region}))
 //
-// example_test.go has uses of it that run with no AWS account.
+// Runnable examples are in example_test.go; they need no AWS account.
 //
 // The protocol:
 // https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/crpg-ref.html

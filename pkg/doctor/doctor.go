@@ -12,7 +12,7 @@
 //
 // Nothing that is returned holds a secret or a token.
 //
-// example_test.go has uses of it that run with no AWS account.
+// Runnable examples are in example_test.go; they need no AWS account.
 package doctor
 
 import (

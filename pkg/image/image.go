@@ -6,7 +6,8 @@
 // (65532), needs no writable file, and has no shell. The same input makes the
 // same image, byte for byte, on any machine.
 //
-// Start with [New], then [Image.Push]. The formats are those of
+// Start with [New], then [Image.Push], whose errors never contain the registry's
+// password. The formats are those of
 // https://github.com/opencontainers/image-spec and
 // https://github.com/opencontainers/distribution-spec
 package image

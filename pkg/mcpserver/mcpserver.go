@@ -22,7 +22,7 @@
 // panics, hangs or returns a Go error answers with a tool error that holds
 // nothing but a request id; the log has the rest.
 //
-// example_test.go has uses of it that run with no AWS account.
+// Runnable examples are in example_test.go; they need no AWS account.
 //
 // https://docs.aws.amazon.com/bedrock-agentcore/latest/devguide/runtime-mcp-protocol-contract.html
 package mcpserver

@@ -11,7 +11,7 @@
 // [Provisioner.Remove] takes one server away; [Provisioner.Rotate] replaces its
 // secret. [Handler] offers the same as a CloudFormation custom resource.
 //
-// example_test.go has uses of it that run with no AWS account.
+// Runnable examples are in example_test.go; they need no AWS account.
 //
 // https://docs.aws.amazon.com/cognito/latest/developerguide/cognito-user-pools-define-resource-servers.html
 //

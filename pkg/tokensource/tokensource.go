@@ -25,7 +25,11 @@
 // development (User). A server that wants AWS signatures and no bearer at all
 // is for [IAM].
 //
-// example_test.go has uses of it that run with no AWS account.
+// Errors that an operator has to mend are a [*ConfigError] or a [*RefusedError];
+// an [*UnavailableError] may pass; a [*ChallengeError] is the refusal of the MCP
+// server itself. A Source is safe for concurrent use.
+//
+// Runnable examples are in example_test.go; they need no AWS account.
 package tokensource
 
 import (

@@ -19,10 +19,9 @@ import (
 )
 
 // BenchmarkCall measures a tools/call through a toolbox and a token source
-// against the floor: a
-// plain POST of the same bytes over the same kind of kept-alive connection, the
-// answer read to its end. Both are measured alternately in one run, and what
-// counts is the ratio of their medians.
+// against the floor: a plain POST of the same call over the same connections, the
+// answer read to its end. The two take turns, and what counts is the ratio of
+// their medians.
 func BenchmarkCall(b *testing.B) {
 	for _, form := range []string{"json", "sse"} {
 		for _, callers := range []int{1, 50} {

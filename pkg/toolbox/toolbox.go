@@ -2,16 +2,20 @@
 // their tools as one catalogue.
 //
 // A [Toolbox] lives as long as the process: [New] in main, [Toolbox.Tools] before
-// each conversation, [Toolbox.Call] for each tool use. It connects on first use,
-// to all servers at once, and keeps the sessions: one that is gone is made anew
-// once for all who use it, and an answer that says to come back later is obeyed
-// within the caller's deadline. A tool call that may have been carried out is
-// never sent again unless the tool says that this does no harm.
+// each conversation, [Toolbox.Call] for each tool use. It is safe for concurrent
+// use. It connects on first use, to all servers at once, and keeps the sessions:
+// one that is gone is made anew once for all who use it, and an answer that says
+// to come back later is obeyed within the caller's deadline. A tool call that may
+// have been carried out is never sent again unless the tool says that this does
+// no harm.
+//
+// What a tool itself reports, a failure included, is a [Result]. An error means
+// that there was no answer; what went wrong with a server is in a [*ServerError].
 //
 // It takes an [http.Client] per server and knows nothing of how that client
 // authenticates; package tokensource makes such clients.
 //
-// example_test.go has uses of it that run with no AWS account.
+// Runnable examples are in example_test.go; they need no AWS account.
 //
 // https://modelcontextprotocol.io/specification/2025-11-25/basic/transports#streamable-http
 package toolbox

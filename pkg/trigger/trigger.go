@@ -8,7 +8,7 @@
 // point and never an answer's text, and whatever an invoker sent, it gets one. An
 // [Agent] says by the [Code] of its error which one that is.
 //
-// example_test.go has uses of it that run with no AWS account.
+// Runnable examples are in example_test.go; they need no AWS account.
 package trigger
 
 import (
