@@ -138,7 +138,7 @@ func New(cfg Config) (*Source, error) {
 
 // newGrant chooses the way to tokens that the configuration asks for.
 func (s *Source) newGrant(resource *url.URL) (grant, error) {
-	w := &wire{client: &http.Client{Transport: s.cfg.Transport, CheckRedirect: lastResponse}, now: s.now}
+	w := &wire{transport: s.cfg.Transport, now: s.now}
 	rule := hostRule{resource: resource, named: s.cfg.IssuerHosts}
 	path := s.cfg.Credentials.Path()
 	if s.cfg.User {
