@@ -59,11 +59,7 @@ func (g *machineGrant) token(ctx context.Context, c credstore.Credentials, a ask
 	if len(scopes) == 0 {
 		scopes = a.scopes
 	}
-	for _, s := range a.extra {
-		if !slices.Contains(scopes, s) {
-			scopes = append(slices.Clip(scopes), s)
-		}
-	}
+	scopes = append(slices.Clip(scopes), without(a.extra, scopes)...)
 	if len(scopes) > 0 {
 		form.Set("scope", strings.Join(scopes, " "))
 	}

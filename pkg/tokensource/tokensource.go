@@ -112,8 +112,8 @@ func New(cfg Config) (*Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	if cfg.User && (cfg.Discover || cfg.Key != nil) {
-		return nil, &ConfigError{Setting: "User", Err: errors.New("goes with neither Discover nor Key")}
+	if cfg.User && (cfg.Discover || cfg.Key != nil || cfg.StepUpScopes != nil) {
+		return nil, &ConfigError{Setting: "User", Err: errors.New("goes with neither Discover nor Key nor StepUpScopes")}
 	}
 	if cfg.Transport == nil {
 		cfg.Transport = newTransport(nil)

@@ -2,7 +2,6 @@ package tokensource
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -34,12 +33,11 @@ func (s *Source) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	var r retries
 	for out := req; ; {
-		t, err := s.bearer(req.Context())
+		t, err := s.bearer(req.Context(), r.needs)
 		if err != nil {
 			closeBody(out)
-			var refused *RefusedError
-			if r.steppedUp != nil && errors.As(err, &refused) {
-				return nil, r.steppedUp // the client does not get the scope
+			if err == errNotGranted {
+				err = r.steppedUp
 			}
 			return nil, err
 		}
@@ -62,7 +60,7 @@ func (s *Source) RoundTrip(req *http.Request) (*http.Response, error) {
 
 // bearer returns the token for a request: none yet where the resource has to
 // say first who issues them.
-func (s *Source) bearer(ctx context.Context) (Token, error) {
+func (s *Source) bearer(ctx context.Context, needs []string) (Token, error) {
 	if s.cfg.Discover {
 		s.mu.Lock()
 		asked := s.asks.challenged
@@ -71,7 +69,7 @@ func (s *Source) bearer(ctx context.Context) (Token, error) {
 			return Token{}, nil
 		}
 	}
-	return s.Token(ctx)
+	return s.tokenFor(ctx, needs)
 }
 
 // withBearer copies req, because a RoundTripper must not change it, as far as it
