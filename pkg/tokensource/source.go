@@ -136,28 +136,29 @@ func (s *Source) start(now time.Time) *flight {
 	return f
 }
 
-// leave abandons the flight under way, if any: its token will not be used. The
-// caller holds s.mu.
+// leave abandons the flight under way, if any: nobody waits for it any longer,
+// and its token will not be used. The caller holds s.mu.
 func (s *Source) leave() {
-	if s.flight != nil {
-		s.flight.cancel()
+	if f := s.flight; f != nil {
 		s.flight = nil
+		f.cancel()
+		f.err = errLeftBehind
+		close(f.done)
 	}
 }
 
 // run fetches a token on behalf of everybody who waits for f.
 func (s *Source) run(ctx context.Context, f *flight) {
 	defer f.cancel()
-	f.token, f.err = s.fetch.token(ctx, f.asks)
+	token, err := s.fetch.token(ctx, f.asks)
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	defer close(f.done)
 	if s.flight != f {
-		f.token, f.err = Token{}, errLeftBehind
-		return
+		return // it was left behind
 	}
-	s.flight = nil
+	defer close(f.done)
+	s.flight, f.token, f.err = nil, token, err
 	if f.err == nil {
 		s.token, s.failure, s.failures, s.hold = f.token, nil, 0, window{}
 		s.cfg.Logger.Debug("access token fetched", "resource", s.origin, "expiry", f.token.Expiry)
