@@ -126,9 +126,12 @@ func New(cfg Config) (*Authorizer, error) {
 	if err := cfg.check(); err != nil {
 		return nil, fmt.Errorf("authorizer configuration: %w", err)
 	}
-	if cfg.Now == nil {
-		cfg.Now = time.Now
+	now := cfg.Now
+	if now == nil {
+		now = time.Now
 	}
+	// The wall clock: the monotonic one stands still while a process is frozen.
+	cfg.Now = func() time.Time { return now().Round(0) }
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
