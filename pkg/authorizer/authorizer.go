@@ -174,10 +174,10 @@ func isMatchValue(v string) bool {
 // check refuses a configuration by the name of the field, all faults at once.
 func (c Config) check() error {
 	var errs []error
-	if base, ok := strings.CutSuffix(c.DiscoveryURL, discoverySuffix); !ok || base == "" {
-		errs = append(errs, fmt.Errorf("DiscoveryURL %.200q: must end in %s", c.DiscoveryURL, discoverySuffix))
-	} else if u, err := checkURL(c.DiscoveryURL); err != nil {
+	if u, err := checkURL(c.DiscoveryURL); err != nil {
 		errs = append(errs, fmt.Errorf("DiscoveryURL: %w", err))
+	} else if !strings.HasSuffix(c.DiscoveryURL, discoverySuffix) {
+		errs = append(errs, fmt.Errorf("DiscoveryURL %.200q: must end in %s", c.DiscoveryURL, discoverySuffix))
 	} else if u.RawQuery != "" || u.ForceQuery {
 		errs = append(errs, fmt.Errorf("DiscoveryURL %.200q: must have no query", c.DiscoveryURL))
 	}
@@ -237,15 +237,15 @@ func (c Claim) check() error {
 func checkURL(raw string) (*url.URL, error) {
 	u, err := url.Parse(raw)
 	if err != nil {
-		return nil, fmt.Errorf("%.200q is not a URL", raw)
+		return nil, errors.New("not a URL") // which may hold a password
 	}
 	switch {
+	case u.User != nil || u.Fragment != "":
+		return nil, fmt.Errorf("%.200q: want neither user nor fragment", u.Redacted())
 	case u.Scheme != "https" && u.Scheme != "http":
 		return nil, fmt.Errorf("%.200q: want an https URL", raw)
 	case u.Hostname() == "" || u.Opaque != "":
 		return nil, fmt.Errorf("%.200q has no host", raw)
-	case u.User != nil || u.Fragment != "":
-		return nil, fmt.Errorf("%.200q: want neither user nor fragment", u.Redacted())
 	case u.Scheme == "http" && !isLoopback(u.Hostname()):
 		return nil, fmt.Errorf("%.200q: http is allowed on a loopback address only, use https", raw)
 	}
