@@ -277,26 +277,21 @@ func (s *Store) Snapshot(ctx context.Context, name string) (Credentials, error) 
 
 // Machine returns a [*MissingError] unless c has all that the
 // client-credentials grant needs.
-func (c Credentials) Machine() error {
-	return missing(map[string]bool{
-		ClientID:     c.ClientID == "",
-		ClientSecret: c.ClientSecret.IsZero(),
-		DiscoveryURL: c.DiscoveryURL == "",
-	})
-}
+func (c Credentials) Machine() error { return c.Require(ClientID, ClientSecret, DiscoveryURL) }
 
-func missing(absent map[string]bool) error {
-	var names []string
-	for name, yes := range absent {
-		if yes {
-			names = append(names, name)
+// Require returns a [*MissingError] unless c has all of the named parameters.
+func (c Credentials) Require(names ...string) error {
+	var missing []string
+	for _, f := range c.fields() {
+		if f.value() == "" && slices.Contains(names, f.name) {
+			missing = append(missing, f.name)
 		}
 	}
-	if names == nil {
+	if missing == nil {
 		return nil
 	}
-	slices.Sort(names)
-	return &MissingError{Names: names}
+	slices.Sort(missing)
+	return &MissingError{Names: missing}
 }
 
 // Differences names the parameters that Write would write to bring old to c,

@@ -25,7 +25,7 @@ const (
 type Source struct {
 	cfg    Config
 	origin string
-	fetch  *fetcher
+	grant  grant
 
 	mu       sync.Mutex // guards what follows
 	token    Token      // zero: none
@@ -150,7 +150,7 @@ func (s *Source) leave() {
 // run fetches a token on behalf of everybody who waits for f.
 func (s *Source) run(ctx context.Context, f *flight) {
 	defer f.cancel()
-	token, err := s.fetch.token(ctx, f.asks)
+	token, err := s.fetch(ctx, f.asks)
 
 	s.mu.Lock()
 	defer s.mu.Unlock()

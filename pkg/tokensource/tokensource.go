@@ -36,7 +36,6 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"net/url"
 	"time"
 
 	"agentcore-mcp-auth/pkg/credstore"
@@ -128,38 +127,32 @@ func New(cfg Config) (*Source, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	s := &Source{cfg: cfg, origin: originOf(resource)}
-	g, err := s.newGrant(resource)
-	if err != nil {
-		return nil, err
+	w := &wire{
+		transport: cfg.Transport,
+		now:       s.now,
+		rule:      hostRule{resource: resource, named: cfg.IssuerHosts},
+		path:      cfg.Credentials.Path(),
 	}
-	s.fetch = &fetcher{credentials: cfg.Credentials, grant: g}
-	return s, nil
-}
-
-// newGrant chooses the way to tokens that the configuration asks for.
-func (s *Source) newGrant(resource *url.URL) (grant, error) {
-	w := &wire{transport: s.cfg.Transport, now: s.now}
-	rule := hostRule{resource: resource, named: s.cfg.IssuerHosts}
-	path := s.cfg.Credentials.Path()
-	if s.cfg.User {
-		return &userGrant{wire: w, rule: rule, path: path}, nil
+	if cfg.User {
+		s.grant = userGrant{w}
+		return s, nil
 	}
-	m := &machineGrant{wire: w, path: path, auth: secretAuth{}, discover: s.cfg.Discover}
-	if s.cfg.Key != nil {
-		auth, err := newAssertionAuth(s.cfg.Key, s.cfg.KeyID, s.now)
+	m := &machineGrant{wire: w, auth: sendSecret, secret: credstore.ClientSecret, issuers: issuerCache{now: s.now, find: w.issuerAt}}
+	if cfg.Key != nil {
+		a, err := newAssertion(cfg.Key, cfg.KeyID, s.now)
 		if err != nil {
 			return nil, err
 		}
-		m.auth = auth
+		m.auth, m.secret = a.sign, ""
 	}
-	if s.cfg.SendResource {
+	if cfg.SendResource {
 		m.resource = canonical(resource)
 	}
-	m.issuers = &issuerCache{wire: w, find: issuerAt{wire: w, rule: rule, path: path}.find}
-	if s.cfg.Discover {
-		m.issuers.find = issuerOf{wire: w, rule: rule, resource: resource}.find
+	if cfg.Discover {
+		m.discover, m.issuers.find = true, w.issuerOf
 	}
-	return m, nil
+	s.grant = m
+	return s, nil
 }
 
 // Format masks a Source in every fmt verb: it holds a token.

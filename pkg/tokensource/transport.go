@@ -49,10 +49,11 @@ func (s *Source) RoundTrip(req *http.Request) (*http.Response, error) {
 			}
 			return resp, err
 		}
-		if !s.mend(&r, t, c, refusal) || !canReplay(req) {
+		if !s.mend(&r, t, c, refusal) {
 			return nil, refusal
 		}
-		if out, err = replay(req); err != nil {
+		var ok bool
+		if out, ok = replay(req); !ok {
 			return nil, refusal
 		}
 	}
@@ -88,20 +89,18 @@ func withBearer(req *http.Request, t Token) *http.Request {
 
 func hasBody(req *http.Request) bool { return req.Body != nil && req.Body != http.NoBody }
 
-func canReplay(req *http.Request) bool { return !hasBody(req) || req.GetBody != nil }
-
-// replay returns req with its body from the start.
-func replay(req *http.Request) (*http.Request, error) {
+// replay copies req with its body from the start, if that can be had again.
+func replay(req *http.Request) (*http.Request, bool) {
+	again := req.WithContext(req.Context())
 	if !hasBody(req) {
-		return req, nil
+		return again, true
+	}
+	if req.GetBody == nil {
+		return nil, false
 	}
 	body, err := req.GetBody()
-	if err != nil {
-		return nil, err
-	}
-	again := req.Clone(req.Context())
 	again.Body = body
-	return again, nil
+	return again, err == nil
 }
 
 // forward sends out, which is req with a secret in its header. The answer leads

@@ -20,10 +20,12 @@ const (
 	maxDocument = 1 << 20
 )
 
-// wire sends the requests of fetches.
+// wire is what the parts of a fetch share.
 type wire struct {
 	transport http.RoundTripper // and not an http.Client: redirects are answers like others
 	now       func() time.Time
+	rule      hostRule
+	path      string // what parameter names are prefixed with in errors
 }
 
 // answer is a whole HTTP answer.
