@@ -319,6 +319,10 @@ func TestDiscover_refused(t *testing.T) { // case 43
 		})},
 		{"issuer mismatch", ``, good(func(m web) { m[asDoc] = map[string]any{"issuer": as + "/", "token_endpoint": as + "/token"} })},
 		{"token endpoint elsewhere", ``, good(func(m web) { m[asDoc] = map[string]any{"issuer": as, "token_endpoint": "https://evil.com/token"} })},
+		{"half of it in one place, half in another", ``, good(func(m web) {
+			m[asDoc] = map[string]any{"issuer": 1, "token_endpoint": as + "/token"}
+			m[as+"/.well-known/openid-configuration"] = map[string]any{"issuer": as}
+		})},
 		{"no authorization server metadata", ``, good(func(m web) { delete(m, asDoc) })},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
