@@ -156,8 +156,8 @@ type Store struct {
 	Wait func(ctx context.Context, d time.Duration) error
 }
 
-// validName is a server name: one path element of Parameter Store that is also
-// a legal resource server identifier and AgentCore runtime name.
+// validName is a server name: one path element of Parameter Store, and a legal
+// identifier of a resource server in Cognito.
 // https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_PutParameter.html
 var validName = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9_-]{0,63}$`)
 

@@ -168,6 +168,9 @@ func (s *Source) run(ctx context.Context, f *flight) {
 		f.err = errNotGranted
 		return
 	}
+	if errors.As(f.err, new(*ConfigError)) {
+		s.asks.challenged = false // what the resource said then may have been mended since
+	}
 	now := s.now()
 	s.failure = f.err
 	s.hold = window{now, now.Add(backoff(s.failures, f.err))}
