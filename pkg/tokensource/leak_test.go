@@ -20,6 +20,7 @@ func TestEchoes(t *testing.T) { // case 45
 		},
 		"request id":              func(h http.Header, sent string) int { h.Set("X-Amzn-Requestid", sent); return 403 },
 		"location":                func(h http.Header, sent string) int { h.Set("Location", "https://evil.com/?"+sent); return 307 },
+		"location's host":         func(h http.Header, sent string) int { h.Set("Location", "https://"+sent+".evil.com/"); return 308 },
 		"location that is no URL": func(h http.Header, sent string) int { h.Set("Location", "https://evil.com/%zz"+sent); return 307 },
 	} {
 		i := newIssuer()

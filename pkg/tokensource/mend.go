@@ -16,6 +16,7 @@ const (
 
 // retries is what one request has tried already.
 type retries struct {
+	asked     bool // without a token, who issues them
 	replays   int
 	refetched bool
 	steppedUp *ChallengeError // what it was stepped up for
@@ -44,6 +45,10 @@ type rejects struct {
 func (s *Source) mend(r *retries, t Token, c challenge, refusal *ChallengeError) bool {
 	switch {
 	case refusal.Status == http.StatusUnauthorized && t.AccessToken.IsZero():
+		if r.asked {
+			return false
+		}
+		r.asked = true
 		s.noteChallenge(c)
 		return true
 	case refusal.Status == http.StatusUnauthorized:

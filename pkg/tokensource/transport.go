@@ -122,9 +122,9 @@ func forward(base http.RoundTripper, req, out *http.Request, secret string) (*ht
 			resp.Body.Close()
 			to := "no URL"
 			if u, err := req.URL.Parse(location); err == nil {
-				to = mask(originOf(u), secret)
+				to = mask(originURL(u), secret)
 			}
-			return nil, challenge{}, fmt.Errorf("refusing to follow a redirect (%d) from %s to %s: the credentials are for the former", resp.StatusCode, originOf(req.URL), to)
+			return nil, challenge{}, fmt.Errorf("refusing a redirect (%d) to %s: the credentials are for %s; if the server has moved, record its new address", resp.StatusCode, to, originOf(req.URL))
 		}
 	}
 	return resp, challenge{}, nil
