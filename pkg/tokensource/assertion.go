@@ -72,30 +72,13 @@ func (a assertion) sign(m metadata, c credstore.Credentials, form url.Values, _ 
 // endpoint, so that it is of no use anywhere else.
 func (a assertion) jwt(issuer, clientID string) (string, error) {
 	now := a.now().Unix()
-	header := struct {
-		Algorithm string `json:"alg"`
-		Type      string `json:"typ"`
-		KeyID     string `json:"kid,omitempty"`
-	}{a.alg, "JWT", a.kid}
-	claims := struct {
-		Issuer   string `json:"iss"`
-		Subject  string `json:"sub"`
-		Audience string `json:"aud"`
-		ID       string `json:"jti"`
-		IssuedAt int64  `json:"iat"`
-		Expires  int64  `json:"exp"`
-	}{clientID, clientID, issuer, rand.Text(), now, now + int64(assertionLife.Seconds())}
-	var input string
-	for i, part := range []any{header, claims} {
-		b, err := json.Marshal(part)
-		if err != nil {
-			return "", err
-		}
-		if i > 0 {
-			input += "."
-		}
-		input += base64.RawURLEncoding.EncodeToString(b)
+	header := map[string]string{"alg": a.alg, "typ": "JWT"}
+	if a.kid != "" {
+		header["kid"] = a.kid
 	}
+	input := segment(header) + "." + segment(map[string]any{
+		"iss": clientID, "sub": clientID, "aud": issuer, "jti": rand.Text(), "iat": now, "exp": now + int64(assertionLife.Seconds()),
+	})
 	digest := sha256.Sum256([]byte(input))
 	sig, err := a.key.Sign(rand.Reader, digest[:], crypto.SHA256)
 	if err != nil {
@@ -107,6 +90,12 @@ func (a assertion) jwt(issuer, clientID string) (string, error) {
 		}
 	}
 	return input + "." + base64.RawURLEncoding.EncodeToString(sig), nil
+}
+
+// segment is one part of a JWT. Strings and numbers always have a JSON form.
+func segment(v any) string {
+	b, _ := json.Marshal(v)
+	return base64.RawURLEncoding.EncodeToString(b)
 }
 
 // joseSignature turns the ASN.1 form that a crypto.Signer returns for ECDSA into

@@ -31,14 +31,10 @@ func (g userGrant) token(ctx context.Context, c credstore.Credentials, _ ask) (T
 	if err != nil {
 		return Token{}, err
 	}
-	type parameters struct {
-		Username string `json:"USERNAME"`
-		Password string `json:"PASSWORD"`
-	}
-	body, err := json.Marshal(struct {
-		AuthFlow, ClientId string
-		AuthParameters     parameters
-	}{"USER_PASSWORD_AUTH", c.UserClientID, parameters{c.Username, c.Password.Reveal()}})
+	body, err := json.Marshal(map[string]any{
+		"AuthFlow": "USER_PASSWORD_AUTH", "ClientId": c.UserClientID,
+		"AuthParameters": map[string]string{"USERNAME": c.Username, "PASSWORD": c.Password.Reveal()},
+	})
 	if err != nil {
 		return Token{}, err
 	}
