@@ -15,6 +15,10 @@
 //	...
 //	http.Handle("/", a.Protect("/mcp", server))
 //
+// An [Authorizer] is safe for concurrent use. Whatever it does not admit it
+// refuses with a [*Refusal], which says why to the operator; the caller gets a
+// status and an error code of RFC 6750.
+//
 // example_test.go has uses of it that run with no AWS account.
 //
 // https://docs.aws.amazon.com/bedrock-agentcore/latest/devguide/inbound-jwt-authorizer.html

@@ -5,10 +5,13 @@
 // what other tools wrote can be read and the other way round. The client
 // secret and a password are SecureStrings; everything else is plain.
 //
-// Whoever reads in a process that lives takes [Store.Set], once per server, which
-// keeps what it has read. Whoever writes takes [Store.Read] and [Store.Write].
-// Errors name the parameters they are about; [ErrNotFound] and [ErrHeld] are for
-// errors.Is, and what Parameter Store itself refused is for errors.As.
+// A long-lived process reads through [Store.Set], one for each server, which
+// caches what it has read. A program that writes uses [Store.Read] and
+// [Store.Write]. All of it is safe for concurrent use.
+//
+// Errors name the parameters they are about. Test for [ErrNotFound] and [ErrHeld]
+// with errors.Is, and for a [*MissingError] or an error of Parameter Store's own
+// with errors.As.
 //
 // example_test.go has uses of it that run with no AWS account.
 //
@@ -147,8 +150,8 @@ type Store struct {
 	// them in the request that creates a parameter and in no other.
 	Tags map[string]string
 
-	// Sealed leaves the secrets that Snapshot reads encrypted: for those who ask
-	// what there is, which works also when the key is gone.
+	// Sealed makes Snapshot leave the secrets encrypted. That is enough to see
+	// what exists, and works even when the key is gone.
 	Sealed bool
 
 	// Wait pauses between two reads of a set that is held. The default waits

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// How long a token that the resource answered with 401 counts against the next
-// one, once that may be given up too: shorter where the next one was accepted.
+// How long a rejection is remembered after its pause is over, and so makes the
+// pause after another one longer: less long where the new token was accepted.
 const (
 	rejectMemory = 2 * time.Minute
 	helpedMemory = 2 * time.Second
@@ -78,10 +78,10 @@ func (s *Source) noteChallenge(c challenge) {
 }
 
 // drop forgets t, which the resource answered with 401, unless it has been
-// replaced already. It reports whether it did, and whether another token is
-// worth a try: always when the last rejection is long past, or shortly past and
-// a new token helped; paced when one new token after the other is rejected,
-// however many requests find out.
+// replaced already. It reports whether it did, and whether the request is worth
+// another try. A first rejection always is. Where one new token after the other
+// is rejected, they are given up with growing pauses in between, however many
+// requests find out.
 func (s *Source) drop(t Token) (dropped, retry bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

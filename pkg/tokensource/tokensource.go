@@ -22,8 +22,13 @@
 //
 // [Config] has the variants: a signed assertion in place of the secret (Key), an
 // issuer found through the server itself (Discover), a user's password for
-// development (User). A server that wants AWS signatures and no bearer at all
-// is for [IAM].
+// development (User). For a server that takes AWS signatures and no bearer, see
+// [IAM].
+//
+// Errors tell by their type what to do: a [*ConfigError] or a [*RefusedError] is
+// to be mended by an operator, an [*UnavailableError] may pass, and with a
+// [*ChallengeError] the resource itself has refused us. None of them, nor any log
+// line or printed value, holds a secret or a token.
 //
 // example_test.go has uses of it that run with no AWS account.
 package tokensource
