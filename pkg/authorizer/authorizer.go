@@ -15,6 +15,10 @@
 //	...
 //	http.Handle("/", a.Protect("/mcp", server))
 //
+// An [Authorizer] is safe for concurrent use. Whatever it does not admit it
+// refuses with a [*Refusal], which says why to the operator; the caller gets a
+// status and an error code of RFC 6750.
+//
 // Runnable examples are in example_test.go; they need no AWS account.
 //
 // https://docs.aws.amazon.com/bedrock-agentcore/latest/devguide/inbound-jwt-authorizer.html
@@ -126,9 +130,12 @@ func New(cfg Config) (*Authorizer, error) {
 	if err := cfg.check(); err != nil {
 		return nil, fmt.Errorf("authorizer configuration: %w", err)
 	}
-	if cfg.Now == nil {
-		cfg.Now = time.Now
+	now := cfg.Now
+	if now == nil {
+		now = time.Now
 	}
+	// The wall clock: the monotonic one stands still while a process is frozen.
+	cfg.Now = func() time.Time { return now().Round(0) }
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -171,10 +178,10 @@ func isMatchValue(v string) bool {
 // check refuses a configuration by the name of the field, all faults at once.
 func (c Config) check() error {
 	var errs []error
-	if base, ok := strings.CutSuffix(c.DiscoveryURL, discoverySuffix); !ok || base == "" {
-		errs = append(errs, fmt.Errorf("DiscoveryURL %.200q: must end in %s", c.DiscoveryURL, discoverySuffix))
-	} else if u, err := checkURL(c.DiscoveryURL); err != nil {
+	if u, err := checkURL(c.DiscoveryURL); err != nil {
 		errs = append(errs, fmt.Errorf("DiscoveryURL: %w", err))
+	} else if !strings.HasSuffix(c.DiscoveryURL, discoverySuffix) {
+		errs = append(errs, fmt.Errorf("DiscoveryURL %.200q: must end in %s", c.DiscoveryURL, discoverySuffix))
 	} else if u.RawQuery != "" || u.ForceQuery {
 		errs = append(errs, fmt.Errorf("DiscoveryURL %.200q: must have no query", c.DiscoveryURL))
 	}
@@ -234,15 +241,15 @@ func (c Claim) check() error {
 func checkURL(raw string) (*url.URL, error) {
 	u, err := url.Parse(raw)
 	if err != nil {
-		return nil, fmt.Errorf("%.200q is not a URL", raw)
+		return nil, errors.New("not a URL") // which may hold a password
 	}
 	switch {
+	case u.User != nil || u.Fragment != "":
+		return nil, fmt.Errorf("%.200q: want neither user nor fragment", u.Redacted())
 	case u.Scheme != "https" && u.Scheme != "http":
 		return nil, fmt.Errorf("%.200q: want an https URL", raw)
 	case u.Hostname() == "" || u.Opaque != "":
 		return nil, fmt.Errorf("%.200q has no host", raw)
-	case u.User != nil || u.Fragment != "":
-		return nil, fmt.Errorf("%.200q: want neither user nor fragment", u.Redacted())
 	case u.Scheme == "http" && !isLoopback(u.Hostname()):
 		return nil, fmt.Errorf("%.200q: http is allowed on a loopback address only, use https", raw)
 	}

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -87,10 +86,7 @@ func (a *Authorizer) handler(metadataURL func(*http.Request) string, next http.H
 			next.ServeHTTP(w, r)
 			return
 		}
-		var refusal *Refusal
-		if !errors.As(err, &refusal) {
-			refusal = &Refusal{Check: CheckHeader, Reason: err.Error(), Status: http.StatusUnauthorized, Err: err}
-		}
+		refusal := err.(*Refusal)
 		a.cfg.Logger.WarnContext(r.Context(), "bearer refused", "check", refusal.Check, "reason", refusal.Reason,
 			"status", refusal.Status, "token_sha256", hash(token), "request_id", w.Header().Get("X-Request-Id"))
 		a.deny(w, refusal, token != "", metadataURL(r))
@@ -135,8 +131,8 @@ func (a *Authorizer) deny(w http.ResponseWriter, refusal *Refusal, hadToken bool
 }
 
 // Metadata is the document that tells a client where to get a token for a
-// resource (RFC 9728 section 2). It is an [http.Handler] that serves itself
-// without asking for one.
+// resource (RFC 9728 section 2). It is an [http.Handler] that serves itself to
+// anybody.
 type Metadata struct {
 	Resource             string   `json:"resource"`
 	AuthorizationServers []string `json:"authorization_servers"`

@@ -1,8 +1,11 @@
 package authorizer
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/binary"
+	"fmt"
+	"net/http"
 	"testing"
 	"time"
 )
@@ -33,4 +36,49 @@ func TestRemember_bounded(t *testing.T) {
 	if got := len(a.verified); got != maxVerified {
 		t.Errorf("%d tokens remembered, want %d", got, maxVerified)
 	}
+}
+
+// Ages are judged by the wall clock: the monotonic one stands still while a
+// process is frozen. case 46
+func TestNew_wallClock(t *testing.T) {
+	a, err := New(Config{DiscoveryURL: "https://idp.example" + discoverySuffix, AllowedClients: []string{"x"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := a.keys.now(); got != got.Round(0) {
+		t.Errorf("the time is %v, want no monotonic reading", got)
+	}
+}
+
+// What is remembered of unknown key ids during a fetch is bounded, and enough to
+// know that the fetch did not bring them all. case 133
+func TestKeys_wantedBounded(t *testing.T) {
+	begun := make(chan struct{})
+	a, err := New(Config{DiscoveryURL: "https://idp.example" + discoverySuffix, AllowedClients: []string{"x"}, HTTPClient: &http.Client{Transport: blocked(begun)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := a.keys
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	for n := range 10 * maxKeys {
+		if _, err := s.find(gone, fmt.Sprint(n)); err == nil {
+			t.Fatal("found a key")
+		}
+	}
+	<-begun
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if got := len(s.flight.wanted); got != maxKeys+1 {
+		t.Errorf("%d ids are remembered, want one more than a set may have: %d", got, maxKeys+1)
+	}
+}
+
+// blocked is a network on which nothing comes back.
+type blocked chan struct{}
+
+func (b blocked) RoundTrip(r *http.Request) (*http.Response, error) {
+	close(b)
+	<-r.Context().Done()
+	return nil, r.Context().Err()
 }

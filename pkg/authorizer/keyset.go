@@ -45,15 +45,23 @@ type keySet struct {
 	mu      sync.Mutex                // guards what follows
 	keys    map[string]*rsa.PublicKey // by key id; nil until the first good fetch; replaced whole
 	fetched time.Time                 // when keys was
-	next    time.Time                 // no fetch before this
+	ended   time.Time                 // when the last fetch did, good or not
+	pause   time.Duration             // no fetch for so long after ended
 	err     error                     // of the last fetch
 	flight  *flight                   // the fetch under way, if any
 }
 
 // flight is a fetch under way.
 type flight struct {
-	wanted []string // key ids that callers wait for; guarded by keySet.mu
+	wanted map[string]bool // key ids that callers wait for, up to one more than a set may have; guarded by keySet.mu
 	done   chan struct{}
+}
+
+// within reports whether it is less than d since from. A clock that was set back
+// to before that says no, so that nothing lasts longer than d.
+func within(now, from time.Time, d time.Duration) bool {
+	age := now.Sub(from)
+	return 0 <= age && age < d
 }
 
 // find returns the key of an id, after a fetch if the id is not known and the
@@ -63,9 +71,9 @@ func (s *keySet) find(ctx context.Context, keyID string) (*rsa.PublicKey, error)
 	s.mu.Lock()
 	now := s.now()
 	key := s.keys[keyID]
-	mayFetch := s.flight == nil && !now.Before(s.next)
+	mayFetch := s.flight == nil && !within(now, s.ended, s.pause)
 	if key != nil {
-		if mayFetch && now.Sub(s.fetched) >= maxAge {
+		if mayFetch && !within(now, s.fetched, maxAge) {
 			s.fetch()
 		}
 		s.mu.Unlock()
@@ -75,7 +83,9 @@ func (s *keySet) find(ctx context.Context, keyID string) (*rsa.PublicKey, error)
 		s.fetch()
 	}
 	if f := s.flight; f != nil {
-		f.wanted = append(f.wanted, keyID)
+		if len(f.wanted) <= maxKeys {
+			f.wanted[keyID] = true
+		}
 		s.mu.Unlock()
 		select {
 		case <-f.done:
@@ -104,7 +114,7 @@ func unavailable(err error) *Refusal {
 // fetch starts a flight; s.mu is held. The flight belongs to no caller, so that
 // one who leaves does not fail the others.
 func (s *keySet) fetch() {
-	f := &flight{done: make(chan struct{})}
+	f := &flight{wanted: map[string]bool{}, done: make(chan struct{})}
 	s.flight = f
 	go func() {
 		ctx, cancel := context.WithTimeout(context.Background(), fetchTimeout)
@@ -114,19 +124,20 @@ func (s *keySet) fetch() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		defer close(f.done)
-		s.flight, s.err = nil, err
-		now := s.now()
+		s.flight, s.ended, s.pause, s.err = nil, s.now(), cooldown, err
 		if err != nil {
-			s.next = now.Add(cooldown)
 			if s.keys == nil {
-				s.next = now.Add(coldRetry)
+				s.pause = coldRetry
 			}
 			s.log.Warn("fetching the issuer's keys", "issuer", s.issuer, "keys_kept", len(s.keys), "error", err)
 			return
 		}
-		s.keys, s.fetched, s.next = keys, now, time.Time{}
-		if slices.ContainsFunc(f.wanted, func(id string) bool { return keys[id] == nil }) {
-			s.next = now.Add(cooldown)
+		s.keys, s.fetched = keys, s.ended
+		for id := range keys {
+			delete(f.wanted, id)
+		}
+		if len(f.wanted) == 0 {
+			s.pause = 0
 		}
 	}()
 }

@@ -322,3 +322,17 @@ func TestKeys_callerLeaves(t *testing.T) {
 		t.Errorf("%d requests for keys, want 1", got)
 	}
 }
+
+// A clock that is set back ends a pause, and has the keys fetched anew: neither
+// lasts until the clock has caught up again. case 46
+func TestKeys_clockSetBack(t *testing.T) {
+	is := newIssuer(t)
+	a := is.authorizer(t, nil)
+	is.clock.Advance(8 * time.Hour) // it is wrong at first
+	mustAdmit(t, a, is.token())
+	mustRefuse(t, a, sign(keyB(), header("b"), is.claims()), authorizer.CheckKey) // starts a pause
+	is.setKeys(jwk("b", keyB()))
+	is.clock.Advance(-8 * time.Hour)
+	mustAdmit(t, a, sign(keyB(), header("b"), is.claims()))
+	mustRefuse(t, a, is.token(), authorizer.CheckKey)
+}

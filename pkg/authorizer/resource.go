@@ -13,7 +13,8 @@ const MetadataPath = "/.well-known/oauth-protected-resource"
 
 // Protect guards the resource at one path of a server, with and without a slash
 // at its end, as [Authorizer.Handler] does, and publishes its metadata to
-// anybody. Requests for other paths go to next as they are.
+// anybody. Every other path is not found: next may be one that serves whatever
+// path it is asked for, and none of them without a token.
 //
 // Clients are told [Config].ResourceURL. Without that, it is the path on the
 // host that the client has asked, over http if that is a loopback name and over
@@ -45,7 +46,7 @@ func (a *Authorizer) Protect(path string, next http.Handler) http.Handler {
 		case documents[r.URL.Path]:
 			a.Metadata(resource(r).String()).ServeHTTP(w, r)
 		default:
-			next.ServeHTTP(w, r)
+			http.NotFound(w, r)
 		}
 	})
 }

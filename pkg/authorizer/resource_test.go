@@ -11,7 +11,8 @@ import (
 )
 
 // case 137: one path is guarded, its metadata is for everybody, and both name
-// the resource as the client does unless its URL is configured.
+// the resource as the client does unless its URL is configured. There is nothing
+// else.
 func TestProtect(t *testing.T) {
 	is := newIssuer(t)
 	const wellKnown = "/.well-known/oauth-protected-resource"
@@ -32,15 +33,18 @@ func TestProtect(t *testing.T) {
 		{"https://a.example/x/mcp", "mcp.example", "/mcp", 401, "", "https://a.example" + wellKnown + "/x/mcp"},
 		{"https://a.example/x/mcp", "mcp.example", wellKnown + "/x/mcp", 200, "https://a.example/x/mcp", ""},
 		{"https://a.example/x/mcp", "mcp.example", wellKnown + "/mcp", 200, "https://a.example/x/mcp", ""},
-		{"", "mcp.example", "/", 418, "", ""},
-		{"", "mcp.example", "/mcp/x", 418, "", ""},
-		{"", "mcp.example", wellKnown + "/", 418, "", ""},
-		{"", "mcp.example", "/.well-known/openid-configuration", 418, "", ""},
+		{"", "mcp.example", "/", 404, "", ""},
+		{"", "mcp.example", "/mcp/x", 404, "", ""},
+		{"", "mcp.example", "/MCP", 404, "", ""},
+		{"", "mcp.example", "//mcp", 404, "", ""},
+		{"", "mcp.example", wellKnown + "/", 404, "", ""},
+		{"", "mcp.example", "/.well-known/openid-configuration", 404, "", ""},
 	} {
 		a := is.authorizer(t, func(c *authorizer.Config) { c.ResourceURL = tt.configured })
-		h := a.Protect("/mcp", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(418) }))
-		r := httptest.NewRequest("GET", tt.path, nil)
-		r.Host = tt.host
+		// It serves whatever path it is asked for, as mcp-go's does.
+		h := a.Protect("/mcp", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { t.Errorf("%s: served without a token", r.URL) }))
+		r := httptest.NewRequest("GET", "/", nil)
+		r.Host, r.URL.Path = tt.host, tt.path
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, r)
 		challenge := ""

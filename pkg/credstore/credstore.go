@@ -5,10 +5,13 @@
 // and other tools can read what either wrote. The client secret and a password are
 // SecureStrings; everything else is plain.
 //
-// A long-lived process reads through a [Set], made once per server, which keeps
-// what it has read. Whoever writes uses [Store.Read] and [Store.Write]. Errors
-// name the parameters they are about; [ErrNotFound] and [ErrHeld] are for
-// errors.Is, and what Parameter Store itself refused is for errors.As.
+// A long-lived process reads through [Store.Set], one for each server, which
+// caches what it has read. A program that writes uses [Store.Read] and
+// [Store.Write]. All of it is safe for concurrent use.
+//
+// Errors name the parameters they are about. Test for [ErrNotFound] and [ErrHeld]
+// with errors.Is, and for a [*MissingError] or an error of Parameter Store's own
+// with errors.As.
 //
 // Runnable examples are in example_test.go; they need no AWS account.
 //
@@ -147,8 +150,8 @@ type Store struct {
 	// them in the request that creates a parameter and in no other.
 	Tags map[string]string
 
-	// Sealed leaves the secrets that Snapshot reads encrypted: for those who ask
-	// what there is, which works also when the key is gone.
+	// Sealed makes Snapshot leave the secrets encrypted. That is enough to see
+	// what exists, and works even when the key is gone.
 	Sealed bool
 
 	// Wait pauses between two reads of a set that is held. The default waits
@@ -156,8 +159,8 @@ type Store struct {
 	Wait func(ctx context.Context, d time.Duration) error
 }
 
-// validName is a server name: one path element of Parameter Store that is also
-// a legal resource server identifier and AgentCore runtime name.
+// validName is a server name: one path element of Parameter Store, and a legal
+// identifier of a resource server in Cognito.
 // https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_PutParameter.html
 var validName = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9_-]{0,63}$`)
 
@@ -277,26 +280,21 @@ func (s *Store) Snapshot(ctx context.Context, name string) (Credentials, error) 
 
 // Machine returns a [*MissingError] unless c has all that the
 // client-credentials grant needs.
-func (c Credentials) Machine() error {
-	return missing(map[string]bool{
-		ClientID:     c.ClientID == "",
-		ClientSecret: c.ClientSecret.IsZero(),
-		DiscoveryURL: c.DiscoveryURL == "",
-	})
-}
+func (c Credentials) Machine() error { return c.Require(ClientID, ClientSecret, DiscoveryURL) }
 
-func missing(absent map[string]bool) error {
-	var names []string
-	for name, yes := range absent {
-		if yes {
-			names = append(names, name)
+// Require returns a [*MissingError] unless c has all of the named parameters.
+func (c Credentials) Require(names ...string) error {
+	var missing []string
+	for _, f := range c.fields() {
+		if f.value() == "" && slices.Contains(names, f.name) {
+			missing = append(missing, f.name)
 		}
 	}
-	if names == nil {
+	if missing == nil {
 		return nil
 	}
-	slices.Sort(names)
-	return &MissingError{Names: names}
+	slices.Sort(missing)
+	return &MissingError{Names: missing}
 }
 
 // Differences names the parameters that Write would write to bring old to c,

@@ -24,16 +24,16 @@ import (
 // some difference between the clocks.
 const assertionLife = time.Minute
 
-// assertionAuth is private_key_jwt: the client proves who it is with a JWT that
-// it signed (RFC 7523, sections 2.2 and 3).
-type assertionAuth struct {
+// assertion is private_key_jwt: the client proves who it is with a JWT that it
+// signed (RFC 7523, sections 2.2 and 3).
+type assertion struct {
 	key      crypto.Signer
 	kid, alg string
 	now      func() time.Time
 }
 
-func newAssertionAuth(key crypto.Signer, kid string, now func() time.Time) (assertionAuth, error) {
-	a := assertionAuth{key: key, kid: kid, now: now}
+func newAssertion(key crypto.Signer, kid string, now func() time.Time) (assertion, error) {
+	a := assertion{key: key, kid: kid, now: now}
 	switch pub := key.Public().(type) {
 	case *ecdsa.PublicKey:
 		if pub.Curve == elliptic.P256() {
@@ -50,9 +50,7 @@ func newAssertionAuth(key crypto.Signer, kid string, now func() time.Time) (asse
 	return a, nil
 }
 
-func (assertionAuth) needs() string { return "" }
-
-func (a assertionAuth) sign(m metadata, c credstore.Credentials, form url.Values, _ http.Header) error {
+func (a assertion) sign(m metadata, c credstore.Credentials, form url.Values, _ http.Header) error {
 	refuse := refusal("issuer " + m.Issuer)
 	if !slices.Contains(m.AuthMethods, "private_key_jwt") {
 		return refuse("its token endpoint does not take private_key_jwt")
@@ -72,32 +70,15 @@ func (a assertionAuth) sign(m metadata, c credstore.Credentials, form url.Values
 
 // jwt makes the assertion. Its audience is the issuer and never the token
 // endpoint, so that it is of no use anywhere else.
-func (a assertionAuth) jwt(issuer, clientID string) (string, error) {
+func (a assertion) jwt(issuer, clientID string) (string, error) {
 	now := a.now().Unix()
-	header := struct {
-		Algorithm string `json:"alg"`
-		Type      string `json:"typ"`
-		KeyID     string `json:"kid,omitempty"`
-	}{a.alg, "JWT", a.kid}
-	claims := struct {
-		Issuer   string `json:"iss"`
-		Subject  string `json:"sub"`
-		Audience string `json:"aud"`
-		ID       string `json:"jti"`
-		IssuedAt int64  `json:"iat"`
-		Expires  int64  `json:"exp"`
-	}{clientID, clientID, issuer, rand.Text(), now, now + int64(assertionLife.Seconds())}
-	var input string
-	for i, part := range []any{header, claims} {
-		b, err := json.Marshal(part)
-		if err != nil {
-			return "", err
-		}
-		if i > 0 {
-			input += "."
-		}
-		input += base64.RawURLEncoding.EncodeToString(b)
+	header := map[string]string{"alg": a.alg, "typ": "JWT"}
+	if a.kid != "" {
+		header["kid"] = a.kid
 	}
+	input := segment(header) + "." + segment(map[string]any{
+		"iss": clientID, "sub": clientID, "aud": issuer, "jti": rand.Text(), "iat": now, "exp": now + int64(assertionLife.Seconds()),
+	})
 	digest := sha256.Sum256([]byte(input))
 	sig, err := a.key.Sign(rand.Reader, digest[:], crypto.SHA256)
 	if err != nil {
@@ -109,6 +90,12 @@ func (a assertionAuth) jwt(issuer, clientID string) (string, error) {
 		}
 	}
 	return input + "." + base64.RawURLEncoding.EncodeToString(sig), nil
+}
+
+// segment is one part of a JWT. Strings and numbers always have a JSON form.
+func segment(v any) string {
+	b, _ := json.Marshal(v)
+	return base64.RawURLEncoding.EncodeToString(b)
 }
 
 // joseSignature turns the ASN.1 form that a crypto.Signer returns for ECDSA into

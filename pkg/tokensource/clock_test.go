@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"agentcore-mcp-auth/pkg/credstore"
 	"agentcore-mcp-auth/pkg/tokensource"
 )
 
@@ -103,6 +104,50 @@ func TestToken_clockSetBack(t *testing.T) { // case 46
 		off.Store(0)
 		if _, err := s.Token(t.Context()); err != nil {
 			t.Errorf("after the clock was set back: %v", err)
+		}
+	})
+}
+
+// stuck is credentials whose first reading hangs and hears nobody.
+type stuck struct {
+	tokensource.Credentials
+	release chan struct{}
+	read    *atomic.Bool
+}
+
+func (s stuck) Get(ctx context.Context) (credstore.Credentials, error) {
+	if !s.read.Swap(true) {
+		<-s.release
+	}
+	return s.Credentials.Get(ctx)
+}
+
+// Those who wait for a fetch that hangs, whatever hangs in it, turn to the one
+// that takes its place. case 30
+func TestToken_stuckFetch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		i := newIssuer()
+		c := stuck{newSet(), make(chan struct{}), new(atomic.Bool)}
+		s := newSource(t, i, tokensource.Config{Credentials: c})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		first := make(chan error)
+		go func() {
+			_, err := s.Token(ctx)
+			first <- err
+		}()
+		time.Sleep(20 * time.Second)
+		got, err := s.Token(ctx)
+		if err != nil {
+			t.Errorf("the caller after it: %v", err)
+		}
+		if err := <-first; err != nil {
+			t.Errorf("the caller that waited: %v", err)
+		}
+		close(c.release) // what it brings now is not used
+		synctest.Wait()
+		if again, err := s.Token(ctx); err != nil || again.AccessToken != got.AccessToken {
+			t.Errorf("got another token or %v", err)
 		}
 	})
 }

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// ConfigError says that a setting or a parameter is missing or was refused,
-// before anything was sent on the strength of it. Waiting does not mend it.
+// ConfigError says that a setting, a parameter, or what an issuer says about
+// itself is missing or cannot be used. Waiting does not mend it.
 type ConfigError struct {
 	Setting string // what to look at
 	Err     error

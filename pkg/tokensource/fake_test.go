@@ -194,6 +194,7 @@ func (m inMemory) RoundTrip(r *http.Request) (*http.Response, error) {
 	if in.Body == nil {
 		in.Body = http.NoBody
 	}
+	defer in.Body.Close()
 	rec := httptest.NewRecorder()
 	m.ServeHTTP(rec, in)
 	if err := r.Context().Err(); err != nil {

@@ -13,47 +13,40 @@ import (
 // use: the Source sees to it that fetches do not overlap, but for one that was
 // left behind.
 type grant interface {
-	// missing names the parameters that c lacks.
-	missing(c credstore.Credentials) []string
-
+	needs() []string // parameters
 	token(ctx context.Context, c credstore.Credentials, a ask) (Token, error)
 }
 
-// fetcher makes one fetch.
-type fetcher struct {
-	credentials Credentials
-	grant       grant
-}
-
-// token reads the credentials and exchanges them. What is refused may have been
+// fetch reads the credentials and exchanges them. What is refused may have been
 // rotated or moved under us: the credentials are read once more, past any cache,
 // and tried again if they changed.
-func (f *fetcher) token(ctx context.Context, a ask) (Token, error) {
-	c, err := f.credentials.Get(ctx)
+func (s *Source) fetch(ctx context.Context, a ask) (Token, error) {
+	from := s.cfg.Credentials
+	c, err := from.Get(ctx)
 	if err != nil {
-		return Token{}, ReadError(f.credentials.Path(), err)
+		return Token{}, ReadError(from.Path(), err)
 	}
-	t, err := f.try(ctx, c, a)
+	t, err := s.exchange(ctx, c, a)
 	var refused *RefusedError
 	var misconfigured *ConfigError
 	if !errors.As(err, &refused) && !errors.As(err, &misconfigured) {
 		return t, err
 	}
-	fresh, readErr := f.credentials.Refresh(ctx)
+	fresh, readErr := from.Refresh(ctx)
 	if readErr != nil {
-		return Token{}, ReadError(f.credentials.Path(), readErr)
+		return Token{}, ReadError(from.Path(), readErr)
 	}
 	if fresh == c {
 		return Token{}, err
 	}
-	return f.try(ctx, fresh, a)
+	return s.exchange(ctx, fresh, a)
 }
 
-func (f *fetcher) try(ctx context.Context, c credstore.Credentials, a ask) (Token, error) {
-	if names := f.grant.missing(c); names != nil {
-		return Token{}, &ConfigError{Setting: "parameters " + f.credentials.Path(), Err: &credstore.MissingError{Names: names}}
+func (s *Source) exchange(ctx context.Context, c credstore.Credentials, a ask) (Token, error) {
+	if err := c.Require(s.grant.needs()...); err != nil {
+		return Token{}, &ConfigError{Setting: "parameters " + s.cfg.Credentials.Path(), Err: err}
 	}
-	return f.grant.token(ctx, c, a)
+	return s.grant.token(ctx, c, a)
 }
 
 // ReadError sorts what reading the credentials below path can end in: a

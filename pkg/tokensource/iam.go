@@ -66,7 +66,7 @@ func (c IAM) Client() (*http.Client, error) {
 		c.Now = time.Now
 	}
 	t := &signingTransport{cfg: c, origin: originOf(u), signer: v4.NewSigner()}
-	return &http.Client{Transport: t, CheckRedirect: refuseRedirect}, nil
+	return &http.Client{Transport: t}, nil
 }
 
 // Format masks a signingTransport in every fmt verb: it can hold keys.
@@ -95,15 +95,8 @@ func (t *signingTransport) RoundTrip(req *http.Request) (*http.Response, error) 
 	if err := t.signer.SignHTTP(req.Context(), creds, out, hex.EncodeToString(hash[:]), signingName, t.cfg.Region, t.cfg.Now()); err != nil {
 		return nil, fmt.Errorf("signing a request to %s: %w", t.origin, err)
 	}
-	resp, err := t.cfg.Base.RoundTrip(out)
-	if err != nil {
-		return nil, err
-	}
-	if resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusForbidden {
-		_, refusal := refused(resp, creds.SessionToken)
-		return nil, refusal
-	}
-	return resp, nil
+	resp, _, err := forward(t.cfg.Base, req, out, creds.SessionToken)
+	return resp, err
 }
 
 // readBody reads the body of req whole and closes it.

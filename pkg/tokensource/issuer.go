@@ -38,7 +38,7 @@ type metadata struct {
 
 // issuerCache keeps the last good metadata.
 type issuerCache struct {
-	wire *wire
+	now  func() time.Time
 	find func(context.Context, credstore.Credentials, ask) (metadata, error)
 
 	mu   sync.Mutex // guards what follows
@@ -51,7 +51,7 @@ type issuerCache struct {
 // get returns the metadata for c, and whether it is a kept copy.
 func (i *issuerCache) get(ctx context.Context, c credstore.Credentials, a ask) (metadata, bool, error) {
 	by := c.DiscoveryURL + "\n" + c.Domain + "\n" + a.metadataURL
-	now := i.wire.now()
+	now := i.now()
 	i.mu.Lock()
 	kept, read, old := i.kept, i.read, i.old
 	has := i.of == by && (window{read, read.Add(metadataLastGood)}).holds(now)
@@ -86,20 +86,14 @@ func (i *issuerCache) distrust() {
 	i.mu.Unlock()
 }
 
-// issuerAt finds an issuer at the credentials' discovery URL.
-type issuerAt struct {
-	wire *wire
-	rule hostRule
-	path string
-}
-
-func (f issuerAt) find(ctx context.Context, c credstore.Credentials, _ ask) (metadata, error) {
-	refuse := refusal("parameter " + f.path + credstore.DiscoveryURL)
+// issuerAt finds the issuer at the credentials' discovery URL.
+func (w *wire) issuerAt(ctx context.Context, c credstore.Credentials, _ ask) (metadata, error) {
+	refuse := refusal("parameter " + w.path + credstore.DiscoveryURL)
 	u, err := parseURL(c.DiscoveryURL)
 	if err != nil {
 		return metadata{}, refuse("%w", err)
 	}
-	if err := f.rule.issuer(u); err != nil {
+	if err := w.rule.issuer(u); err != nil {
 		return metadata{}, refuse("%w", err)
 	}
 	issuer, ok := strings.CutSuffix(c.DiscoveryURL, openidConfiguration)
@@ -107,7 +101,7 @@ func (f issuerAt) find(ctx context.Context, c credstore.Credentials, _ ask) (met
 		return metadata{}, refuse("does not end in %s", openidConfiguration)
 	}
 	var m metadata
-	status, err := readDocument(ctx, f.wire, "reading the discovery document", c.DiscoveryURL, &m)
+	status, err := w.readDocument(ctx, "reading the discovery document", c.DiscoveryURL, &m)
 	switch {
 	case errors.Is(err, errNotJSON):
 		return metadata{}, refuse("the discovery document: %w", err)
@@ -116,7 +110,7 @@ func (f issuerAt) find(ctx context.Context, c credstore.Credentials, _ ask) (met
 	case status != http.StatusOK:
 		return metadata{}, refuse("the discovery document answered %d", status)
 	}
-	return m, m.check(refuse, issuer, u, f.rule, c.Domain)
+	return m, m.check(refuse, issuer, u, w.rule, c.Domain)
 }
 
 // check refuses metadata of another issuer than the one that was asked, and a
@@ -150,7 +144,7 @@ func refusal(setting string) func(format string, args ...any) error {
 
 // readDocument reads a JSON document into v when the status is 200, and returns
 // the status. The error is errNotJSON or an [*UnavailableError].
-func readDocument(ctx context.Context, w *wire, doing, from string, v any) (int, error) {
+func (w *wire) readDocument(ctx context.Context, doing, from string, v any) (int, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, from, nil)
 	if err != nil {
 		return 0, errNotJSON

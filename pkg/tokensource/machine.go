@@ -16,30 +16,20 @@ import (
 // machineGrant is the client-credentials grant (RFC 6749, section 4.4).
 type machineGrant struct {
 	wire     *wire
-	issuers  *issuerCache
+	issuers  issuerCache
 	auth     clientAuth
-	path     string
+	secret   string // the parameter with the client's secret; empty: it has none
 	resource string // to send as RFC 8707 has it; empty: what the issuer was found with
-	discover bool   // c needs no discovery URL
+	discover bool   // no discovery URL is needed
 }
 
-// clientAuth is one way to authenticate a client at the token endpoint.
-type clientAuth interface {
-	// needs is the parameter with the client's secret; empty: none.
-	needs() string
+// clientAuth is one way to authenticate a client at a token endpoint: it adds to
+// a request for m what proves that it comes from c.
+type clientAuth func(m metadata, c credstore.Credentials, form url.Values, header http.Header) error
 
-	// sign adds to a request for m what proves that it comes from c.
-	sign(m metadata, c credstore.Credentials, form url.Values, header http.Header) error
-}
-
-func (g *machineGrant) missing(c credstore.Credentials) (names []string) {
-	if c.ClientID == "" {
-		names = append(names, credstore.ClientID)
-	}
-	if needs := g.auth.needs(); needs != "" && c.ClientSecret.IsZero() {
-		names = append(names, needs)
-	}
-	if c.DiscoveryURL == "" && !g.discover {
+func (g *machineGrant) needs() []string {
+	names := []string{credstore.ClientID, g.secret}
+	if !g.discover {
 		names = append(names, credstore.DiscoveryURL)
 	}
 	return names
@@ -59,11 +49,7 @@ func (g *machineGrant) token(ctx context.Context, c credstore.Credentials, a ask
 	if len(scopes) == 0 {
 		scopes = a.scopes
 	}
-	for _, s := range a.extra {
-		if !slices.Contains(scopes, s) {
-			scopes = append(slices.Clip(scopes), s)
-		}
-	}
+	scopes = append(slices.Clip(scopes), without(a.extra, scopes)...)
 	if len(scopes) > 0 {
 		form.Set("scope", strings.Join(scopes, " "))
 	}
@@ -76,7 +62,7 @@ func (g *machineGrant) token(ctx context.Context, c credstore.Credentials, a ask
 		"Content-Type": {"application/x-www-form-urlencoded"},
 		"Accept":       {"application/json"},
 	}
-	if err := g.auth.sign(m, c, form, header); err != nil {
+	if err := g.auth(m, c, form, header); err != nil {
 		return Token{}, err
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, m.TokenEndpoint, strings.NewReader(form.Encode()))
@@ -119,8 +105,8 @@ func (g *machineGrant) refused(m metadata, a answer) error {
 	parameter := credstore.ClientID
 	switch e.Code {
 	case "invalid_client":
-		if needs := g.auth.needs(); needs != "" {
-			parameter = needs
+		if g.secret != "" {
+			parameter = g.secret
 		}
 	case "invalid_scope":
 		parameter = credstore.Scope
@@ -135,16 +121,12 @@ func (g *machineGrant) refused(m metadata, a answer) error {
 			return &ConfigError{Setting: "issuer " + m.Issuer, Err: errors.New("its token endpoint answered " + e.Code)}
 		}
 	}
-	return &RefusedError{Code: e.Code, Parameter: g.path + parameter}
+	return &RefusedError{Code: e.Code, Parameter: g.wire.path + parameter}
 }
 
-// secretAuth is client_secret_basic, or client_secret_post where the issuer does
+// sendSecret is client_secret_basic, or client_secret_post where the issuer does
 // not list that (RFC 6749, section 2.3.1).
-type secretAuth struct{}
-
-func (secretAuth) needs() string { return credstore.ClientSecret }
-
-func (secretAuth) sign(m metadata, c credstore.Credentials, form url.Values, header http.Header) error {
+func sendSecret(m metadata, c credstore.Credentials, form url.Values, header http.Header) error {
 	switch {
 	// RFC 8414, section 2: without the list it is client_secret_basic.
 	case len(m.AuthMethods) == 0, slices.Contains(m.AuthMethods, "client_secret_basic"):

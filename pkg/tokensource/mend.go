@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// How long a token that the resource answered with 401 counts against the next
-// one, once that may be given up too: shorter where the next one was accepted.
+// How long a rejection is remembered after its pause is over, and so makes the
+// pause after another one longer: less long where the new token was accepted.
 const (
 	rejectMemory = 2 * time.Minute
 	helpedMemory = 2 * time.Second
@@ -16,9 +16,11 @@ const (
 
 // retries is what one request has tried already.
 type retries struct {
+	asked     bool // without a token, who issues them
 	replays   int
 	refetched bool
 	steppedUp *ChallengeError // what it was stepped up for
+	needs     []string        // scopes that it was stepped up to
 }
 
 // ask is what the resource's challenges have asked for so far. It is copied, and
@@ -43,6 +45,10 @@ type rejects struct {
 func (s *Source) mend(r *retries, t Token, c challenge, refusal *ChallengeError) bool {
 	switch {
 	case refusal.Status == http.StatusUnauthorized && t.AccessToken.IsZero():
+		if r.asked {
+			return false
+		}
+		r.asked = true
 		s.noteChallenge(c)
 		return true
 	case refusal.Status == http.StatusUnauthorized:
@@ -56,8 +62,8 @@ func (s *Source) mend(r *retries, t Token, c challenge, refusal *ChallengeError)
 		r.refetched, ok = s.drop(t)
 		return ok
 	case c.code == "insufficient_scope" && r.steppedUp == nil:
-		r.steppedUp = refusal
-		return s.stepUp(t, c.scopes)
+		r.steppedUp, r.needs = refusal, without(c.scopes, t.scopes)
+		return s.stepUp(r.needs)
 	}
 	return false
 }
@@ -72,10 +78,10 @@ func (s *Source) noteChallenge(c challenge) {
 }
 
 // drop forgets t, which the resource answered with 401, unless it has been
-// replaced already. It reports whether it did, and whether another token is
-// worth a try: always when the last rejection is long past, or shortly past and
-// a new token helped; paced when one new token after the other is rejected,
-// however many requests find out.
+// replaced already. It reports whether it did, and whether the request is worth
+// another try. A first rejection always is. Where one new token after the other
+// is rejected, they are given up with growing pauses in between, however many
+// requests find out.
 func (s *Source) drop(t Token) (dropped, retry bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -110,32 +116,20 @@ func (s *Source) noteHelped() {
 	s.rejects.helped = true
 }
 
-// stepUp has the next token asked for with the scopes that t lacks, if all of
-// them may be asked for. Each is asked for once in the life of a process.
-func (s *Source) stepUp(t Token, scopes []string) bool {
-	var lacking []string
-	for _, scope := range scopes {
-		if !slices.Contains(t.scopes, scope) {
-			lacking = append(lacking, scope)
-		}
-	}
+// stepUp has these scopes asked for from now on, if all of them may be. The
+// token that lacks them stays for the requests that do not need them. Each scope
+// is asked for once in the life of a process.
+func (s *Source) stepUp(needs []string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(lacking) == 0 || s.asks.extraFailed {
+	if len(needs) == 0 || s.asks.extraFailed || len(without(needs, s.cfg.StepUpScopes)) > 0 {
 		return false
 	}
-	for _, scope := range lacking {
-		if !slices.Contains(s.cfg.StepUpScopes, scope) {
-			return false
-		}
+	if more := without(needs, s.asks.extra); len(more) > 0 {
+		s.asks.extra = append(slices.Clip(s.asks.extra), more...)
+		s.leave()
+		s.cfg.Logger.Info("asking for more scopes", "resource", s.origin, "scopes", more)
 	}
-	if s.token.AccessToken != t.AccessToken {
-		return true // by another request; this one is not sent a third time
-	}
-	s.asks.extra = append(slices.Clip(s.asks.extra), lacking...)
-	s.token = Token{}
-	s.leave()
-	s.cfg.Logger.Info("asking for more scopes", "resource", s.origin, "scopes", lacking)
 	return true
 }
 
@@ -143,10 +137,20 @@ func (s *Source) stepUp(t Token, scopes []string) bool {
 // refused, and reports whether it did. The caller holds s.mu.
 func (s *Source) rollBack(f *flight) bool {
 	var refused *RefusedError
-	if len(f.asks.extra) == 0 || !errors.As(f.err, &refused) || refused.Code != "invalid_scope" {
+	if len(f.asks.extra) == 0 || !errors.As(f.err, &refused) || refused.Code == "invalid_client" {
 		return false
 	}
 	s.asks.extra, s.asks.extraFailed = nil, true
-	s.cfg.Logger.Warn("the client does not get more scopes", "resource", s.origin, "scopes", f.asks.extra)
+	s.cfg.Logger.Warn("the client does not get more scopes", "resource", s.origin, "scopes", f.asks.extra, "error", f.err)
 	return true
+}
+
+// without is what of a is not in b.
+func without(a, b []string) (rest []string) {
+	for _, s := range a {
+		if !slices.Contains(b, s) {
+			rest = append(rest, s)
+		}
+	}
+	return rest
 }

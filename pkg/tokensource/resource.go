@@ -15,57 +15,52 @@ const (
 	authorizationServer = "/.well-known/oauth-authorization-server"
 )
 
-// issuerOf finds the issuer that a resource names in its own metadata (RFC 9728,
-// as the MCP authorization specification uses it).
-type issuerOf struct {
-	wire     *wire
-	rule     hostRule
-	resource *url.URL
-}
-
 // resourceMetadata is what we need of a resource's document (RFC 9728, section 2).
 type resourceMetadata struct {
 	Resource string   `json:"resource"`
 	Servers  []string `json:"authorization_servers"`
 }
 
-func (f issuerOf) find(ctx context.Context, c credstore.Credentials, a ask) (metadata, error) {
-	refuse := refusal("resource " + originOf(f.resource))
-	places := f.wellKnown()
+// issuerOf finds the issuer that the resource names in its own metadata (RFC
+// 9728, as the MCP authorization specification uses it).
+func (w *wire) issuerOf(ctx context.Context, c credstore.Credentials, a ask) (metadata, error) {
+	resource := w.rule.resource
+	refuse := refusal("resource " + originOf(resource))
+	places := resourcePlaces(resource)
 	if a.metadataURL != "" {
 		u, err := parseURL(a.metadataURL)
 		if err != nil {
 			return metadata{}, refuse("the metadata URL in its challenge: %w", err)
 		}
-		if originOf(u) != originOf(f.resource) {
+		if originOf(u) != originOf(resource) {
 			return metadata{}, refuse("its challenge names metadata of another origin, %.200s", originOf(u))
 		}
 		places = []string{a.metadataURL}
 	}
-	var r resourceMetadata
-	if err := f.first(ctx, "reading the resource's metadata", places, &r, refuse); err != nil {
+	r, err := first[resourceMetadata](ctx, w, "reading the resource's metadata", places, refuse)
+	if err != nil {
 		return metadata{}, err
 	}
-	if !f.isOurs(r.Resource) {
+	if !covers(r.Resource, resource) {
 		return metadata{}, refuse("its metadata is of the resource %.200q", r.Resource)
 	}
-	issuer, at, err := f.choose(r.Servers)
+	issuer, at, err := w.rule.choose(r.Servers)
 	if err != nil {
 		return metadata{}, refuse("%w", err)
 	}
-	var m metadata
-	if err := f.first(ctx, "reading the issuer's metadata", issuerPlaces(at), &m, refuse); err != nil {
+	m, err := first[metadata](ctx, w, "reading the issuer's metadata", issuerPlaces(at), refuse)
+	if err != nil {
 		return metadata{}, err
 	}
 	m.resource = r.Resource
-	return m, m.check(refuse, issuer, at, f.rule, c.Domain)
+	return m, m.check(refuse, issuer, at, w.rule, c.Domain)
 }
 
-// wellKnown are the places of a resource's metadata: for its path, then for its
-// whole origin.
-func (f issuerOf) wellKnown() []string {
-	root := originURL(f.resource) + protectedResource
-	if path := strings.TrimSuffix(f.resource.EscapedPath(), "/"); path != "" {
+// resourcePlaces are the places of a resource's metadata: for its path, then for
+// its whole origin.
+func resourcePlaces(resource *url.URL) []string {
+	root := originURL(resource) + protectedResource
+	if path := strings.TrimSuffix(resource.EscapedPath(), "/"); path != "" {
 		return []string{root + path, root}
 	}
 	return []string{root}
@@ -84,41 +79,42 @@ func issuerPlaces(issuer *url.URL) []string {
 
 func originURL(u *url.URL) string { return u.Scheme + "://" + u.Host }
 
-// first reads into v the first of places that has a JSON document.
-func (f issuerOf) first(ctx context.Context, doing string, places []string, v any, refuse func(string, ...any) error) error {
+// first reads the first of places that has a JSON document of the form of T.
+func first[T any](ctx context.Context, w *wire, doing string, places []string, refuse func(string, ...any) error) (none T, err error) {
 	for _, place := range places {
-		status, err := readDocument(ctx, f.wire, doing, place, v)
+		var v T
+		status, err := w.readDocument(ctx, doing, place, &v)
 		switch {
 		case errors.Is(err, errNotJSON):
 		case err != nil:
-			return err
+			return none, err
 		case status == http.StatusOK:
-			return nil
+			return v, nil
 		}
 	}
-	return refuse("%s: there is none at %s", doing, strings.Join(places, ", "))
+	return none, refuse("%s: there is none at %s", doing, strings.Join(places, ", "))
 }
 
-// isOurs reports whether resource is the one we talk to, or its origin, or a path
-// above it: metadata at the root speaks for the whole origin.
-func (f issuerOf) isOurs(resource string) bool {
-	u, err := parseURL(resource)
-	if err != nil || originOf(u) != originOf(f.resource) {
+// covers reports whether metadata of the resource called name speaks for ours: it
+// is that, or its origin, or a path above it.
+func covers(name string, resource *url.URL) bool {
+	u, err := parseURL(name)
+	if err != nil || originOf(u) != originOf(resource) {
 		return false
 	}
 	path := strings.TrimSuffix(u.EscapedPath(), "/")
-	rest, ok := strings.CutPrefix(f.resource.EscapedPath(), path)
-	return ok && (rest == "" || rest[0] == '/') && (u.RawQuery == "" || u.RawQuery == f.resource.RawQuery)
+	rest, ok := strings.CutPrefix(resource.EscapedPath(), path)
+	return ok && (rest == "" || rest[0] == '/') && (u.RawQuery == "" || u.RawQuery == resource.RawQuery)
 }
 
 // choose returns the first authorization server that may get the credentials.
-func (f issuerOf) choose(servers []string) (string, *url.URL, error) {
+func (r hostRule) choose(servers []string) (string, *url.URL, error) {
 	err := errors.New("its metadata names no authorization server")
 	for _, server := range servers {
 		u, parseErr := parseURL(server)
 		if parseErr == nil {
 			// The credentials are for this resource, so its own host may have them.
-			if parseErr = f.rule.issuer(u); parseErr == nil || strings.EqualFold(u.Host, f.resource.Host) && u.Scheme == f.resource.Scheme {
+			if parseErr = r.issuer(u); parseErr == nil || strings.EqualFold(u.Host, r.resource.Host) && u.Scheme == r.resource.Scheme {
 				return server, u, nil
 			}
 		}

@@ -25,7 +25,7 @@ const (
 type Source struct {
 	cfg    Config
 	origin string
-	fetch  *fetcher
+	grant  grant
 
 	mu       sync.Mutex // guards what follows
 	token    Token      // zero: none
@@ -47,8 +47,13 @@ type flight struct {
 	err     error
 }
 
-// errLeftBehind ends a flight that another one has replaced.
-var errLeftBehind = errors.New("the fetch was left behind")
+var (
+	// errLeftBehind ends a flight that another one has replaced.
+	errLeftBehind = errors.New("the fetch was left behind")
+
+	// errNotGranted ends a flight that asked for more scopes than the client gets.
+	errNotGranted = errors.New("the client does not get more scopes")
+)
 
 // window is a span of wall-clock time. A clock that is set back before its
 // start ends it, so that no window outlasts its own length.
@@ -61,17 +66,21 @@ func (w window) holds(now time.Time) bool { return !now.Before(w.from) && now.Be
 // ctx bounds only the caller's own wait. A failure that may pass is waited out
 // while ctx allows; what remains is a [*ConfigError], a [*RefusedError], an
 // [*UnavailableError] or the context's error.
-func (s *Source) Token(ctx context.Context) (Token, error) {
+func (s *Source) Token(ctx context.Context) (Token, error) { return s.tokenFor(ctx, nil) }
+
+// tokenFor is Token for a request that needs these scopes, which have been added
+// to what is asked for.
+func (s *Source) tokenFor(ctx context.Context, needs []string) (Token, error) {
 	for waits := 0; ; {
-		t, f, err := s.take()
+		t, f, err := s.take(needs)
 		if f != nil {
 			t, err = f.wait(ctx, s.now)
 		}
 		switch {
 		case err == nil:
 			return t, nil
-		case errors.Is(err, errLeftBehind):
-			continue // to the flight that replaced it
+		case err == errLeftBehind, err == errNotGranted && needs == nil:
+			continue // to the flight that takes its place
 		case waits == maxWaits || !s.waitOut(ctx, err):
 			return Token{}, err
 		}
@@ -92,13 +101,13 @@ func (f *flight) wait(ctx context.Context, now func() time.Time) (Token, error) 
 	return f.token, f.err
 }
 
-// take returns a usable token, or the flight to wait for, or the failure that
-// is being backed off.
-func (s *Source) take() (Token, *flight, error) {
+// take returns a usable token with the scopes that a request needs, or the
+// flight to wait for, or the failure that is being backed off.
+func (s *Source) take(needs []string) (Token, *flight, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.now()
-	if s.token.usable(now) {
+	if s.token.usable(now) && len(without(needs, s.token.scopes)) == 0 {
 		if s.token.due(now) && !s.hold.holds(now) {
 			s.start(now) // renew in the background
 		}
@@ -127,35 +136,40 @@ func (s *Source) start(now time.Time) *flight {
 	return f
 }
 
-// leave abandons the flight under way, if any: its token will not be used. The
-// caller holds s.mu.
+// leave abandons the flight under way, if any: nobody waits for it any longer,
+// and its token will not be used. The caller holds s.mu.
 func (s *Source) leave() {
-	if s.flight != nil {
-		s.flight.cancel()
+	if f := s.flight; f != nil {
 		s.flight = nil
+		f.cancel()
+		f.err = errLeftBehind
+		close(f.done)
 	}
 }
 
 // run fetches a token on behalf of everybody who waits for f.
 func (s *Source) run(ctx context.Context, f *flight) {
 	defer f.cancel()
-	f.token, f.err = s.fetch.token(ctx, f.asks)
+	token, err := s.fetch(ctx, f.asks)
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	defer close(f.done)
 	if s.flight != f {
-		f.token, f.err = Token{}, errLeftBehind
-		return
+		return // it was left behind
 	}
-	s.flight = nil
+	defer close(f.done)
+	s.flight, f.token, f.err = nil, token, err
 	if f.err == nil {
 		s.token, s.failure, s.failures, s.hold = f.token, nil, 0, window{}
 		s.cfg.Logger.Debug("access token fetched", "resource", s.origin, "expiry", f.token.Expiry)
 		return
 	}
 	if s.rollBack(f) {
+		f.err = errNotGranted
 		return
+	}
+	if errors.As(f.err, new(*ConfigError)) {
+		s.asks.challenged = false // what the resource said then may have been mended since
 	}
 	now := s.now()
 	s.failure = f.err

@@ -27,8 +27,8 @@ const (
 	minLife     = time.Second
 	maxLife     = 24 * time.Hour // Cognito's most
 
-	// maxToken bounds an access token. AgentCore takes header values up to
-	// this size.
+	// maxToken bounds an access token. Cognito's for a machine has about one
+	// kilobyte.
 	maxToken = 16 << 10
 )
 

@@ -22,12 +22,14 @@
 //
 // [Config] has the variants: a signed assertion in place of the secret (Key), an
 // issuer found through the server itself (Discover), a user's password for
-// development (User). A server that wants AWS signatures and no bearer at all
-// is for [IAM].
+// development (User). For a server that takes AWS signatures and no bearer, see
+// [IAM].
 //
-// Errors that an operator has to mend are a [*ConfigError] or a [*RefusedError];
-// an [*UnavailableError] may pass; a [*ChallengeError] is the refusal of the MCP
-// server itself. A Source is safe for concurrent use.
+// Errors tell by their type what to do: a [*ConfigError] or a [*RefusedError] is
+// to be mended by an operator, an [*UnavailableError] may pass, and with a
+// [*ChallengeError] the resource itself has refused us. None of them, nor any log
+// line or printed value, holds a secret or a token. A Source is safe for
+// concurrent use.
 //
 // Runnable examples are in example_test.go; they need no AWS account.
 package tokensource
@@ -40,7 +42,6 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"net/url"
 	"time"
 
 	"agentcore-mcp-auth/pkg/credstore"
@@ -116,8 +117,8 @@ func New(cfg Config) (*Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	if cfg.User && (cfg.Discover || cfg.Key != nil) {
-		return nil, &ConfigError{Setting: "User", Err: errors.New("goes with neither Discover nor Key")}
+	if cfg.User && (cfg.Discover || cfg.Key != nil || cfg.StepUpScopes != nil) {
+		return nil, &ConfigError{Setting: "User", Err: errors.New("goes with neither Discover nor Key nor StepUpScopes")}
 	}
 	if cfg.Transport == nil {
 		cfg.Transport = newTransport(nil)
@@ -132,38 +133,32 @@ func New(cfg Config) (*Source, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	s := &Source{cfg: cfg, origin: originOf(resource)}
-	g, err := s.newGrant(resource)
-	if err != nil {
-		return nil, err
+	w := &wire{
+		transport: cfg.Transport,
+		now:       s.now,
+		rule:      hostRule{resource: resource, named: cfg.IssuerHosts},
+		path:      cfg.Credentials.Path(),
 	}
-	s.fetch = &fetcher{credentials: cfg.Credentials, grant: g}
-	return s, nil
-}
-
-// newGrant chooses the way to tokens that the configuration asks for.
-func (s *Source) newGrant(resource *url.URL) (grant, error) {
-	w := &wire{client: &http.Client{Transport: s.cfg.Transport, CheckRedirect: lastResponse}, now: s.now}
-	rule := hostRule{resource: resource, named: s.cfg.IssuerHosts}
-	path := s.cfg.Credentials.Path()
-	if s.cfg.User {
-		return &userGrant{wire: w, rule: rule, path: path}, nil
+	if cfg.User {
+		s.grant = userGrant{w}
+		return s, nil
 	}
-	m := &machineGrant{wire: w, path: path, auth: secretAuth{}, discover: s.cfg.Discover}
-	if s.cfg.Key != nil {
-		auth, err := newAssertionAuth(s.cfg.Key, s.cfg.KeyID, s.now)
+	m := &machineGrant{wire: w, auth: sendSecret, secret: credstore.ClientSecret, issuers: issuerCache{now: s.now, find: w.issuerAt}}
+	if cfg.Key != nil {
+		a, err := newAssertion(cfg.Key, cfg.KeyID, s.now)
 		if err != nil {
 			return nil, err
 		}
-		m.auth = auth
+		m.auth, m.secret = a.sign, ""
 	}
-	if s.cfg.SendResource {
+	if cfg.SendResource {
 		m.resource = canonical(resource)
 	}
-	m.issuers = &issuerCache{wire: w, find: issuerAt{wire: w, rule: rule, path: path}.find}
-	if s.cfg.Discover {
-		m.issuers.find = issuerOf{wire: w, rule: rule, resource: resource}.find
+	if cfg.Discover {
+		m.discover, m.issuers.find = true, w.issuerOf
 	}
-	return m, nil
+	s.grant = m
+	return s, nil
 }
 
 // Format masks a Source in every fmt verb: it holds a token.

@@ -2,7 +2,6 @@ package tokensource
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -12,13 +11,7 @@ import (
 // Client returns an HTTP client for the resource, for any MCP client library:
 // it adds the bearer, follows no redirect, and has no time limit of its own, so
 // callers bound each request by its context.
-func (s *Source) Client() *http.Client {
-	return &http.Client{Transport: s, CheckRedirect: refuseRedirect}
-}
-
-func refuseRedirect(req *http.Request, _ []*http.Request) error {
-	return fmt.Errorf("refusing a redirect to %s", req.URL.Host)
-}
+func (s *Source) Client() *http.Client { return &http.Client{Transport: s} }
 
 // CloseIdleConnections closes those to the resource, as http.Client's method of
 // this name expects of a transport.
@@ -33,37 +26,34 @@ func (s *Source) CloseIdleConnections() {
 // and the request replayed once with a new one, if its body can be had again
 // (http.Request.GetBody); a 403 that asks for a scope which Config.StepUpScopes
 // allows is replayed once with a token that has it. What is refused then is
-// returned as a [*ChallengeError].
+// returned as a [*ChallengeError]. A redirect is an error.
 func (s *Source) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err := sameOrigin(req, s.origin); err != nil {
 		return nil, err
 	}
 	var r retries
 	for out := req; ; {
-		t, err := s.bearer(req.Context())
+		t, err := s.bearer(req.Context(), r.needs)
 		if err != nil {
 			closeBody(out)
-			var refused *RefusedError
-			if r.steppedUp != nil && errors.As(err, &refused) {
-				return nil, r.steppedUp // the client does not get the scope
+			if err == errNotGranted {
+				err = r.steppedUp
 			}
 			return nil, err
 		}
-		resp, err := s.cfg.Base.RoundTrip(withBearer(out, t))
-		if err != nil {
-			return nil, err
-		}
-		if resp.StatusCode != http.StatusUnauthorized && resp.StatusCode != http.StatusForbidden {
-			if r.replays > 0 {
+		resp, c, err := forward(s.cfg.Base, req, withBearer(out, t), t.AccessToken.Reveal())
+		refusal, isRefusal := err.(*ChallengeError)
+		if !isRefusal {
+			if err == nil && r.replays > 0 {
 				s.noteHelped()
 			}
-			return resp, nil
+			return resp, err
 		}
-		c, refusal := refused(resp, t.AccessToken.Reveal())
-		if !s.mend(&r, t, c, refusal) || !canReplay(req) {
+		if !s.mend(&r, t, c, refusal) {
 			return nil, refusal
 		}
-		if out, err = replay(req); err != nil {
+		var ok bool
+		if out, ok = replay(req); !ok {
 			return nil, refusal
 		}
 	}
@@ -71,7 +61,7 @@ func (s *Source) RoundTrip(req *http.Request) (*http.Response, error) {
 
 // bearer returns the token for a request: none yet where the resource has to
 // say first who issues them.
-func (s *Source) bearer(ctx context.Context) (Token, error) {
+func (s *Source) bearer(ctx context.Context, needs []string) (Token, error) {
 	if s.cfg.Discover {
 		s.mu.Lock()
 		asked := s.asks.challenged
@@ -80,7 +70,7 @@ func (s *Source) bearer(ctx context.Context) (Token, error) {
 			return Token{}, nil
 		}
 	}
-	return s.Token(ctx)
+	return s.tokenFor(ctx, needs)
 }
 
 // withBearer copies req, because a RoundTripper must not change it, as far as it
@@ -99,40 +89,69 @@ func withBearer(req *http.Request, t Token) *http.Request {
 
 func hasBody(req *http.Request) bool { return req.Body != nil && req.Body != http.NoBody }
 
-func canReplay(req *http.Request) bool { return !hasBody(req) || req.GetBody != nil }
-
-// replay returns req with its body from the start.
-func replay(req *http.Request) (*http.Request, error) {
+// replay copies req with its body from the start, if that can be had again.
+func replay(req *http.Request) (*http.Request, bool) {
+	again := req.WithContext(req.Context())
 	if !hasBody(req) {
-		return req, nil
+		return again, true
+	}
+	if req.GetBody == nil {
+		return nil, false
 	}
 	body, err := req.GetBody()
-	if err != nil {
-		return nil, err
-	}
-	again := req.Clone(req.Context())
 	again.Body = body
-	return again, nil
+	return again, err == nil
+}
+
+// forward sends out, which is req with a secret in its header. The answer leads
+// back to req, and no error shows what a server says back of the secret. A 401
+// or 403 is a [*ChallengeError]. A redirect is refused here, because the error
+// of http.Client would show the whole of its Location.
+func forward(base http.RoundTripper, req, out *http.Request, secret string) (*http.Response, challenge, error) {
+	resp, err := base.RoundTrip(out)
+	if err != nil {
+		return nil, challenge{}, err
+	}
+	resp.Request = req
+	switch location := resp.Header.Get("Location"); resp.StatusCode {
+	case http.StatusUnauthorized, http.StatusForbidden:
+		c, refusal := refused(resp, secret)
+		return nil, c, refusal
+	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+		if location != "" {
+			resp.Body.Close()
+			to := "no URL"
+			if u, err := req.URL.Parse(location); err == nil {
+				to = mask(originURL(u), secret)
+			}
+			return nil, challenge{}, fmt.Errorf("refusing a redirect (%d) to %s: the credentials are for %s; if the server has moved, record its new address", resp.StatusCode, to, originOf(req.URL))
+		}
+	}
+	return resp, challenge{}, nil
 }
 
 // refused reads the challenge of a 401 or 403, makes the error for it and closes
-// the answer. A server that quotes the token gets it masked.
-func refused(resp *http.Response, token string) (challenge, *ChallengeError) {
+// the answer.
+func refused(resp *http.Response, secret string) (challenge, *ChallengeError) {
 	// Reading a short rest lets the connection be used again.
 	io.Copy(io.Discard, io.LimitReader(resp.Body, 64<<10))
 	resp.Body.Close()
 	values := resp.Header.Values("WWW-Authenticate")
-	text := strings.Join(values, ", ")
-	if token != "" {
-		text = strings.ReplaceAll(text, token, "[secret]")
-	}
 	c := parseChallenge(values)
 	return c, &ChallengeError{
 		Status:    resp.StatusCode,
-		Code:      c.code,
-		Challenge: text[:min(len(text), 1<<10)],
-		RequestID: resp.Header.Get("X-Amzn-Requestid"),
+		Code:      mask(c.code, secret),
+		Challenge: mask(strings.Join(values, ", "), secret),
+		RequestID: mask(resp.Header.Get("X-Amzn-Requestid"), secret),
 	}
+}
+
+// mask is at most 1 KiB of what a server said, without the secret.
+func mask(text, secret string) string {
+	if secret != "" {
+		text = strings.ReplaceAll(text, secret, "[secret]")
+	}
+	return text[:min(len(text), 1<<10)]
 }
 
 // sameOrigin refuses a request to another origin, and closes its body.

@@ -18,44 +18,23 @@ import (
 // The operation is unsigned and takes one small JSON object. Sending it here,
 // and not through the SDK, puts it under the same limits as every other request
 // that carries a secret: no redirect, no local address, a capped answer.
-type userGrant struct {
-	wire *wire
-	rule hostRule
-	path string
-}
+type userGrant struct{ wire *wire }
 
-func (g *userGrant) missing(c credstore.Credentials) (names []string) {
-	for _, p := range []struct {
-		name  string
-		empty bool
-	}{
-		{credstore.DiscoveryURL, c.DiscoveryURL == ""},
-		{credstore.Password, c.Password.IsZero()},
-		{credstore.UserClientID, c.UserClientID == ""},
-		{credstore.Username, c.Username == ""},
-	} {
-		if p.empty {
-			names = append(names, p.name)
-		}
-	}
-	return names
+func (g userGrant) needs() []string {
+	return []string{credstore.DiscoveryURL, credstore.UserClientID, credstore.Username, credstore.Password}
 }
 
 const signingIn = "signing in"
 
-func (g *userGrant) token(ctx context.Context, c credstore.Credentials, _ ask) (Token, error) {
+func (g userGrant) token(ctx context.Context, c credstore.Credentials, _ ask) (Token, error) {
 	endpoint, err := g.endpoint(c.DiscoveryURL)
 	if err != nil {
 		return Token{}, err
 	}
-	type parameters struct {
-		Username string `json:"USERNAME"`
-		Password string `json:"PASSWORD"`
-	}
-	body, err := json.Marshal(struct {
-		AuthFlow, ClientId string
-		AuthParameters     parameters
-	}{"USER_PASSWORD_AUTH", c.UserClientID, parameters{c.Username, c.Password.Reveal()}})
+	body, err := json.Marshal(map[string]any{
+		"AuthFlow": "USER_PASSWORD_AUTH", "ClientId": c.UserClientID,
+		"AuthParameters": map[string]string{"USERNAME": c.Username, "PASSWORD": c.Password.Reveal()},
+	})
 	if err != nil {
 		return Token{}, err
 	}
@@ -85,7 +64,7 @@ func (g *userGrant) token(ctx context.Context, c credstore.Credentials, _ ask) (
 	case err != nil:
 		return Token{}, &UnavailableError{Doing: signingIn, Err: err}
 	case out.ChallengeName != "":
-		return Token{}, &ConfigError{Setting: "parameter " + g.path + credstore.Username,
+		return Token{}, &ConfigError{Setting: "parameter " + g.wire.path + credstore.Username,
 			Err: errors.New("this user's password alone is not enough: Cognito asks for more, such as a new password or a second factor")}
 	}
 	r := out.AuthenticationResult
@@ -99,11 +78,11 @@ func (g *userGrant) token(ctx context.Context, c credstore.Credentials, _ ask) (
 const amzJSON = "application/x-amz-json-1.1"
 
 // endpoint is where the pool's API is: on the host of its discovery document.
-func (g *userGrant) endpoint(discoveryURL string) (string, error) {
-	refuse := refusal("parameter " + g.path + credstore.DiscoveryURL)
+func (g userGrant) endpoint(discoveryURL string) (string, error) {
+	refuse := refusal("parameter " + g.wire.path + credstore.DiscoveryURL)
 	u, err := parseURL(discoveryURL)
 	if err == nil {
-		err = g.rule.issuer(u)
+		err = g.wire.rule.issuer(u)
 	}
 	if err != nil {
 		return "", refuse("%w", err)
@@ -116,7 +95,7 @@ func (g *userGrant) endpoint(discoveryURL string) (string, error) {
 
 // refused makes the error for an exception. Its message is left out: it is about
 // the user.
-func (g *userGrant) refused(exception string, status int) error {
+func (g userGrant) refused(exception string, status int) error {
 	exception = exception[strings.LastIndex(exception, "#")+1:]
 	parameter := credstore.UserClientID
 	switch exception {
@@ -130,5 +109,5 @@ func (g *userGrant) refused(exception string, status int) error {
 	default:
 		exception = strconv.Itoa(status)
 	}
-	return &RefusedError{Code: exception, Parameter: g.path + parameter}
+	return &RefusedError{Code: exception, Parameter: g.wire.path + parameter}
 }

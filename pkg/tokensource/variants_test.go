@@ -18,6 +18,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -285,6 +286,36 @@ func TestDiscover(t *testing.T) { // case 48
 	})
 }
 
+// A resource that named the wrong place for its metadata, and is mended, is heard
+// again by a process that lives.
+func TestDiscover_mended(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const as = "https://auth.example.com"
+		i := newIssuer()
+		place := "https://evil.com/prm"
+		resource := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if !i.accepts(r) {
+				w.Header().Set("WWW-Authenticate", `Bearer resource_metadata="`+place+`"`)
+				w.WriteHeader(http.StatusUnauthorized)
+			}
+		})
+		s := newSource(t, i, tokensource.Config{Discover: true, IssuerHosts: []string{"auth.example.com"}, Base: inMemory{resource}, Transport: inMemory{web{
+			"https://mcp.example.com/prm":                  map[string]any{"resource": "https://mcp.example.com", "authorization_servers": []string{as}},
+			as + "/.well-known/oauth-authorization-server": map[string]any{"issuer": as, "token_endpoint": as + "/token"},
+			as + "/token": i.ServeHTTP,
+		}}})
+		var config *tokensource.ConfigError
+		if _, err := call(t.Context(), s.Client(), resourceURL, "x"); !errors.As(err, &config) {
+			t.Fatalf("got %v, want a ConfigError", err)
+		}
+		place = "https://mcp.example.com/prm"
+		time.Sleep(time.Minute)
+		if _, err := call(t.Context(), s.Client(), resourceURL, "x"); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func TestDiscover_refused(t *testing.T) { // case 43
 	const as = "https://auth.example.com"
 	const asDoc, resourceDoc = as + "/.well-known/oauth-authorization-server", "https://mcp.example.com/.well-known/oauth-protected-resource"
@@ -319,6 +350,10 @@ func TestDiscover_refused(t *testing.T) { // case 43
 		})},
 		{"issuer mismatch", ``, good(func(m web) { m[asDoc] = map[string]any{"issuer": as + "/", "token_endpoint": as + "/token"} })},
 		{"token endpoint elsewhere", ``, good(func(m web) { m[asDoc] = map[string]any{"issuer": as, "token_endpoint": "https://evil.com/token"} })},
+		{"half of it in one place, half in another", ``, good(func(m web) {
+			m[asDoc] = map[string]any{"issuer": 1, "token_endpoint": as + "/token"}
+			m[as+"/.well-known/openid-configuration"] = map[string]any{"issuer": as}
+		})},
 		{"no authorization server metadata", ``, good(func(m web) { delete(m, asDoc) })},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -8,7 +8,6 @@ import (
 	"io"
 	"mime"
 	"net/http"
-	"net/url"
 	"strconv"
 	"time"
 )
@@ -21,10 +20,12 @@ const (
 	maxDocument = 1 << 20
 )
 
-// wire sends the requests of fetches.
+// wire is what the parts of a fetch share.
 type wire struct {
-	client *http.Client
-	now    func() time.Time
+	transport http.RoundTripper // and not an http.Client: redirects are answers like others
+	now       func() time.Time
+	rule      hostRule
+	path      string // what parameter names are prefixed with in errors
 }
 
 // answer is a whole HTTP answer.
@@ -43,12 +44,8 @@ func (w *wire) send(ctx context.Context, doing string, req *http.Request) (answe
 	unavailable := func(err error) error {
 		return &UnavailableError{Doing: doing, Err: fmt.Errorf("%s: %w", req.URL.Host, err)}
 	}
-	resp, err := w.client.Do(req.WithContext(ctx))
+	resp, err := w.transport.RoundTrip(req.WithContext(ctx))
 	if err != nil {
-		var ue *url.Error
-		if errors.As(err, &ue) {
-			err = ue.Err
-		}
 		return answer{}, unavailable(err)
 	}
 	defer resp.Body.Close()
@@ -67,9 +64,6 @@ func (w *wire) send(ctx context.Context, doing string, req *http.Request) (answe
 	}
 	return answer{resp.StatusCode, resp.Header, body}, nil
 }
-
-// lastResponse has redirects returned as they are, and not followed.
-func lastResponse(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
 // errNotJSON tells nothing of what was there instead.
 var errNotJSON = errors.New("its answer is not JSON of the expected form")
