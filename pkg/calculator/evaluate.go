@@ -21,6 +21,9 @@ func evaluate(ctx context.Context, args []json.RawMessage) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if !n.rational() && !inRange(n) {
+		return "", outOfDecimals("the result")
+	}
 	return n.text(decimal), nil
 }
 
@@ -95,7 +98,13 @@ func (n *node) vanishes(args []number) bool {
 	case '/', '^':
 		return args[0].sign() != 0
 	}
-	return n.name == "exp"
+	switch n.name {
+	case "exp":
+		return true
+	case "sin", "cos", "tan": // where they are zero at a multiple of pi, that is exact
+		return args[0].pi
+	}
+	return false
 }
 
 func (n *node) apply(args []number) (number, error) {
