@@ -50,7 +50,7 @@ func textArgument(name string, raw json.RawMessage) (string, error) {
 }
 
 // value computes n. Every number on the way is finite, and no exact one is
-// longer than MaxDigits.
+// longer than maxDigits.
 func (n *node) value(ctx context.Context) (number, error) {
 	if err := ctx.Err(); err != nil {
 		return number{}, err
@@ -77,7 +77,7 @@ func (n *node) value(ctx context.Context) (number, error) {
 		return number{}, err
 	}
 	if v.rat == nil && math.IsInf(v.f, 0) {
-		return number{}, refusef("a result is too large: exact numbers have at most %d digits, decimals reach about 1.8e308", MaxDigits)
+		return number{}, refusef("a result is too large: exact numbers have at most %d digits, decimals reach about 1.8e308", maxDigits)
 	}
 	if v.rat == nil && v.f == 0 && n.vanishes(args) {
 		return number{}, refusef("a result is too close to zero: decimals reach about 5e-324")

@@ -334,7 +334,7 @@ func TestEvaluate_agreesWithRat(t *testing.T) {
 	exact, refused := 0, 0
 	for range 1500 {
 		text, want := tree(r, 5)
-		if len(text) > calculator.MaxExpression || want != nil && len(want.RatString()) > calculator.MaxDigits {
+		if len(text) > maxExpression || want != nil && len(want.RatString()) > maxDigits {
 			continue
 		}
 		got, err := call(t, "evaluate", evaluation(text))
@@ -442,14 +442,14 @@ func FuzzEvaluate(f *testing.F) {
 		if !ok {
 			t.Fatalf("%q: got %q, want a number", expression, got)
 		}
-		if len(got) > 2*calculator.MaxDigits+2 {
+		if len(got) > 2*maxDigits+2 {
 			t.Fatalf("%q: got %d characters", expression, len(got))
 		}
 		if rounded {
 			return
 		}
 		// An exact result is an expression that has itself for a result.
-		if strings.Contains(got, ".") || len(got) > calculator.MaxDigits/2 || len(got) > calculator.MaxExpression {
+		if strings.Contains(got, ".") || len(got) > maxDigits/2 || len(got) > maxExpression {
 			return
 		}
 		if again, err := call(t, "evaluate", evaluation(got)); err != nil || again != r.RatString() {

@@ -299,7 +299,7 @@ func factorial(x number) (number, bool, error) {
 	// The size of the result, by the logarithm of the gamma function. Beyond a
 	// million there is no need to ask.
 	if bits, _ := math.Lgamma(float64(min(n, 1<<20)) + 1); bits/math.Ln2 > float64(maxBits) {
-		return number{}, false, refusef("factorial: the result would have more than %d digits", MaxDigits)
+		return number{}, false, refusef("factorial: the result would have more than %d digits", maxDigits)
 	}
 	return exact(new(big.Rat).SetInt(new(big.Int).MulRange(1, n))), true, nil
 }

@@ -28,7 +28,11 @@ func TestClient(t *testing.T) {
 				t.Fatal(err)
 			}
 			c := client.NewClient(tr, option)
-			defer c.Close()
+			defer func() {
+				if err := c.Close(); err != nil {
+					t.Errorf("closing: %v", err)
+				}
+			}()
 			ctx := t.Context()
 			if err := c.Start(ctx); err != nil {
 				t.Fatal(err)
