@@ -23,10 +23,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/mark3labs/mcp-go/client"
-	"github.com/mark3labs/mcp-go/client/transport"
-	"github.com/mark3labs/mcp-go/mcp"
-
 	"agentcore-mcp-auth/internal/testenv"
 )
 
@@ -166,36 +162,6 @@ func TestServes(t *testing.T) {
 	}
 	if line := <-p.lines; json.Unmarshal([]byte(line), &fields) != nil || fields.Msg != "request" || fields.Tool != "add_numbers" || fields.Outcome != "ok" {
 		t.Errorf("got log line %s", line)
-	}
-	p.stop(t, syscall.SIGTERM)
-}
-
-// mcp-go's own client, in both eras.
-func TestClient(t *testing.T) {
-	p := launch(t)
-	for _, option := range []client.ClientOption{client.WithProtocolVersion(mcp.LATEST_LEGACY_PROTOCOL_VERSION), client.WithProtocolVersion("2026-07-28")} {
-		tr, err := transport.NewStreamableHTTP(p.url + "/mcp")
-		if err != nil {
-			t.Fatal(err)
-		}
-		c := client.NewClient(tr, option)
-		if err := c.Start(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		var init mcp.InitializeRequest
-		init.Params.ProtocolVersion = mcp.LATEST_LEGACY_PROTOCOL_VERSION
-		if _, err := c.Initialize(t.Context(), init); err != nil {
-			t.Fatal(err)
-		}
-		var call mcp.CallToolRequest
-		call.Params.Name, call.Params.Arguments = "greet_user", map[string]any{"name": "Alice"}
-		result, err := c.CallTool(t.Context(), call)
-		if err != nil || mcp.GetTextFromContent(result.Content[0]) != "Hello, Alice! Nice to meet you." {
-			t.Errorf("got %+v, %v", result, err)
-		}
-		if err := c.Close(); err != nil {
-			t.Errorf("closing: %v", err)
-		}
 	}
 	p.stop(t, os.Interrupt)
 }

@@ -11,6 +11,7 @@
 package agentcore
 
 import (
+	"cmp"
 	"fmt"
 	"net/url"
 	"regexp"
@@ -47,9 +48,6 @@ const (
 	codeInvalidParams  = -32602
 )
 
-// DefaultQualifier names the endpoint that every runtime has.
-const DefaultQualifier = "DEFAULT"
-
 // arn is the form of a runtime's ARN, in any partition.
 var arn = regexp.MustCompile(`^arn:(aws[a-z-]*):bedrock-agentcore:([a-z]{2,4}(?:-[a-z]+)+-\d):(\d{12}):runtime/([a-zA-Z][a-zA-Z0-9_]{0,99}-[a-zA-Z0-9]{10})$`)
 
@@ -60,9 +58,9 @@ func IsARN(s string) bool { return strings.HasPrefix(s, "arn:") }
 // InvocationURL is where the runtime is invoked: at base when that is not
 // empty (an endpoint override, such as AWS_ENDPOINT_URL), otherwise at the
 // service's address in the ARN's own region and partition. An empty qualifier
-// means DefaultQualifier. The ARN is escaped once, as one path element, which
-// the service insists on; url.PathEscape would leave its colons. What is no ARN
-// of a runtime, or no base, is refused with what is wanted.
+// means DEFAULT, the endpoint that every runtime has. The ARN is escaped once, as
+// one path element, which the service insists on; url.PathEscape would leave its
+// colons. What is no ARN of a runtime, or no base, is refused with what is wanted.
 //
 // The result is for parsing as a whole. Assigning it to the Path of a url.URL
 // undoes the escapes.
@@ -80,11 +78,8 @@ func InvocationURL(runtimeARN, qualifier, base string) (string, error) {
 	} else {
 		base = "https://bedrock-agentcore." + m[2] + "." + suffix(m[1])
 	}
-	if qualifier == "" {
-		qualifier = DefaultQualifier
-	}
 	return strings.TrimRight(base, "/") + "/runtimes/" + url.QueryEscape(runtimeARN) +
-		"/invocations?qualifier=" + url.QueryEscape(qualifier), nil
+		"/invocations?qualifier=" + url.QueryEscape(cmp.Or(qualifier, "DEFAULT")), nil
 }
 
 // suffix is the DNS suffix of a partition.

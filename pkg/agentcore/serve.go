@@ -153,10 +153,12 @@ func (s *Server) drain() <-chan struct{} {
 	return s.idle
 }
 
-// timed gives the writing of each answer a deadline of its own: the one that an
-// answer before it on the connection had would still count.
+// timed gives the reading of each request's body, which net/http reads to its
+// end where nobody else does, and the writing of each answer a deadline of its
+// own: those that a request before it on the connection had would still count.
 func (s *Server) timed(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.BodyTimeout))
 		s.extend(w)
 		next.ServeHTTP(w, r)
 	})
@@ -247,14 +249,11 @@ func (s *Server) serveInvocation(work context.Context, w http.ResponseWriter, r 
 
 // readBody reads the whole body within its limits, or answers.
 func (s *Server) readBody(w http.ResponseWriter, r *http.Request) ([]byte, bool) {
-	control := http.NewResponseController(w)
-	control.SetReadDeadline(time.Now().Add(s.BodyTimeout))
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, s.MaxBody))
 	if err == nil {
-		control.SetReadDeadline(time.Time{}) // else it would end the invocation
+		http.NewResponseController(w).SetReadDeadline(time.Time{}) // else it would end the invocation
 		return body, true
 	}
-	// The deadline stays, since net/http reads on to the end of the body.
 	s.extend(w)
 	w.Header().Set("Connection", "close")
 	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -242,18 +243,25 @@ func TestServer_atOnce(t *testing.T) {
 	wg.Wait()
 }
 
-// A body that does not come, or breaks off, holds no place for ever.
+// A body that does not come, or breaks off, holds no place and no connection for
+// ever, wherever it was meant to go.
 func TestServer_slowBody(t *testing.T) {
 	url, _ := server(t, &agentcore.Server{BodyTimeout: 50 * time.Millisecond, Invoke: func(context.Context, agentcore.Invocation) agentcore.Reply { return reply(200, "{}") }})
-	conn, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	io.WriteString(conn, "POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{")
-	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
-	if err != nil || resp.StatusCode != http.StatusRequestTimeout {
-		t.Errorf("got %v, %v", resp, err)
+	for request, want := range map[string]int{"POST /invocations": http.StatusRequestTimeout, "GET /ping": 0, "POST /ping": 0, "PUT /invocations": 0, "POST /nowhere": 0} {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+		io.WriteString(conn, request+" HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{")
+		r := bufio.NewReader(conn)
+		if resp, err := http.ReadResponse(r, nil); want != 0 && (err != nil || resp.StatusCode != want) {
+			t.Errorf("%s: got %v, %v", request, resp, err)
+		}
+		if _, err := io.Copy(io.Discard, r); errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("%s: the connection stays open", request)
+		}
 	}
 }
 

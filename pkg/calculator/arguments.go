@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// MaxDigits is how many digits a whole number may have once it is written out.
-const MaxDigits = 5000
+// maxDigits is how many digits a whole number may have once it is written out.
+const maxDigits = 5000
 
 // readArguments takes the JSON object input apart into the values of params, in
 // their order. Names count exactly: others, names that come twice, and missing
@@ -124,7 +124,7 @@ func wholeNumber(name string, raw json.RawMessage) (*big.Int, error) {
 	if point < 0 {
 		return nil, outOfRange(name, true)
 	}
-	if len(trimmed)+point > MaxDigits {
+	if len(trimmed)+point > maxDigits {
 		return nil, outOfRange(name, false)
 	}
 	n, ok := new(big.Int).SetString(trimmed+strings.Repeat("0", point), 10)
@@ -141,5 +141,5 @@ func outOfRange(name string, fraction bool) error {
 	if fraction {
 		return refusef("%s must be a whole number, without a fraction", name)
 	}
-	return refusef("%s is too large: at most %d digits are possible", name, MaxDigits)
+	return refusef("%s is too large: at most %d digits are possible", name, maxDigits)
 }

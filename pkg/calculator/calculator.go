@@ -19,8 +19,8 @@ import (
 	"unicode/utf8"
 )
 
-// MaxName is the longest name that greet_user takes, in characters.
-const MaxName = 200
+// maxName is the longest name that greet_user takes, in characters.
+const maxName = 200
 
 // Tool is one tool. It is safe for concurrent use once its fields are set.
 type Tool struct {
@@ -143,8 +143,8 @@ func greet(_ context.Context, args []json.RawMessage) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if utf8.RuneCountInString(name) > MaxName {
-		return "", refusef("name must be at most %d characters long", MaxName)
+	if utf8.RuneCountInString(name) > maxName {
+		return "", refusef("name must be at most %d characters long", maxName)
 	}
 	if strings.TrimSpace(name) == "" {
 		return "", refusef("name must not be blank")

@@ -21,6 +21,9 @@ func evaluate(ctx context.Context, args []json.RawMessage) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if !n.rational() && !inRange(n) {
+		return "", outOfDecimals("the result")
+	}
 	return n.text(decimal), nil
 }
 
@@ -47,7 +50,7 @@ func textArgument(name string, raw json.RawMessage) (string, error) {
 }
 
 // value computes n. Every number on the way is finite, and no exact one is
-// longer than MaxDigits.
+// longer than maxDigits.
 func (n *node) value(ctx context.Context) (number, error) {
 	if err := ctx.Err(); err != nil {
 		return number{}, err
@@ -74,7 +77,7 @@ func (n *node) value(ctx context.Context) (number, error) {
 		return number{}, err
 	}
 	if v.rat == nil && math.IsInf(v.f, 0) {
-		return number{}, refusef("a result is too large: exact numbers have at most %d digits, decimals reach about 1.8e308", MaxDigits)
+		return number{}, refusef("a result is too large: exact numbers have at most %d digits, decimals reach about 1.8e308", maxDigits)
 	}
 	if v.rat == nil && v.f == 0 && n.vanishes(args) {
 		return number{}, refusef("a result is too close to zero: decimals reach about 5e-324")
@@ -95,7 +98,13 @@ func (n *node) vanishes(args []number) bool {
 	case '/', '^':
 		return args[0].sign() != 0
 	}
-	return n.name == "exp"
+	switch n.name {
+	case "exp":
+		return true
+	case "sin", "cos", "tan": // where they are zero at a multiple of pi, that is exact
+		return args[0].pi
+	}
+	return false
 }
 
 func (n *node) apply(args []number) (number, error) {

@@ -102,6 +102,12 @@ func TestEvaluate(t *testing.T) {
 		{"cos(10^30*pi)", "1"},
 		{"tan(3*pi/4)", "-1"},
 		{"sin(pi/4)", "≈ 0.7071067811865475"},
+		// Beside a zero the digits are those of the distance from it.
+		{"sin(pi*(1+10^-20))", "≈ -3.141592653589793e-20"},
+		{"cos(pi*(1/2+10^-9))", "≈ -3.141592653589793e-09"},
+		{"tan(pi*(1/2+10^-12))", "≈ -3.183098861837907e+11"},
+		{"cos(pi*(1+10^-400))", "≈ -1"},
+		{"pi*10^400/pi - 10^400", "0"},
 		{"sin(1)", "≈ 0.8414709848078965"},
 		{"cos(0)", "1"},
 		{"atan2(1,1)", "≈ 0.7853981633974483"},
@@ -150,6 +156,10 @@ func TestEvaluate_refuses(t *testing.T) {
 		known  = " is not understood: an expression has numbers, names, + - * / ^, parentheses and commas"
 	)
 	for _, tc := range []struct{ expression, want string }{
+		{"10^400*pi", "the result: the number is out of the range of decimals, which reach from about 5e-324 to 1.8e308"},
+		{"-pi/10^400", "the result: the number is out of the range of decimals, which reach from about 5e-324 to 1.8e308"},
+		{"sin(pi*(1-10^-400))", small},
+		{"tan(pi*(1/2-10^-400))", large},
 		{"1/0", "division by zero"},
 		{"1/(1/3-2/6)", "division by zero"},
 		{"0^-1", "division by zero: 0 to a negative power"},
@@ -324,7 +334,7 @@ func TestEvaluate_agreesWithRat(t *testing.T) {
 	exact, refused := 0, 0
 	for range 1500 {
 		text, want := tree(r, 5)
-		if len(text) > calculator.MaxExpression || want != nil && len(want.RatString()) > calculator.MaxDigits {
+		if len(text) > maxExpression || want != nil && len(want.RatString()) > maxDigits {
 			continue
 		}
 		got, err := call(t, "evaluate", evaluation(text))
@@ -432,14 +442,14 @@ func FuzzEvaluate(f *testing.F) {
 		if !ok {
 			t.Fatalf("%q: got %q, want a number", expression, got)
 		}
-		if len(got) > 2*calculator.MaxDigits+2 {
+		if len(got) > 2*maxDigits+2 {
 			t.Fatalf("%q: got %d characters", expression, len(got))
 		}
 		if rounded {
 			return
 		}
 		// An exact result is an expression that has itself for a result.
-		if strings.Contains(got, ".") || len(got) > calculator.MaxDigits/2 || len(got) > calculator.MaxExpression {
+		if strings.Contains(got, ".") || len(got) > maxDigits/2 || len(got) > maxExpression {
 			return
 		}
 		if again, err := call(t, "evaluate", evaluation(got)); err != nil || again != r.RatString() {

@@ -14,8 +14,8 @@ import (
 
 // The limits of an expression.
 const (
-	MaxExpression = 4096 // characters
-	MaxNesting    = 100  // parentheses inside each other
+	maxExpression = 4096 // characters
+	maxNesting    = 100  // parentheses inside each other
 )
 
 // node is one operation of an expression. It is immutable.
@@ -55,8 +55,8 @@ func parse(text string, variables ...string) (expression, error) {
 	if !utf8.ValidString(text) {
 		return expression{}, refusef("the expression must be valid UTF-8")
 	}
-	if utf8.RuneCountInString(text) > MaxExpression {
-		return expression{}, refusef("the expression is too long: at most %d characters are possible", MaxExpression)
+	if utf8.RuneCountInString(text) > maxExpression {
+		return expression{}, refusef("the expression is too long: at most %d characters are possible", maxExpression)
 	}
 	source, err := translate(symbols.Replace(text))
 	if err != nil {
@@ -127,8 +127,8 @@ func translate(text string) (string, error) {
 			if _, err := strconv.ParseFloat(last, 64); operand && (err == nil || last == ")") {
 				return "", refusef("an operator is missing between %.40q and \"(\": write 2*(x) for a product", last)
 			}
-			if depth++; depth > MaxNesting {
-				return "", refusef("the expression is nested too deeply: at most %d levels are possible", MaxNesting)
+			if depth++; depth > maxNesting {
+				return "", refusef("the expression is nested too deeply: at most %d levels are possible", maxNesting)
 			}
 			out.WriteByte('(')
 		case tok == token.RPAREN:
@@ -170,7 +170,7 @@ type builder struct {
 }
 
 // build makes the node of tree. It recurses as the parser did, which is bounded
-// by MaxExpression where MaxNesting does not bound it: signs, chains.
+// by maxExpression where maxNesting does not bound it: signs, chains.
 func (b *builder) build(tree ast.Expr) (*node, error) {
 	switch t := tree.(type) {
 	case *ast.ParenExpr:
@@ -269,11 +269,11 @@ func checkNumber(text string) error {
 func (b *builder) number(text string) (*node, error) {
 	mantissa, exponent, scientific := splitNumber(text)
 	b.decimal = b.decimal || scientific || strings.Contains(mantissa, ".")
-	tooLong := refusef("the number %.40q is out of range: at most %d digits are possible", text, MaxDigits)
+	tooLong := refusef("the number %.40q is out of range: at most %d digits are possible", text, maxDigits)
 	e := 0
 	if scientific {
 		var err error
-		if e, err = strconv.Atoi(exponent); err != nil || e <= -MaxDigits || e >= MaxDigits {
+		if e, err = strconv.Atoi(exponent); err != nil || e <= -maxDigits || e >= maxDigits {
 			return nil, tooLong
 		}
 	}

@@ -161,8 +161,7 @@ func circle(name string, r *big.Rat) (number, bool, error) {
 	r = new(big.Rat).Sub(r, new(big.Rat).Mul(floor(half), big.NewRat(2, 1)))
 	twelfths := new(big.Rat).Mul(r, big.NewRat(12, 1))
 	if !twelfths.IsInt() {
-		f, _ := r.Float64()
-		return number{f: unary[name].f(f * math.Pi)}, true, nil
+		return number{f: fromQuarter(name, r)}, true, nil
 	}
 	t := twelfths.Num().Int64() // 0 to 23
 	if name == "tan" {
@@ -194,6 +193,32 @@ func circle(name string, r *big.Rat) (number, bool, error) {
 		return whole(sign), true, nil
 	}
 	return number{f: float64(sign) * math.Sin(float64(min(t, 12-t))*math.Pi/12)}, true, nil
+}
+
+// fromQuarter computes sin, cos or tan of r*pi by way of the angle from the
+// nearest quarter turn. Beside a zero or a pole float64 holds r, but next to no
+// digit of its distance from there.
+func fromQuarter(name string, r *big.Rat) float64 {
+	quarter := floor(new(big.Rat).Add(new(big.Rat).Mul(r, big.NewRat(2, 1)), big.NewRat(1, 2)))
+	rest, _ := new(big.Rat).Sub(r, new(big.Rat).Mul(quarter, big.NewRat(1, 2))).Float64()
+	n, angle := quarter.Num().Int64(), rest*math.Pi
+	if name == "tan" {
+		if n%2 == 0 {
+			return math.Tan(angle)
+		}
+		return -1 / math.Tan(angle)
+	}
+	if name == "cos" {
+		n++
+	}
+	f := math.Sin
+	if n%2 == 1 {
+		f = math.Cos
+	}
+	if n%4 >= 2 {
+		return -f(angle)
+	}
+	return f(angle)
 }
 
 // exactLog is the logarithm of x: exact where x is a whole power of a rational
@@ -274,7 +299,7 @@ func factorial(x number) (number, bool, error) {
 	// The size of the result, by the logarithm of the gamma function. Beyond a
 	// million there is no need to ask.
 	if bits, _ := math.Lgamma(float64(min(n, 1<<20)) + 1); bits/math.Ln2 > float64(maxBits) {
-		return number{}, false, refusef("factorial: the result would have more than %d digits", MaxDigits)
+		return number{}, false, refusef("factorial: the result would have more than %d digits", maxDigits)
 	}
 	return exact(new(big.Rat).SetInt(new(big.Int).MulRange(1, n))), true, nil
 }

@@ -9,7 +9,7 @@ import (
 // The numerator and the denominator of an exact number are below limit, and so
 // have at most maxBits bits.
 var (
-	limit   = new(big.Int).Exp(big.NewInt(10), big.NewInt(MaxDigits), nil)
+	limit   = new(big.Int).Exp(big.NewInt(10), big.NewInt(maxDigits), nil)
 	maxBits = limit.BitLen()
 )
 

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
-	"strconv"
 
 	"github.com/mark3labs/mcp-go/mcp"
 	"github.com/mark3labs/mcp-go/server"
@@ -165,8 +164,8 @@ func (h *Handler) addStuck(name string, n int) {
 // (https://modelcontextprotocol.io/seps/1303-input-validation-errors-as-tool-execution-errors).
 func (h *Handler) checkArguments(ctx context.Context, c *call, req *mcp.CallToolRequest) *mcp.CallToolResult {
 	if c.msg.huge {
-		return mcp.NewToolResultError("invalid arguments: a number is too long: at most " +
-			strconv.Itoa(maxNumber) + " digits are possible once it is written out")
+		return mcp.NewToolResultError(fmt.Sprintf("invalid arguments: a number is too long: at most %d digits are possible once it is written out, "+
+			"and %d for all that have an exponent beyond 400", maxNumber, maxZeros))
 	}
 	raw := c.arguments()
 	if tool := h.mcp.GetTool(req.Params.Name); tool != nil { // otherwise it has just been deleted

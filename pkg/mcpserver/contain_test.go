@@ -120,11 +120,18 @@ func TestArguments_bombs(t *testing.T) {
 		})
 	url, _ := serve(t, s, mcpserver.Config{})
 	start := time.Now()
-	for _, bomb := range []string{"1e999999", "1e-999999", "1e99999999999", strings.Repeat("9", 20000)} {
+	for _, bomb := range []string{"1e999999", "1e-999999", "1e99999999999", strings.Repeat("9", 20000), "1e9990", "3e-9990"} {
 		list := strings.Repeat(bomb+",", 500000/len(bomb)) + "3"
 		_, body := post(t, url+"/mcp", toolCall("list", `{"l":[`+list+`]}`))
 		if got, failed := text(t, body); !failed || !strings.Contains(got, "too long") {
 			t.Errorf("%.20s: got %.80q, error %v", bomb, got, failed)
+		}
+	}
+	// As many as are taken, and numbers of the kind that float64 has.
+	for _, list := range []string{strings.Repeat("3e9900,", 100), strings.Repeat("3e300,", 1000)} {
+		_, body := post(t, url+"/mcp", toolCall("list", `{"l":[`+list+`3]}`))
+		if got, failed := text(t, body); failed || got != "seen" {
+			t.Errorf("%.20s: got %.80q, error %v", list, got, failed)
 		}
 	}
 	if took := time.Since(start); took > 10*time.Second {

@@ -279,6 +279,7 @@ func TestRefusals(t *testing.T) {
 		{"no type", ping, []string{"Content-Type", ""}, 415, -32600, "Content-Type"},
 		{"compressed", ping, []string{"Content-Encoding", "gzip"}, 415, -32600, "Content-Encoding"},
 		{"unknown version", `{"jsonrpc":"2.0","id":1,"method":"tools/list"}`, []string{"Mcp-Protocol-Version", "1999-01-01"}, 400, -32022, "version"},
+		{"unknown version beside a known one", `{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2025-11-25"}}}`, []string{"Mcp-Protocol-Version", "1999-01-01"}, 400, -32022, "version"},
 		{"future version in header only", `{"jsonrpc":"2.0","id":1,"method":"tools/list"}`, []string{"Mcp-Protocol-Version", "2099-01-01"}, 400, -32022, "version"},
 		{"future version", `{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2099-01-01","io.modelcontextprotocol/clientCapabilities":{}}}}`,
 			[]string{"Mcp-Protocol-Version", "2099-01-01", "Mcp-Method", "tools/list"}, 400, -32022, "version"},

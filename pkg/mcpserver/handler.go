@@ -90,6 +90,13 @@ func (c *call) fail(ctx context.Context, err error) string {
 	return text + " (request id " + c.requestID + ")"
 }
 
+// unanswered notes that the answer could not be written.
+func (c *call) unanswered(err error) {
+	if c.outcome == "ok" {
+		c.outcome, c.detail = "disconnected", "writing the answer: "+err.Error()
+	}
+}
+
 // newRequestID makes an id that is unlike any other. It is no secret.
 func newRequestID() string {
 	return hex.EncodeToString(binary.BigEndian.AppendUint64(nil, rand.Uint64()))
@@ -116,9 +123,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) {
 	defer func() {
 		if p := recover(); p != nil {
 			c.outcome, c.detail = "panic", fmt.Sprintf("panic: %v\n%s", p, debug.Stack())
-			if !rw.streaming {
-				h.refuse(rw, c, http.StatusInternalServerError, mcp.INTERNAL_ERROR, "internal error")
-			}
+			h.refuse(rw, c, http.StatusInternalServerError, mcp.INTERNAL_ERROR, "internal error")
 		}
 		if h.stopped.Err() != nil && !rw.streaming {
 			w.Header().Set("Connection", "close")
@@ -218,11 +223,8 @@ func isJSON(contentType string) bool {
 
 // dispatch has a message handled.
 func (h *Handler) dispatch(w *response, r *http.Request, c *call) {
-	// A version that nobody speaks gets the list of those that are spoken; where
-	// the body names one too, the two are compared later. An initialize
-	// negotiates instead.
-	if v := r.Header.Get(mcp.HeaderProtocolVersion); v != "" && c.msg.era == "" && !mcp.IsValidProtocolVersion(v) && c.msg.method != string(mcp.MethodInitialize) {
-		e := unsupported(v)
+	c.modern = mcp.IsModernProtocol(c.msg.era) || mcp.IsModernProtocol(r.Header.Get(mcp.HeaderProtocolVersion))
+	if e := checkVersion(r.Header, c.msg); e != nil {
 		c.outcome, c.detail = "refused", e.Message
 		writeError(w, http.StatusBadRequest, c.msg.id, e.Code, e.Message, e.Data)
 		return
@@ -230,8 +232,8 @@ func (h *Handler) dispatch(w *response, r *http.Request, c *call) {
 	if c.msg.task || strings.HasPrefix(c.msg.method, "tasks/") {
 		// mcp-go keeps tasks by session, of which there is one for everybody.
 		status := http.StatusOK
-		if mcp.IsModernProtocol(c.msg.era) {
-			status = http.StatusNotFound
+		if c.modern {
+			status = modernStatus(mcp.METHOD_NOT_FOUND)
 		}
 		h.refuse(w, c, status, mcp.METHOD_NOT_FOUND, "tasks are not supported: this server keeps nothing between requests")
 		return
@@ -241,14 +243,6 @@ func (h *Handler) dispatch(w *response, r *http.Request, c *call) {
 		// of the sender's choosing: in a stateless server, anybody's.
 		w.WriteHeader(http.StatusAccepted)
 		return
-	}
-	c.modern = mcp.IsModernProtocol(c.msg.era) || mcp.IsModernProtocol(r.Header.Get(mcp.HeaderProtocolVersion))
-	if c.modern {
-		if e := checkModern(r.Header, c.msg); e != nil {
-			c.outcome, c.detail = "refused", e.Message
-			writeError(w, http.StatusBadRequest, c.msg.id, e.Code, e.Message, e.Data)
-			return
-		}
 	}
 	r.Header.Del(mcp.HeaderSessionID)
 	switch c.msg.method {

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/mark3labs/mcp-go/mcp"
 	"github.com/mark3labs/mcp-go/server"
 )
 
@@ -132,4 +133,33 @@ func TestMemory_unknownLength(t *testing.T) {
 	if got := h.memory.Load(); got != smallBody-1 {
 		t.Errorf("%d bytes are left, want the %d that there were", got, smallBody-1)
 	}
+}
+
+// A handler that has been given up and sends as fast as its notifications are
+// written does not hold the answer up. case 115
+func TestSession_endless(t *testing.T) {
+	w := &flooded{ResponseRecorder: httptest.NewRecorder(), session: &session{}}
+	w.session.w = &response{ResponseWriter: w}
+	w.session.NotificationChannel() <- mcp.JSONRPCNotification{}
+	if err := w.session.end(); err != nil || w.written > 500 {
+		t.Errorf("got %d notifications, error %v, want few more than wait at the end", w.written, err)
+	}
+}
+
+// flooded is sent a further notification with each that it writes, a thousand in
+// all, and takes until the end for the first.
+type flooded struct {
+	*httptest.ResponseRecorder
+	session *session
+	written int
+}
+
+func (w *flooded) Write(p []byte) (int, error) {
+	if w.written++; w.written == 1 {
+		<-w.session.stop
+	}
+	if w.written < 1000 {
+		w.session.outbox <- mcp.JSONRPCNotification{}
+	}
+	return len(p), nil
 }

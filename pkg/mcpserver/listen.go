@@ -29,7 +29,7 @@ var _ server.SessionWithSubscriptionFilter = &listener{}
 
 func newListener(w *response, c *call) *listener {
 	l := &listener{session: session{w: w}, id: "listen-" + c.requestID, subscription: c.msg.id}
-	l.send = l.tagged
+	l.tag = l.subscribe
 	return l
 }
 
@@ -52,8 +52,8 @@ func (l *listener) SubscriptionFilter() (mcp.SubscriptionFilter, bool) {
 	return l.filter, true
 }
 
-// tagged writes a notification with the id of the subscription on it.
-func (l *listener) tagged(n mcp.JSONRPCNotification) {
+// subscribe puts the id of the subscription on a notification.
+func (l *listener) subscribe(n *mcp.JSONRPCNotification) {
 	if n.Method == mcp.MethodNotificationSubscriptionsAcknowledged {
 		l.mu.Lock()
 		l.acknowledged = true
@@ -65,7 +65,6 @@ func (l *listener) tagged(n mcp.JSONRPCNotification) {
 	}
 	meta[mcp.MetaKeySubscriptionID] = l.subscription
 	n.Params.Meta = meta
-	l.w.event(n)
 }
 
 // listen serves a stream of notifications until the call timeout, which is when

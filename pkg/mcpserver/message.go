@@ -19,7 +19,7 @@ type message struct {
 
 	argsFrom, argsTo int      // where params.arguments is in the body; equal if it is nowhere
 	wide             [][2]int // where in the body the arguments have numbers that float64 cannot hold
-	huge             bool     // the arguments have a number that is too long to be expanded
+	huge             bool     // the arguments have numbers that are too long to be expanded
 
 	values int // JSON values in the whole of it
 }
@@ -32,9 +32,9 @@ type refusal struct {
 }
 
 // paramNames are the members that MCP gives the params of a client's messages,
-// in both eras. encoding/json would take "Name" or a "ﬅ" ligature for some of
-// them, which is how a filter in front of the server can be walked around
-// (CVE-2026-27896): names that only look like one of these are refused.
+// in both eras. encoding/json would take "Name" for one of them, or "argumentſ"
+// with a long s, which is how a filter in front of the server can be walked
+// around (CVE-2026-27896): names that only look like one of these are refused.
 var paramNames = []string{
 	"_meta", "name", "arguments", "task", "inputResponses", "requestState",
 	"protocolVersion", "capabilities", "clientInfo",

@@ -12,6 +12,7 @@ const (
 	maxDepth  = 64      // arrays and objects inside each other
 	maxValues = 100_000 // values of any kind: decoded, each takes many times its length
 	maxNumber = 10_000  // digits of a number once its exponent is written out
+	maxZeros  = 1 << 20 // what the exponents beyond those of float64 add up to
 	maxName   = 128     // characters of a method's or a tool's name
 )
 
@@ -37,7 +38,8 @@ type scanner struct {
 	few    [12][]byte // where names starts
 
 	overflow [][2]int // where numbers were met that float64 cannot hold
-	oversize bool     // a number was met that is longer than maxNumber when written out
+	oversize bool     // a number, or what exponents add up to, goes over maxNumber or maxZeros
+	zeros    int
 }
 
 func (s *scanner) fail(reason string) error { return &syntaxError{reason, s.i} }
@@ -303,7 +305,10 @@ func (s *scanner) number() error {
 	if whole+exponent > 308 { // the largest float64 is just under 1.8e308
 		s.overflow = append(s.overflow, [2]int{start, s.i})
 	}
-	s.oversize = s.oversize || s.i-start+max(exponent, -exponent) > maxNumber
+	if exponent = max(exponent, -exponent); exponent > 400 {
+		s.zeros += exponent
+	}
+	s.oversize = s.oversize || s.i-start+exponent > maxNumber || s.zeros > maxZeros
 	return nil
 }
 

@@ -24,10 +24,10 @@ type reply struct {
 	progress progress
 	ctx      context.Context
 	cancel   context.CancelCauseFunc
-	limit    *time.Timer // on the wait for the answer, then on each pause in it
-	begun    atomic.Bool // the answer has
-	pause    time.Duration
-	left     int // bytes that may still come
+	limit    *time.Timer   // on the wait for the answer, then on each pause in it
+	begun    atomic.Bool   // the answer has
+	pause    time.Duration // that limit allows after each read; 0: it goes on
+	left     int           // bytes that may still come
 }
 
 func (r *reply) expire() {
@@ -48,7 +48,7 @@ func (r *reply) Read(p []byte) (int, error) {
 	if r.left -= n; r.left < 0 {
 		return n, ErrTooLarge
 	}
-	if n > 0 && err == nil {
+	if n > 0 && err == nil && r.pause > 0 {
 		r.limit.Reset(r.pause)
 	}
 	return n, err

@@ -349,23 +349,33 @@ func TestServerRequests(t *testing.T) {
 	}
 }
 
-// A server that leaves the stream open after the answer costs a moment.
+// A server that leaves the stream open after the answer costs a moment, also one
+// that keeps it alive.
 func TestStream_leftOpen(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := &fake{on: map[string]func(*exchange) bool{"tools/call": func(x *exchange) bool {
-			x.raw(200, "text/event-stream", "data: {\"jsonrpc\":\"2.0\",\"id\":"+string(x.id)+",\"result\":"+ok+"}\n\n")
-			x.flush()
-			<-x.r.Context().Done()
-			return true
-		}}}
-		b := open(t, toolbox.Options{}, inMemory("calc", f))
-		mustTools(t, b)
-		start := time.Now()
-		if r, err := b.Call(t.Context(), "add", nil); err != nil || r.Text != "fine" || time.Since(start) != 100*time.Millisecond {
-			t.Errorf("got %+v, %v after %s", r, err, time.Since(start))
-		}
-		b.Close(context.Background())
-	})
+	for _, drips := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			f := &fake{on: map[string]func(*exchange) bool{"tools/call": func(x *exchange) bool {
+				x.raw(200, "text/event-stream", "data: {\"jsonrpc\":\"2.0\",\"id\":"+string(x.id)+",\"result\":"+ok+"}\n\n")
+				x.flush()
+				for drips && x.r.Context().Err() == nil {
+					io.WriteString(x, ":\n")
+					time.Sleep(30 * time.Millisecond)
+				}
+				<-x.r.Context().Done()
+				return true
+			}}}
+			b := open(t, toolbox.Options{}, inMemory("calc", f))
+			mustTools(t, b)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			start := time.Now()
+			if r, err := b.Call(ctx, "add", nil); err != nil || r.Text != "fine" || time.Since(start) != 100*time.Millisecond {
+				t.Errorf("drips %t: got %+v, %v after %s", drips, r, err, time.Since(start))
+			}
+			b.Close(context.Background())
+			time.Sleep(time.Second)
+		})
+	}
 }
 
 // Whatever comes: no panic, no answer to another request, and the same outcome

@@ -92,7 +92,7 @@ func ExampleEndpoint_agentCore() {
 	cfg := aws.AWSConfig() // against AWS: config.LoadDefaultConfig
 
 	resolve := func(context.Context) (toolbox.Endpoint, error) {
-		url, err := agentcore.InvocationURL(arn, agentcore.DefaultQualifier, aws.URL()) // against AWS: no base
+		url, err := agentcore.InvocationURL(arn, "", aws.URL()) // against AWS: no base
 		if err != nil {
 			return toolbox.Endpoint{}, err
 		}

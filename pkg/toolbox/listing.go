@@ -16,6 +16,7 @@ import (
 const (
 	maxPages       = 100     // of one listing
 	maxTools       = 1000    // of one server, after its allow and deny lists
+	maxListing     = 8 << 20 // bytes of those that are offered
 	maxDescription = 8 << 10 // bytes; what is over is cut
 	maxToolName    = 512     // bytes of a server's own name for a tool
 
@@ -42,7 +43,7 @@ type Dropped struct {
 // dropped and the others stay.
 func (c *conn) list(ctx context.Context, s Server) (*listing, error) {
 	l := &listing{life: listingLife}
-	cursors, names := map[string]bool{}, map[string]bool{}
+	cursors, names, size := map[string]bool{}, map[string]bool{}, 0
 	params := []byte("{}")
 	for range maxPages {
 		raw, _, err := c.request(ctx, "tools/list", params, nil)
@@ -67,7 +68,7 @@ func (c *conn) list(ctx context.Context, s Server) (*listing, error) {
 			return nil, fmt.Errorf("tools/list: %w", unusable("not a list of tools"))
 		}
 		if page.TTL != nil {
-			l.life = max(minLife, time.Duration(min(*page.TTL, maxLife.Milliseconds()))*time.Millisecond)
+			l.life = time.Duration(min(max(minLife.Milliseconds(), *page.TTL), maxLife.Milliseconds())) * time.Millisecond
 		}
 		for _, p := range page.Tools {
 			if !s.permits(p.Name) {
@@ -90,6 +91,10 @@ func (c *conn) list(ctx context.Context, s Server) (*listing, error) {
 				l.dropped = append(l.dropped, Dropped{s.Name, oneLine(t.Tool), reason})
 			} else {
 				l.tools = append(l.tools, t)
+				size += t.size()
+			}
+			if size > maxListing {
+				return nil, fmt.Errorf("tools/list: %w", unusable("over %d MiB of tools", maxListing>>20))
 			}
 			if len(names) > maxTools || len(l.dropped) > maxTools {
 				return nil, fmt.Errorf("tools/list: %w", unusable("more than %d tools", maxTools))

@@ -69,10 +69,14 @@ func TestListing(t *testing.T) {
 func TestListing_endless(t *testing.T) {
 	n := 0
 	for name, page := range map[string]func(string) (string, string){
-		"in a circle":       func(c string) (string, string) { return list(), map[string]string{"": "a", "a": "b", "b": "a"}[c] },
-		"more than 100":     func(string) (string, string) { n++; return list(), fmt.Sprint(n) },
-		"more than 1000":    func(string) (string, string) { n++; return manyTools(n, 300), fmt.Sprint(n) },
-		"more than 1000 t":  func(string) (string, string) { return manyTools(0, 10_000), "" },
+		"in a circle":      func(c string) (string, string) { return list(), map[string]string{"": "a", "a": "b", "b": "a"}[c] },
+		"more than 100":    func(string) (string, string) { n++; return list(), fmt.Sprint(n) },
+		"more than 1000":   func(string) (string, string) { n++; return manyTools(n, 300), fmt.Sprint(n) },
+		"more than 1000 t": func(string) (string, string) { return manyTools(0, 10_000), "" },
+		"over 8 MiB of tools": func(string) (string, string) {
+			n++
+			return strings.ReplaceAll(manyTools(n, 100), `{"type":"object"}`, `{"type":"object","title":"`+strings.Repeat("a", 60<<10)+`"}`), fmt.Sprint(n)
+		},
 		"not a list":        func(string) (string, string) { return `{"x":1}`, "" },
 		"more than 1000 to": func(string) (string, string) { return list(slices.Repeat([]string{"same"}, 2000)...), "" },
 	} {
@@ -123,6 +127,8 @@ func TestSchema(t *testing.T) {
 		{"text", `"object"`, "is not an object"},
 		{"list", `[]`, "is not an object"},
 		{"no type", `{"properties":{}}`, `does not have the type "object"`},
+		{"no type but one like it", `{"Type":"object"}`, `does not have the type "object"`},
+		{"a type hidden behind one like it", `{"type":"array","TYPE":"object"}`, `does not have the type "object"`},
 		{"another type", `{"type":"array"}`, `does not have the type "object"`},
 		{"two types", `{"type":["object","null"]}`, `does not have the type "object"`},
 		{"remote reference", `{"type":"object","properties":{"a":{"$ref":"` + url + `/schema.json"}}}`, "refers to"},
@@ -219,7 +225,7 @@ func TestCatalogue(t *testing.T) {
 
 // The newer era's servers say how long a listing holds.
 func TestCatalogue_ttl(t *testing.T) {
-	for ttl, want := range map[string]time.Duration{"60000": time.Minute, "0": 30 * time.Second, "-5": 30 * time.Second, "999999999999999": time.Hour, "null": 10 * time.Minute} {
+	for ttl, want := range map[string]time.Duration{"60000": time.Minute, "0": 30 * time.Second, "-5": 30 * time.Second, "-9223372036855": 30 * time.Second, "999999999999999": time.Hour, "null": 10 * time.Minute} {
 		synctest.Test(t, func(t *testing.T) {
 			f := &fake{on: map[string]func(*exchange) bool{"tools/list": func(x *exchange) bool {
 				x.result(`{"tools":` + addTool + `,"ttlMs":` + ttl + `}`)

@@ -12,12 +12,15 @@ const (
 	// https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ToolSpecification.html
 	maxName = 64
 
-	// maxNames bounds what is remembered of names no longer in use.
-	maxNames = 20 * maxTools
+	// maxRemembered bounds in bytes what names no longer in use may take.
+	maxRemembered = 4 * maxListing
 )
 
 // names maps the names that models use to tools, one to one.
-type names struct{ tools map[string]*Tool }
+type names struct {
+	tools map[string]*Tool
+	size  int // of tools
+}
 
 // assign gives each tool a name that fits Bedrock's rule, [a-zA-Z0-9_-]{1,64}:
 // its own where that will do, server__tool where two servers offer the same one
@@ -26,8 +29,8 @@ type names struct{ tools map[string]*Tool }
 // names, their order, and what names stood for before: a name given to one tool
 // is never given to another.
 func (n *names) assign(tools []Tool, always bool) {
-	if n.tools == nil || len(n.tools) > maxNames {
-		n.tools = map[string]*Tool{}
+	if n.tools == nil || n.size > maxRemembered {
+		n.tools, n.size = map[string]*Tool{}, 0
 	}
 	count := map[string]int{}
 	for _, t := range tools {
@@ -43,8 +46,12 @@ func (n *names) assign(tools []Tool, always bool) {
 		for k := 0; n.taken(t); k++ {
 			t.Name = hashed(long + " " + strconv.Itoa(k))
 		}
+		if old := n.tools[t.Name]; old != nil {
+			n.size -= old.size()
+		}
 		kept := *t
 		n.tools[t.Name] = &kept
+		n.size += kept.size()
 	}
 }
 

@@ -24,13 +24,11 @@ func checkSchema(schema json.RawMessage) string {
 	if len(schema) > maxSchema {
 		return fmt.Sprintf("has %d bytes; at most %d are taken", len(schema), maxSchema)
 	}
-	var top struct {
-		Type json.RawMessage `json:"type"`
-	}
+	var top map[string]json.RawMessage // not a struct, whose fields "Type" would fill too
 	if len(schema) == 0 || schema[0] != '{' || json.Unmarshal(schema, &top) != nil {
 		return "is not an object"
 	}
-	if string(top.Type) != `"object"` {
+	if string(top["type"]) != `"object"` {
 		return `does not have the type "object"`
 	}
 	d := json.NewDecoder(bytes.NewReader(schema))

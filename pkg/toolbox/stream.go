@@ -85,7 +85,7 @@ func (w *wire) readEvents(ctx context.Context, r *reply, id int64, at *position)
 // request. A second answer makes the first one worthless. A server that does
 // not end the stream costs a moment and its connection.
 func noMore(r *reply, events *events, id int64) error {
-	r.pause = linger
+	r.pause = 0 // one moment for all of it
 	r.limit.Reset(linger)
 	for range maxAsked {
 		text, err := events.next()

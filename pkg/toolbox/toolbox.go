@@ -87,6 +87,11 @@ type Tool struct {
 	mirrored bool   // some arguments are repeated in headers
 }
 
+// size is about what the tool takes in memory.
+func (t *Tool) size() int {
+	return 512 + len(t.Name) + 2*len(t.Tool) + len(t.Description) + len(t.InputSchema)
+}
+
 // optionalPatience is how long a request waits for an optional server that is
 // being connected to. The attempt goes on without it.
 const optionalPatience = 10 * time.Second
