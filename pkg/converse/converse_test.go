@@ -186,6 +186,19 @@ func TestRun_cutToolUse(t *testing.T) {
 	})
 }
 
+// What is refused after the turn that was asked for again is no matter of its
+// room, and an error. case 77, case 85
+func TestRun_refusedAfterCutToolUse(t *testing.T) {
+	cutShort := localaws.Ask(use("t1", "echo", `{"a":1}`))
+	cutShort.StopReason = "max_tokens"
+	model := localaws.Script(cutShort, localaws.Ask(use("t2", "echo", `{"a":1}`)), refusal("ValidationException"))
+	answer, err := newRig(converse.Config{}, model).Run(t.Context(), converse.Request{Prompt: "go"}, tools(nil, "echo"))
+	wantModelError(t, err, converse.Refused, "ValidationException")
+	if answer.Turns != 2 {
+		t.Errorf("got %d turns, want 2", answer.Turns)
+	}
+}
+
 // case 78
 func TestRun_stopReasons(t *testing.T) {
 	type outcome struct {
