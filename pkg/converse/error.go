@@ -114,7 +114,7 @@ func modelError(err error) *ModelError {
 		switch status := response.HTTPStatusCode(); {
 		case status == http.StatusTooManyRequests:
 			e.Kind, e.transient = Throttled, true
-		case status >= 400 && status < 500:
+		case status >= 400 && status < 500 && !e.transient:
 			e.Kind, e.transient = Refused, false
 		}
 	}

@@ -271,6 +271,7 @@ func TestRun_gatewayErrors(t *testing.T) {
 		{504, "GatewayTimeout", 5, converse.Unavailable},
 		{429, "SlowDownPlease", 5, converse.Throttled},
 		{418, "Teapot", 1, converse.Refused},
+		{400, "RequestTimeoutException", 5, converse.Unavailable}, // which the SDK knows to pass
 	}
 	for _, tt := range tests {
 		synctest.Test(t, func(t *testing.T) {
