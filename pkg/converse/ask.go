@@ -58,7 +58,6 @@ func (c *conversation) ask(ctx context.Context) (reply, error) {
 		c.model = (c.model + 1) % models
 	}
 	if failed == nil {
-		c.answer.StopReason = StopDeadline
 		return reply{}, &DeadlineError{Doing: "a model call"}
 	}
 	return reply{}, failed

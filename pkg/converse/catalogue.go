@@ -58,19 +58,6 @@ func (l *Loop) catalogue(offered []Tool) (*catalogue, error) {
 	return c, nil
 }
 
-// narrow is the catalogue of the tools among names.
-func (c *catalogue) narrow(names []string, cache bool) *catalogue {
-	n := &catalogue{byName: make(map[string]*tool, len(names))}
-	for _, t := range c.tools {
-		if slices.Contains(names, t.Name) {
-			n.tools = append(n.tools, t)
-			n.byName[t.Name] = c.byName[t.Name]
-		}
-	}
-	n.config = n.configuration(cache)
-	return n
-}
-
 var cachePoint = types.CachePointBlock{Type: types.CachePointTypeDefault}
 
 func (c *catalogue) configuration(cache bool) *types.ToolConfiguration {

@@ -58,13 +58,8 @@ func (c *conversation) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if c.tools, err = c.loop.catalogue(offered); err != nil {
-		return err
-	}
-	if c.request.Tools != nil {
-		c.tools = c.tools.narrow(c.request.Tools, c.cfg.CachePrompt)
-	}
-	return nil
+	c.tools, err = c.loop.catalogue(offered)
+	return err
 }
 
 // run goes on until the model stops asking for tools. At a limit the open tool

@@ -321,9 +321,6 @@ func TestRun_fiftyAtOnce(t *testing.T) {
 			if i%2 == 0 {
 				request.Events = func(converse.Event) {}
 			}
-			if i%3 == 0 {
-				request.Tools = []string{"echo"}
-			}
 			answer, err := loop.Run(t.Context(), request, box)
 			if err != nil || answer.Output != secret || answer.Turns != 4 || len(answer.ToolCalls) != 6 {
 				t.Errorf("%s: got %q after %d turns and %d tool calls, %v", secret, answer.Output, answer.Turns, len(answer.ToolCalls), err)
