@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -286,6 +287,26 @@ func TestRun_gatewayErrors(t *testing.T) {
 			}
 		})
 	}
+}
+
+// case 79: an answer that breaks off is asked for again, which the SDK by itself
+// would not do.
+func TestRun_cutAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tries := 0
+		client := newClient(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			fmt.Fprint(w, `{"stopReason":"end_turn","output":{"message":{"role":"assistant","content":[{"text":"do`)
+			if tries++; tries == 1 {
+				panic(http.ErrAbortHandler)
+			}
+			fmt.Fprint(w, `ne"}]}}}`)
+		}))
+		answer, err := converse.New(converse.Config{Model: client, ModelIDs: []string{modelID}}).Run(t.Context(), converse.Request{Prompt: "go"}, tools(nil))
+		if err != nil || answer.Output != "done" || tries != 2 {
+			t.Errorf("got %q, %v after %d tries, want done after 2", answer.Output, err, tries)
+		}
+	})
 }
 
 // case 79: exceptions inside a stream, and streams that end early. A turn is
