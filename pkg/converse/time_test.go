@@ -404,6 +404,23 @@ func TestRun_fallback(t *testing.T) {
 		}
 	})
 
+	t.Run("past a quota", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRig(converse.Config{ModelIDs: []string{modelID, second}}, localaws.Script(
+				refusal("ServiceQuotaExceededException"), refusal("ThrottlingException"), refusal("ServiceQuotaExceededException"), localaws.Say("done")))
+			answer, err := r.Run(t.Context(), converse.Request{Prompt: "go"}, tools(nil))
+			if err != nil || answer.Output != "done" || answer.ModelID != second {
+				t.Errorf("got %q of %s, %v, want done of %s", answer.Output, answer.ModelID, err, second)
+			}
+			r = newRig(converse.Config{ModelIDs: []string{modelID, second}}, func(localaws.ConverseRequest) localaws.ConverseReply { return refusal("ServiceQuotaExceededException") })
+			_, err = r.Run(t.Context(), converse.Request{Prompt: "go"}, tools(nil))
+			wantModelError(t, err, converse.Throttled, second)
+			if got := len(r.requests()); got != 2 {
+				t.Errorf("got %d tries where all quotas are used up, want 2", got)
+			}
+		})
+	})
+
 	t.Run("round and round", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			r := newRig(converse.Config{ModelIDs: []string{modelID, second}}, func(localaws.ConverseRequest) localaws.ConverseReply { return refusal("ThrottlingException") })
