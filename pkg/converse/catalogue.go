@@ -10,7 +10,6 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/bedrockruntime/types"
-	"github.com/santhosh-tekuri/jsonschema/v6"
 )
 
 // catalogue is the tools of a conversation in the form that Bedrock takes. It
@@ -24,8 +23,8 @@ type catalogue struct {
 // tool is one of them.
 type tool struct {
 	Tool
-	spec   types.Tool
-	schema func() *jsonschema.Schema // compiled on first use; nil: it cannot be
+	spec    types.Tool
+	checker func() *checker // compiled on first use; nil: it cannot be
 }
 
 func (t Tool) equal(o Tool) bool {
@@ -83,9 +82,9 @@ func newTool(t Tool) *tool {
 		spec.Description = aws.String(strings.ToValidUTF8(t.Description, "\uFFFD"))
 	}
 	return &tool{
-		Tool:   t,
-		spec:   &types.ToolMemberToolSpec{Value: spec},
-		schema: sync.OnceValue(func() *jsonschema.Schema { return compile(t.InputSchema) }),
+		Tool:    t,
+		spec:    &types.ToolMemberToolSpec{Value: spec},
+		checker: sync.OnceValue(func() *checker { return compile(t.InputSchema) }),
 	}
 }
 
