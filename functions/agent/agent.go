@@ -175,7 +175,7 @@ func (a *agent) Ask(ctx context.Context, req trigger.Request) (trigger.Answer, e
 		})
 	}
 	if err != nil {
-		return answer, requestError(err, answer.Usage)
+		return answer, requestError(ctx, err, answer.Usage)
 	}
 	a.logger.Info("answered", "session_id", req.SessionID, "stop_reason", answer.StopReason, "turns", answer.Turns,
 		"tool_calls", len(answer.ToolCalls), "input_tokens", answer.Usage.InputTokens, "output_tokens", answer.Usage.OutputTokens)

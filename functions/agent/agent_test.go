@@ -268,6 +268,7 @@ func TestAgent_badInput(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel() // some wait for retries
 			w := newWorld(t)
 			if tt.prepare != nil {
 				tt.prepare(t, w)

@@ -11,9 +11,11 @@ import (
 	"agentcore-mcp-auth/pkg/trigger"
 )
 
-// requestError gives err the code that callers know it by. The order matters:
-// what a server error wraps is looked at before it.
-func requestError(err error, usage trigger.Usage) error {
+// requestError gives err, which ended the request of ctx, the code that callers
+// know it by. The order matters: what a server error wraps is looked at before
+// it. Whether time is up is ctx's to say: a connection that could not be made
+// in its own time is a context.DeadlineExceeded too.
+func requestError(ctx context.Context, err error, usage trigger.Usage) error {
 	code, ok := credentialCode(err)
 	var server *toolbox.ServerError
 	var model *converse.ModelError
@@ -24,7 +26,7 @@ func requestError(err error, usage trigger.Usage) error {
 		if code = trigger.InvalidRequest; request.TooLarge {
 			code = trigger.RequestTooLarge
 		}
-	case errors.Is(err, context.DeadlineExceeded):
+	case ctx.Err() != nil, errors.As(err, new(*converse.DeadlineError)):
 		return &trigger.Error{Code: trigger.DeadlineExceeded, Message: "no answer fits in the time left", Usage: usage, Err: err}
 	case errors.As(err, &model):
 		// Bedrock's own words can name roles and accounts: they are for the log.

@@ -4,10 +4,12 @@ package testenv
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -26,12 +28,25 @@ func Main(m *testing.M, dir *string, programs ...string) {
 	if *dir, err = os.MkdirTemp("", "bin"); err != nil {
 		panic(err)
 	}
+	built := map[string]string{} // what has been compiled, by program and system
+	build := func(out, program, system string) {
+		first, done := built[program+system]
+		if !done {
+			built[program+system] = out
+			Build(out, program, "GOOS="+system)
+			return
+		}
+		// Linking it again would take seconds.
+		if err := errors.Join(os.MkdirAll(filepath.Dir(out), 0o700), os.Link(first, out)); err != nil {
+			panic(err)
+		}
+	}
 	for _, p := range programs {
 		out := filepath.Base(p)
 		if out != "mcp-server" && !strings.HasPrefix(p, "cmd/") {
 			out = filepath.Join(out, "bootstrap")
 		}
-		Build(filepath.Join(*dir, out), p)
+		build(filepath.Join(*dir, out), p, runtime.GOOS)
 		if p == "cmd/mcpauth" {
 			template, err := os.ReadFile("../../template.yaml")
 			if err == nil {
@@ -43,8 +58,8 @@ func Main(m *testing.M, dir *string, programs ...string) {
 		}
 		if p == "functions/image-publisher" {
 			server, agent := filepath.Join(*dir, "images", "mcp-server"), filepath.Join(*dir, "images", "agent")
-			Build(server, "functions/mcp-server", "GOOS=linux")
-			Build(agent, "functions/agent", "GOOS=linux")
+			build(server, "functions/mcp-server", "linux")
+			build(agent, "functions/agent", "linux")
 			run(exec.Command("go", "run", module+"functions/image-publisher/pack", filepath.Join(*dir, "image-publisher", "images.tar.zst"), server, agent))
 		}
 	}

@@ -30,6 +30,7 @@ type reply struct {
 func (c *conversation) ask(ctx context.Context) (reply, error) {
 	var failed *ModelError
 	models := len(c.cfg.ModelIDs)
+	spent := 0 // models in a row whose quota is used up
 	for n := 0; ; n++ {
 		if n > 0 && n%models == 0 {
 			if n == maxRounds*models || !c.pause(ctx, n/models) {
@@ -51,14 +52,17 @@ func (c *conversation) ask(ctx context.Context) (reply, error) {
 		}
 		failed = modelError(err)
 		failed.ModelID = c.cfg.ModelIDs[c.model]
-		elsewhere := failed.Kind == Throttled && n < models-1 // a quota is a model's own
-		if given || !failed.transient && !elsewhere {
+		if given {
 			break // text that is out cannot be taken back
+		}
+		if failed.transient {
+			spent = 0
+		} else if spent++; failed.Kind != Throttled || spent == models {
+			break // a quota is a model's own; anything else that does not pass is not
 		}
 		c.model = (c.model + 1) % models
 	}
 	if failed == nil {
-		c.answer.StopReason = StopDeadline
 		return reply{}, &DeadlineError{Doing: "a model call"}
 	}
 	return reply{}, failed

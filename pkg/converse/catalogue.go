@@ -10,7 +10,6 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/bedrockruntime/types"
-	"github.com/santhosh-tekuri/jsonschema/v6"
 )
 
 // catalogue is the tools of a conversation in the form that Bedrock takes. It
@@ -24,8 +23,8 @@ type catalogue struct {
 // tool is one of them.
 type tool struct {
 	Tool
-	spec   types.Tool
-	schema func() *jsonschema.Schema // compiled on first use; nil: it cannot be
+	spec    types.Tool
+	checker func() *checker // compiled on first use; nil: it cannot be
 }
 
 func (t Tool) equal(o Tool) bool {
@@ -58,19 +57,6 @@ func (l *Loop) catalogue(offered []Tool) (*catalogue, error) {
 	return c, nil
 }
 
-// narrow is the catalogue of the tools among names.
-func (c *catalogue) narrow(names []string, cache bool) *catalogue {
-	n := &catalogue{byName: make(map[string]*tool, len(names))}
-	for _, t := range c.tools {
-		if slices.Contains(names, t.Name) {
-			n.tools = append(n.tools, t)
-			n.byName[t.Name] = c.byName[t.Name]
-		}
-	}
-	n.config = n.configuration(cache)
-	return n
-}
-
 var cachePoint = types.CachePointBlock{Type: types.CachePointTypeDefault}
 
 func (c *catalogue) configuration(cache bool) *types.ToolConfiguration {
@@ -96,9 +82,9 @@ func newTool(t Tool) *tool {
 		spec.Description = aws.String(strings.ToValidUTF8(t.Description, "\uFFFD"))
 	}
 	return &tool{
-		Tool:   t,
-		spec:   &types.ToolMemberToolSpec{Value: spec},
-		schema: sync.OnceValue(func() *jsonschema.Schema { return compile(t.InputSchema) }),
+		Tool:    t,
+		spec:    &types.ToolMemberToolSpec{Value: spec},
+		checker: sync.OnceValue(func() *checker { return compile(t.InputSchema) }),
 	}
 }
 

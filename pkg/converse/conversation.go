@@ -58,13 +58,8 @@ func (c *conversation) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if c.tools, err = c.loop.catalogue(offered); err != nil {
-		return err
-	}
-	if c.request.Tools != nil {
-		c.tools = c.tools.narrow(c.request.Tools, c.cfg.CachePrompt)
-	}
-	return nil
+	c.tools, err = c.loop.catalogue(offered)
+	return err
 }
 
 // run goes on until the model stops asking for tools. At a limit the open tool
@@ -73,15 +68,17 @@ func (c *conversation) open(ctx context.Context) (err error) {
 // uses.
 func (c *conversation) run(ctx context.Context) error {
 	limit := ""      // the Stop constant, once it is the last model call
-	widened := false // a turn that was cut short is asked for again
+	widened := false // a turn that was cut short has been asked for again
+	again := false   // it is being asked for
 	for {
 		reply, err := c.ask(ctx)
-		if m, ok := err.(*ModelError); ok && widened && m.Kind == Refused {
+		if m, ok := err.(*ModelError); ok && again && m.Kind == Refused {
 			return c.end(types.StopReasonMaxTokens, limit) // the model does not take that much room
 		}
 		if err != nil {
 			return err
 		}
+		again = false
 		c.note(reply)
 		message, uses, err := takeTurn(reply.message)
 		if err != nil {
@@ -98,7 +95,7 @@ func (c *conversation) run(ctx context.Context) error {
 			}
 			// The last tool use is cut short and must not be run. Its turn is asked
 			// for again, once in a conversation, with more room.
-			widened, c.maxTokens = true, min(2*c.maxTokens, math.MaxInt32)
+			widened, again, c.maxTokens = true, true, min(2*c.maxTokens, math.MaxInt32)
 			continue
 		case types.StopReasonEndTurn, types.StopReasonStopSequence, types.StopReasonGuardrailIntervened, types.StopReasonContentFiltered:
 			return c.end(reply.stop, limit)

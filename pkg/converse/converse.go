@@ -46,8 +46,9 @@ type Streamer interface {
 
 // Toolbox is the tools of one conversation.
 type Toolbox interface {
-	// Tools lists what the model may be offered. The loop keeps the list, and
-	// what it points to must not change afterwards.
+	// Tools lists what the model is offered; no other tool is called, whatever it
+	// asks for. The loop keeps the list, and what it points to must not change
+	// afterwards.
 	Tools(context.Context) ([]Tool, error)
 
 	// Call runs a tool; input is a JSON object that the tool's schema admits. It

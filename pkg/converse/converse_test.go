@@ -186,6 +186,19 @@ func TestRun_cutToolUse(t *testing.T) {
 	})
 }
 
+// What is refused after the turn that was asked for again is no matter of its
+// room, and an error. case 77, case 85
+func TestRun_refusedAfterCutToolUse(t *testing.T) {
+	cutShort := localaws.Ask(use("t1", "echo", `{"a":1}`))
+	cutShort.StopReason = "max_tokens"
+	model := localaws.Script(cutShort, localaws.Ask(use("t2", "echo", `{"a":1}`)), refusal("ValidationException"))
+	answer, err := newRig(converse.Config{}, model).Run(t.Context(), converse.Request{Prompt: "go"}, tools(nil, "echo"))
+	wantModelError(t, err, converse.Refused, "ValidationException")
+	if answer.Turns != 2 {
+		t.Errorf("got %d turns, want 2", answer.Turns)
+	}
+}
+
 // case 78
 func TestRun_stopReasons(t *testing.T) {
 	type outcome struct {
@@ -307,9 +320,6 @@ func TestRun_fiftyAtOnce(t *testing.T) {
 			request := converse.Request{Prompt: secret}
 			if i%2 == 0 {
 				request.Events = func(converse.Event) {}
-			}
-			if i%3 == 0 {
-				request.Tools = []string{"echo"}
 			}
 			answer, err := loop.Run(t.Context(), request, box)
 			if err != nil || answer.Output != secret || answer.Turns != 4 || len(answer.ToolCalls) != 6 {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -86,8 +87,8 @@ var exceptions = map[string]struct {
 	"ThrottlingException":                 {Throttled, true},
 }
 
-// retryable is the SDK's own judgement: broken connections, timeouts, throttle
-// codes and gateway statuses.
+// retryable is the SDK's own judgement: connections that broke before an answer,
+// timeouts, throttle codes and gateway statuses.
 var retryable = retry.IsErrorRetryables(retry.DefaultRetryables)
 
 // modelError sorts what an SDK call returned.
@@ -102,6 +103,8 @@ func modelError(err error) *ModelError {
 	switch {
 	case errors.As(err, &invalid): // refused by the SDK itself
 		e.Kind, e.transient = Refused, false
+	case errors.Is(err, io.ErrUnexpectedEOF): // the answer broke off
+		e.transient = true
 	case errors.As(err, &api):
 		e.Code, e.Message = api.ErrorCode(), api.ErrorMessage()
 		if x, known := exceptions[e.Code]; known {
@@ -114,7 +117,7 @@ func modelError(err error) *ModelError {
 		switch status := response.HTTPStatusCode(); {
 		case status == http.StatusTooManyRequests:
 			e.Kind, e.transient = Throttled, true
-		case status >= 400 && status < 500:
+		case status >= 400 && status < 500 && !e.transient:
 			e.Kind, e.transient = Refused, false
 		}
 	}

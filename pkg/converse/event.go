@@ -24,7 +24,7 @@ const (
 type Event struct {
 	Kind     EventKind
 	Turn     int             // model call, from 1
-	Text     string          // part of the model's text, or a tool's result as the model gets it
+	Text     string          // part of the model's text, or a tool's result, of which the model may get less
 	ID       string          // of the tool use; unique within the turn
 	Tool     string          // name
 	Input    json.RawMessage // JSON object

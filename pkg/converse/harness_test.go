@@ -32,16 +32,21 @@ type rig struct {
 func newRig(cfg converse.Config, model localaws.Model) *rig {
 	srv := localaws.New(localaws.Config{})
 	srv.SetModel(model)
-	cfg.Model = bedrockruntime.New(bedrockruntime.Options{
-		Region:       "eu-central-1",
-		BaseEndpoint: aws.String("http://127.0.0.1"),
-		Credentials:  credentials.NewStaticCredentialsProvider(localaws.AccessKeyID, localaws.SecretAccessKey, ""),
-		HTTPClient:   inMemory{srv},
-	})
+	cfg.Model = newClient(srv)
 	if cfg.ModelIDs == nil {
 		cfg.ModelIDs = []string{modelID}
 	}
 	return &rig{converse.New(cfg), srv}
+}
+
+// newClient is the SDK's client of a handler.
+func newClient(h http.Handler) *bedrockruntime.Client {
+	return bedrockruntime.New(bedrockruntime.Options{
+		Region:       "eu-central-1",
+		BaseEndpoint: aws.String("http://127.0.0.1"),
+		Credentials:  credentials.NewStaticCredentialsProvider(localaws.AccessKeyID, localaws.SecretAccessKey, ""),
+		HTTPClient:   inMemory{h},
+	})
 }
 
 // requests is the body of every model call so far.

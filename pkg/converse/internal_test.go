@@ -2,6 +2,7 @@ package converse
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -149,6 +150,38 @@ func TestStreamedInput(t *testing.T) {
 		got, err := streamedInput(tt.text).MarshalSmithyDocument()
 		if err != nil || string(got) != tt.want {
 			t.Errorf("%s: got %s, %v, want %s", tt.text, got, err, tt.want)
+		}
+	}
+}
+
+// case 75: a schema of a few lines that names its parts again and again would
+// take longer than anybody waits, and hold the processor of every later answer.
+func TestCheck_endless(t *testing.T) {
+	const refused = "The input cannot be checked against the tool's schema."
+	// chain is a schema that takes 2^40 steps: each part wants the next one twice.
+	chain := func(dialect, keyword, last string) string {
+		var parts strings.Builder
+		for i := range 40 {
+			fmt.Fprintf(&parts, `"%d":{%q:[{"$ref":"#/definitions/%d"},{"$ref":"#/definitions/%[3]d"}]},`, i, keyword, i+1)
+		}
+		return fmt.Sprintf(`{"$schema":%q,"definitions":{%s"40":%s},`, dialect, &parts, last)
+	}
+	const draft7, draft2020 = "http://json-schema.org/draft-07/schema#", "https://json-schema.org/draft/2020-12/schema"
+	deep := strings.Repeat(`{"a":`, 40) + `{}` + strings.Repeat(`}`, 40)
+	for _, tt := range []struct{ name, schema, input, want string }{
+		{"all of them fit", chain(draft2020, "allOf", `{"type":"object"}`) + `"$ref":"#/definitions/0"}`, `{}`, refused},
+		{"none of them fits", chain(draft2020, "anyOf", `{"type":"string"}`) + `"not":{"$ref":"#/definitions/0"}}`, `{}`, refused},
+		{"an older dialect", chain(draft7, "allOf", `{"type":"object","format":"regex"}`) + `"allOf":[{"$ref":"#/definitions/0"}]}`, `{}`, refused},
+		{"deep input", `{"allOf":[{"$ref":"#/$defs/x"},{"$ref":"#/$defs/x"}],"$defs":{"x":{"properties":{"a":{"$ref":"#"}}}}}`, deep, refused},
+		{"much input", `{"properties":{"a":{"items":{"anyOf":[{"type":"string"},{"type":"integer"}]}}}}`, `{"a":[` + strings.Repeat("1,", 10_000) + `1]}`, ""},
+		{"a format of an older dialect", `{"$schema":"` + draft7 + `","properties":{"a":{"format":"ipv4"}}}`, `{"a":"x"}`,
+			"The input does not fit the tool's schema:\n- at '/a': 'x' is not valid ipv4: expected four decimals"},
+		{"a reference that only the check can resolve", `{"$dynamicRef":"#a","$defs":{"a":{"$dynamicAnchor":"a","required":["x"]}}}`, `{}`, ""},
+		{"a dialect's schema", `{"$ref":"` + draft2020 + `"}`, `{"type":1}`, ""},
+		{"a name of its own", `{"$id":"https://example.com/a",` + chain(draft2020, "allOf", `{"type":"object"}`)[1:] + `"$ref":"#/definitions/0"}`, `{}`, refused},
+	} {
+		if got := newTool(Tool{InputSchema: json.RawMessage(tt.schema)}).check(json.RawMessage(tt.input)); got != tt.want {
+			t.Errorf("%s: got %q, want %q", tt.name, got, tt.want)
 		}
 	}
 }

@@ -13,10 +13,6 @@ type Request struct {
 	Prompt   string
 	Messages []Message // what was said before, oldest first, beginning with the user
 
-	// Tools, unless it is nil, names the tools that may be offered and called. A
-	// name that no tool has allows nothing.
-	Tools []string
-
 	// Events, unless it is nil, is called with what happens as it happens, from
 	// one goroutine at a time and never after Run has returned. The conversation
 	// waits for it.

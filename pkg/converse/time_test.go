@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -271,6 +272,7 @@ func TestRun_gatewayErrors(t *testing.T) {
 		{504, "GatewayTimeout", 5, converse.Unavailable},
 		{429, "SlowDownPlease", 5, converse.Throttled},
 		{418, "Teapot", 1, converse.Refused},
+		{400, "RequestTimeoutException", 5, converse.Unavailable}, // which the SDK knows to pass
 	}
 	for _, tt := range tests {
 		synctest.Test(t, func(t *testing.T) {
@@ -285,6 +287,26 @@ func TestRun_gatewayErrors(t *testing.T) {
 			}
 		})
 	}
+}
+
+// case 79: an answer that breaks off is asked for again, which the SDK by itself
+// would not do.
+func TestRun_cutAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tries := 0
+		client := newClient(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			fmt.Fprint(w, `{"stopReason":"end_turn","output":{"message":{"role":"assistant","content":[{"text":"do`)
+			if tries++; tries == 1 {
+				panic(http.ErrAbortHandler)
+			}
+			fmt.Fprint(w, `ne"}]}}}`)
+		}))
+		answer, err := converse.New(converse.Config{Model: client, ModelIDs: []string{modelID}}).Run(t.Context(), converse.Request{Prompt: "go"}, tools(nil))
+		if err != nil || answer.Output != "done" || tries != 2 {
+			t.Errorf("got %q, %v after %d tries, want done after 2", answer.Output, err, tries)
+		}
+	})
 }
 
 // case 79: exceptions inside a stream, and streams that end early. A turn is
@@ -380,6 +402,23 @@ func TestRun_fallback(t *testing.T) {
 			_, err := r.Run(t.Context(), converse.Request{Prompt: "go"}, tools(nil))
 			wantModelError(t, err, converse.Refused, typ)
 		}
+	})
+
+	t.Run("past a quota", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRig(converse.Config{ModelIDs: []string{modelID, second}}, localaws.Script(
+				refusal("ServiceQuotaExceededException"), refusal("ThrottlingException"), refusal("ServiceQuotaExceededException"), localaws.Say("done")))
+			answer, err := r.Run(t.Context(), converse.Request{Prompt: "go"}, tools(nil))
+			if err != nil || answer.Output != "done" || answer.ModelID != second {
+				t.Errorf("got %q of %s, %v, want done of %s", answer.Output, answer.ModelID, err, second)
+			}
+			r = newRig(converse.Config{ModelIDs: []string{modelID, second}}, func(localaws.ConverseRequest) localaws.ConverseReply { return refusal("ServiceQuotaExceededException") })
+			_, err = r.Run(t.Context(), converse.Request{Prompt: "go"}, tools(nil))
+			wantModelError(t, err, converse.Throttled, second)
+			if got := len(r.requests()); got != 2 {
+				t.Errorf("got %d tries where all quotas are used up, want 2", got)
+			}
+		})
 	})
 
 	t.Run("round and round", func(t *testing.T) {

@@ -16,7 +16,7 @@ type Code string
 // and what status a caller over HTTP sees.
 const (
 	InvalidRequest         Code = "invalid_request"         // the prompt, or another field, is missing or of another form
-	RequestTooLarge        Code = "request_too_large"       // the prompt is over 256 KiB
+	RequestTooLarge        Code = "request_too_large"       // the prompt is over 256 KiB, or what was said before too long
 	UnsupportedEvent       Code = "unsupported_event"       // an event of no known shape
 	ConfigurationError     Code = "configuration_error"     // a setting or a parameter is missing or refused
 	CredentialsUnavailable Code = "credentials_unavailable" // Parameter Store or the token endpoint cannot be reached, or throttles

@@ -93,11 +93,13 @@ func TestEvent_own(t *testing.T) {
 		event := with(t, with(t, sample(t, "eventbridge.json"), "source", `"`+*e.Source+`"`), "detail", *e.Detail)
 		quoted, _ := json.Marshal(event)
 		detail, _ := json.Marshal(*e.Detail)
+		enveloped, _ := json.Marshal(`{"Type":"Notification","MessageId":"m","Message":` + string(quoted) + `}`)
 		for name, back := range map[string]string{
 			"rule":                 event,
 			"rule to queue":        with(t, sample(t, "sqs.json"), "Records.0.body", string(quoted)),
 			"detail to queue":      with(t, sample(t, "sqs.json"), "Records.0.body", string(detail)),
 			"rule to topic":        with(t, sample(t, "sns.json"), "Records.0.Sns.Message", string(quoted)),
+			"by topic to queue":    with(t, sample(t, "sqs.json"), "Records.0.body", string(enveloped)),
 			"detail as new source": with(t, sample(t, "eventbridge.json"), "detail", *e.Detail),
 		} {
 			agent := &recording{}

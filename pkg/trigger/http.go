@@ -170,7 +170,7 @@ func failed(status int, e *Error) HTTPResponse {
 	switch status {
 	case http.StatusMethodNotAllowed:
 		r.Header["Allow"] = http.MethodPost
-	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
+	case http.StatusServiceUnavailable:
 		r.Header["Retry-After"] = retryAfter
 	}
 	return r

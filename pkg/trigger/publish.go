@@ -60,8 +60,14 @@ type origin struct {
 }
 
 // isOwn reports whether fields are an event of ours or the detail of one, in
-// whatever way they came back.
+// whatever way they came back: also by a topic, which wraps what it passes on to
+// a queue.
+// https://docs.aws.amazon.com/sns/latest/dg/sns-message-and-json-formats.html
 func isOwn(fields object) bool {
+	if kind, _ := fields.text("Type"); kind == "Notification" {
+		message, _ := fields.text("Message")
+		fields = decodeObject([]byte(message))
+	}
 	if s, _ := fields.text("source"); s == EventSource && fields.has("detail-type") {
 		return true
 	}

@@ -201,6 +201,9 @@ func (h *Handler) logFailure(ctx context.Context, source source, e *Error, more 
 	if c, ok := lambdacontext.FromContext(ctx); ok {
 		attrs = append(attrs, "request_id", c.AwsRequestID)
 	}
+	if e.Usage != (Usage{}) {
+		attrs = append(attrs, "input_tokens", e.Usage.InputTokens, "output_tokens", e.Usage.OutputTokens)
+	}
 	if e.Err != nil {
 		attrs = append(attrs, "error", e.Err.Error())
 	}
