@@ -2,6 +2,7 @@ package provision
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -286,13 +287,10 @@ func (r *run) removePool(ctx context.Context, pool *types.UserPoolType) error {
 			_, err := r.Cognito.DeleteUserPoolDomain(ctx, &cognitoidentityprovider.DeleteUserPoolDomainInput{
 				UserPoolId: pool.Id, Domain: aws.String(prefix),
 			})
-			if is[*types.InvalidParameterException](err) { // also said of a domain that is gone; the wait tells
-				err = nil
-			}
-			if err := ignoreMissing(err); err != nil {
+			if ignoreMissing(err) != nil && !is[*types.InvalidParameterException](err) {
 				return err
 			}
-			return r.waitForNoDomain(ctx, id)
+			return r.waitForNoDomain(ctx, id, ignoreMissing(err))
 		}); err != nil {
 			return err
 		}
@@ -311,15 +309,20 @@ func (r *run) removePool(ctx context.Context, pool *types.UserPoolType) error {
 	})
 }
 
-// waitForNoDomain waits until the pool has no domain.
-func (r *run) waitForNoDomain(ctx context.Context, poolID string) error {
+// waitForNoDomain waits until the pool has no domain. Cognito refuses to delete
+// one that is gone or going as it refuses for any other reason: only a domain
+// that stays, for some twenty seconds, was refused in earnest.
+func (r *run) waitForNoDomain(ctx context.Context, poolID string, refusal error) error {
 	for attempt := 0; ; attempt++ {
 		pool, err := r.describePool(ctx, poolID)
 		if err != nil || pool == nil || aws.ToString(pool.Domain) == "" {
 			return err
 		}
+		if refusal != nil && attempt == 10 {
+			return refusal
+		}
 		if err := r.wait(ctx, r.backoff(attempt)); err != nil {
-			return fmt.Errorf("waiting until the domain is gone: %w", err)
+			return errors.Join(fmt.Errorf("waiting until the domain is gone: %w", err), refusal)
 		}
 	}
 }
