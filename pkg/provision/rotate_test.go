@@ -75,37 +75,40 @@ func TestRotate(t *testing.T) {
 
 // case 21: of a rotation that died at any call nothing stays but one secret.
 func TestRotate_crash(t *testing.T) {
-	for _, f := range faults {
-		if !strings.HasPrefix(f.name, "crash") {
-			continue
+	inWorld(func(t *testing.T, w *world) {
+		props := properties(w.pool, nil)
+		for _, f := range faults {
+			if !strings.HasPrefix(f.name, "crash") {
+				continue
+			}
+			for k := 0; ; k++ {
+				id, data := w.must(create(props))
+				op, _ := w.interruptRun(k, f.fault, func(ctx context.Context) error {
+					_, err := w.rotator().Rotate(ctx, "calc")
+					return err
+				})
+				w.working(path)
+				w.pass(48 * time.Hour)
+				if _, err := w.rotator().Tidy(t.Context(), "calc"); err != nil {
+					t.Error(err)
+				}
+				out, err := w.cognito.ListUserPoolClientSecrets(t.Context(), &cognitoidentityprovider.ListUserPoolClientSecretsInput{
+					UserPoolId: aws.String(w.pool), ClientId: aws.String(data["ClientId"].(string)),
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if n := len(out.ClientSecrets); n != 1 {
+					t.Errorf("%s, call %d %s: got %d secrets, want one", f.name, k, op, n)
+				}
+				w.working(path)
+				w.must(event(cfn.RequestDelete, id, props, nil))
+				if op == "" {
+					break
+				}
+			}
 		}
-		for k := 0; ; k++ {
-			w := newWorld(t)
-			_, data := w.must(create(properties(w.pool, nil)))
-			op, _ := w.interruptRun(k, f.fault, func(ctx context.Context) error {
-				_, err := w.rotator().Rotate(ctx, "calc")
-				return err
-			})
-			w.working(path)
-			w.pass(48 * time.Hour)
-			if _, err := w.rotator().Tidy(t.Context(), "calc"); err != nil {
-				t.Error(err)
-			}
-			out, err := w.cognito.ListUserPoolClientSecrets(t.Context(), &cognitoidentityprovider.ListUserPoolClientSecretsInput{
-				UserPoolId: aws.String(w.pool), ClientId: aws.String(data["ClientId"].(string)),
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			if n := len(out.ClientSecrets); n != 1 {
-				t.Errorf("%s, call %d %s: got %d secrets, want one", f.name, k, op, n)
-			}
-			w.working(path)
-			if op == "" {
-				break
-			}
-		}
-	}
+	})(t)
 }
 
 // A server that is removed during its rotation does not come back.
