@@ -46,7 +46,7 @@ func (r *run) remove(ctx context.Context) error {
 		}
 		unlock, err := r.lock(ctx, r.poolLock())
 		if err == nil {
-			locked, release = true, func() { r.releasePool(ctx, unlock) }
+			locked, release = true, unlock
 		}
 		return err
 	}
@@ -105,26 +105,6 @@ func (r *run) remove(ctx context.Context) error {
 		return r.dropLock(ctx, r.d.Name)
 	}
 	return nil
-}
-
-// releasePool gives the pool's lock back, or deletes it when there is no pool
-// of the owner's any more, or one that is given up. A given pool is not the
-// owner's: there the lock was for its domain, and nobody may look through all
-// pools.
-func (r *run) releasePool(ctx context.Context, unlock func()) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTime)
-	defer cancel()
-	var pool *types.UserPoolType
-	var err error
-	if r.d.UserPoolID == "" && !r.d.RetainOnDelete {
-		pool, err = r.findPool(ctx)
-	}
-	if err == nil && pool == nil {
-		err = r.dropLock(ctx, r.poolLock())
-	}
-	if err != nil || pool != nil {
-		unlock()
-	}
 }
 
 // removalTarget says in which pool the server is to be removed, nil when that
