@@ -15,7 +15,7 @@ import (
 // put writes a parameter by somebody's hand.
 func (w *world) put(name, value string, typ ssmtypes.ParameterType) {
 	w.t.Helper()
-	_, err := ssm.NewFromConfig(w.aws.AWSConfig()).PutParameter(w.t.Context(), &ssm.PutParameterInput{
+	_, err := ssm.NewFromConfig(w.config()).PutParameter(w.t.Context(), &ssm.PutParameterInput{
 		Name: aws.String(name), Value: aws.String(value), Type: typ, Overwrite: aws.Bool(true),
 	})
 	if err != nil {

@@ -186,7 +186,7 @@ func TestHandle_deleteOfUnknownID(t *testing.T) {
 func TestHandle_deleteOfAnySubset(t *testing.T) {
 	w := newWorld(t)
 	ctx := t.Context()
-	params := ssm.NewFromConfig(w.aws.AWSConfig())
+	params := ssm.NewFromConfig(w.config())
 	for subset := range 64 {
 		props := properties(w.pool, nil)
 		id, data := w.must(create(props))
@@ -357,7 +357,7 @@ func TestHandle_manyPoolsAndDecoys(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	params := ssm.NewFromConfig(w.aws.AWSConfig())
+	params := ssm.NewFromConfig(w.config())
 	if _, err := params.DeleteParameters(t.Context(), &ssm.DeleteParametersInput{Names: []string{path + credstore.ClientID, path + credstore.ClientSecret}}); err != nil {
 		t.Fatal(err)
 	}

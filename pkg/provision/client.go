@@ -31,7 +31,7 @@ func (r *run) ensureClient(ctx context.Context, pool *types.UserPoolType, set *r
 		}
 	}
 	if set.ClientID != "" && client == nil && !r.dry && !r.locked {
-		return nil, errReplace
+		return nil, errLock
 	}
 	if client == nil && !fresh || r.lost {
 		if client, err = r.chooseClient(ctx, pool, set); err != nil {

@@ -1,16 +1,21 @@
 package provision_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/aws/aws-lambda-go/cfn"
@@ -28,10 +33,15 @@ const (
 	stackB = "arn:aws:cloudformation:eu-central-1:000000000000:stack/b/22222222-2222-2222-2222-222222222222"
 )
 
+// Most of what the tests allocate is garbage after one request, and what stays
+// is small.
+func init() { debug.SetGCPercent(400) }
+
 // world is a stand-in for AWS and what a test does to it.
 type world struct {
 	t       testing.TB
 	aws     *localaws.Server
+	http    *http.Client // nil: the default ones
 	cognito *cognitoidentityprovider.Client
 	p       *provision.Provisioner
 	handler *provision.Handler
@@ -60,14 +70,64 @@ func (w *world) pass(d time.Duration) {
 // newWorld starts a stand-in with one user pool, which has the domain "there".
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	w := &world{t: t, now: time.Now()}
-	w.aws = localaws.New(localaws.Config{Now: w.time, MaxRecords: -1}) // calls counts from where it began
+	w := &world{now: time.Now()}
+	w.start(t, -1) // calls counts from where it began
+	w.fill(t)
+	return w
+}
+
+// inWorld is a test in a world without a network, on a clock that jumps over
+// what is waited for. Its requests are too many to keep.
+func inWorld(test func(t *testing.T, w *world)) func(t *testing.T) {
+	return func(t *testing.T) {
+		w := &world{}
+		w.start(t, 100)
+		w.http = &http.Client{Transport: direct{w.aws}}
+		synctest.Test(t, func(t *testing.T) {
+			w.now = time.Now()
+			w.fill(t)
+			test(t, w)
+		})
+	}
+}
+
+// direct hands a request to its handler and the answer back.
+type direct struct{ handler http.Handler }
+
+func (d direct) RoundTrip(r *http.Request) (resp *http.Response, err error) {
+	defer r.Body.Close()
+	defer func() {
+		switch cut := recover(); {
+		case cut == http.ErrAbortHandler:
+			err = syscall.ECONNRESET
+		case cut != nil:
+			panic(cut)
+		}
+		if r.Context().Err() != nil { // too late, whatever it is
+			resp, err = nil, r.Context().Err()
+		}
+	}()
+	arrived := r.WithContext(r.Context())
+	arrived.Host = r.URL.Host
+	answer := httptest.NewRecorder()
+	d.handler.ServeHTTP(answer, arrived)
+	return answer.Result(), nil
+}
+
+func (w *world) start(t testing.TB, records int) {
+	t.Helper()
+	w.aws = localaws.New(localaws.Config{Now: w.time, MaxRecords: records})
 	if err := w.aws.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { w.aws.Close() })
-	w.cognito = cognitoidentityprovider.NewFromConfig(w.aws.AWSConfig())
-	w.p = provision.New(w.aws.AWSConfig())
+}
+
+func (w *world) fill(t testing.TB) {
+	t.Helper()
+	w.t = t
+	w.cognito = cognitoidentityprovider.NewFromConfig(w.config())
+	w.p = provision.New(w.config())
 	w.p.Now = w.time
 	w.p.Backoff = func(int) time.Duration { return time.Millisecond }
 	// A wait takes no time but on the stand-in's clock, where it takes a second at least.
@@ -84,7 +144,15 @@ func newWorld(t testing.TB) *world {
 	w.pool = w.makePool("theirs")
 	w.makeDomain(w.pool, "there")
 	w.before = w.aws.Leftovers()
-	return w
+}
+
+// config is that of an SDK client for the world.
+func (w *world) config() aws.Config {
+	cfg := w.aws.AWSConfig()
+	if w.http != nil {
+		cfg.HTTPClient = w.http
+	}
+	return cfg
 }
 
 func (w *world) makePool(name string) string {
@@ -256,7 +324,7 @@ func (w *world) grant(domain, clientID, secret, scope string) (string, error) {
 	}
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	req.SetBasicAuth(clientID, secret)
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := cmp.Or(w.http, http.DefaultClient).Do(req)
 	if err != nil {
 		return "", err
 	}

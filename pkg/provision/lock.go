@@ -12,22 +12,29 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ssm/types"
 )
 
-// A lock is a parameter that says who holds it and until when. It is free when
-// that time is over. Parameter Store writes a parameter only if it is absent,
-// and numbers the overwrites of one that is there: of those who saw revision n
-// free, the one whose write became revision n+1 has it.
+// A lock is a parameter that says who holds it and until when. Parameter Store
+// creates a parameter once or not at all: who has created it has the lock, and
+// gives it back by deleting it. It is never overwritten, as nothing would tell
+// who was first.
+//
+// Whoever finds that the holder's time is over may delete the lock in its place.
+// Of two who do so the slower must not delete what has been taken since, so that
+// is done under a lock of its own, after another look.
 type lockValue struct {
 	Holder string    `json:"holder"`
 	Until  time.Time `json:"until"`
 }
 
 const (
-	// lockMargin covers clocks that differ between the holder and who waits.
-	lockMargin = 2 * time.Second
 	// lockTime is for holders without a deadline: what a Lambda function may take at most.
 	lockTime = 15 * time.Minute
 	// releaseTime is what giving it back may take, also when the context has ended.
 	releaseTime = 2 * time.Second
+	// lockMargin is for that, and for clocks that differ between the holder and who waits.
+	lockMargin = releaseTime + 3*time.Second
+	// evicting is the end of the name of the lock under which one is deleted
+	// whose time is over. No server's name has a dot.
+	evicting = ".evict"
 )
 
 func (p *Provisioner) lockPath(key string) string { return p.prefix() + "/.lock/" + key }
@@ -62,83 +69,94 @@ func (p *Provisioner) lock(ctx context.Context, key string) (unlock func(), err 
 
 // tryLock tries once, and says who has it otherwise.
 func (p *Provisioner) tryLock(ctx context.Context, name string, mine lockValue) (held bool, busy lockValue, err error) {
-	_, putErr := p.putLock(ctx, name, mine, false)
+	text, err := json.Marshal(mine)
+	if err != nil {
+		return false, busy, err
+	}
+	_, putErr := p.SSM.PutParameter(ctx, &ssm.PutParameterInput{
+		Name: aws.String(name), Value: aws.String(string(text)), Type: types.ParameterTypeString, Overwrite: aws.Bool(false),
+	}, p.sentToSSMOnce)
 	if putErr == nil {
 		return true, mine, nil
 	}
 	if !is[*types.ParameterAlreadyExists](putErr) && !unknownOutcome(putErr) {
 		return false, busy, putErr
 	}
-	seen, revision, err := p.readLock(ctx, name)
-	if err != nil {
-		return false, busy, err
-	}
-	if seen.Holder == mine.Holder && revision == 1 {
-		return true, mine, nil // the answer was lost
-	}
-	if p.now().Before(seen.Until) {
+	seen, there, err := p.readLock(ctx, name)
+	switch {
+	case err != nil || !there:
+		return false, lockValue{Until: p.now()}, err
+	case seen.Holder == mine.Holder: // the answer was lost
+		return true, mine, nil
+	case p.now().Before(seen.Until):
 		return false, seen, nil
 	}
-	got, putErr := p.putLock(ctx, name, mine, true)
-	if putErr == nil {
-		// Revision 1: it had been deleted meanwhile, and this run made it anew.
-		return got == revision+1 || got == 1, mine, nil
+	if held, busy, err = p.tryLock(ctx, name+evicting, mine); !held {
+		return false, busy, err
 	}
-	if !unknownOutcome(putErr) {
-		return false, busy, putErr
+	defer p.unlock(ctx, name+evicting, mine.Holder)
+	seen, there, err = p.readLock(ctx, name)
+	if err == nil && there && !p.now().Before(seen.Until) {
+		err = p.freeLock(ctx, name, seen.Holder)
 	}
-	seen, got, err = p.readLock(ctx, name)
-	return err == nil && seen.Holder == mine.Holder && got == revision+1, seen, err
+	if err != nil {
+		return false, seen, err
+	}
+	return p.tryLock(ctx, name, mine)
 }
 
-func (p *Provisioner) putLock(ctx context.Context, name string, v lockValue, overwrite bool) (revision int64, err error) {
-	text, err := json.Marshal(v)
-	if err != nil {
-		return 0, err
-	}
-	out, err := p.SSM.PutParameter(ctx, &ssm.PutParameterInput{
-		Name: aws.String(name), Value: aws.String(string(text)), Type: types.ParameterTypeString, Overwrite: aws.Bool(overwrite),
-	}, func(o *ssm.Options) { o.Retryer = p.retryer(unrepeatable) })
-	if err != nil {
-		return 0, err
-	}
-	return out.Version, nil
-}
-
-// readLock reads the lock. One that is absent or illegible is free.
-func (p *Provisioner) readLock(ctx context.Context, name string) (v lockValue, revision int64, err error) {
+// readLock reads the lock. The time of one that is illegible is over.
+func (p *Provisioner) readLock(ctx context.Context, name string) (v lockValue, there bool, err error) {
 	out, err := p.SSM.GetParameter(ctx, &ssm.GetParameterInput{Name: aws.String(name)})
 	if is[*types.ParameterNotFound](err) {
-		return v, 0, nil
+		return v, false, nil
 	}
 	if err != nil {
-		return v, 0, err
+		return v, false, err
 	}
 	if err := json.Unmarshal([]byte(aws.ToString(out.Parameter.Value)), &v); err != nil {
 		v = lockValue{}
 	}
-	return v, out.Parameter.Version, nil
+	return v, true, nil
 }
 
-// unlock frees a lock that is still the holder's. It does what it can: a lock
+// freeLock deletes the lock while it is the holder's, and the one for evicting
+// that a dead run may have left. A request whose answer was lost is not sent
+// again without a look: somebody else may have the lock by then.
+func (p *Provisioner) freeLock(ctx context.Context, name, holder string) error {
+	type done struct{}
+	_, err := once(ctx, p, func() (*done, error) {
+		seen, there, err := p.readLock(ctx, name)
+		if err != nil || !there || seen.Holder != holder {
+			return nil, err
+		}
+		_, err = p.SSM.DeleteParameters(ctx, lockNames(name), p.sentToSSMOnce)
+		return nil, err
+	}, func() (*done, error) { return nil, nil })
+	return err
+}
+
+// unlock gives a lock back that is still the holder's. It does what it can: one
 // that is not given back runs out.
 func (p *Provisioner) unlock(ctx context.Context, name, holder string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTime)
 	defer cancel()
-	seen, _, err := p.readLock(ctx, name)
-	if err == nil && seen.Holder == holder {
-		_, err = p.putLock(ctx, name, lockValue{Until: p.now()}, true)
-	}
-	if err != nil {
+	if err := p.freeLock(ctx, name, holder); err != nil {
 		p.logger().Warn("giving back a lock", "lock", name, "error", err)
 	}
 }
 
-// dropLock removes a lock with what it guarded.
+// dropLock removes a lock with what it guarded, whoever left it.
 func (p *Provisioner) dropLock(ctx context.Context, key string) error {
-	_, err := p.SSM.DeleteParameters(ctx, &ssm.DeleteParametersInput{Names: []string{p.lockPath(key)}})
+	_, err := p.SSM.DeleteParameters(ctx, lockNames(p.lockPath(key)))
 	if err != nil {
 		return fmt.Errorf("deleting lock %s: %w", p.lockPath(key), err)
 	}
 	return nil
 }
+
+func lockNames(name string) *ssm.DeleteParametersInput {
+	return &ssm.DeleteParametersInput{Names: []string{name, name + evicting}}
+}
+
+func (p *Provisioner) sentToSSMOnce(o *ssm.Options) { o.Retryer = p.retryer(unrepeatable) }

@@ -24,7 +24,7 @@ func TestHandle_secretGoneFromParameterStore(t *testing.T) {
 	w := newWorld(t)
 	props := properties(w.pool, nil)
 	id, _ := w.must(create(props))
-	params := ssm.NewFromConfig(w.aws.AWSConfig())
+	params := ssm.NewFromConfig(w.config())
 	lose := func() {
 		t.Helper()
 		if _, err := params.DeleteParameter(t.Context(), &ssm.DeleteParameterInput{Name: aws.String(path + credstore.ClientSecret)}); err != nil {

@@ -104,10 +104,10 @@ func (e *OwnedError) Error() string {
 // errAgain says that another run got in between: look again.
 var errAgain = errors.New("another run made the same thing at the same time")
 
-// errReplace says that another app client takes the place of the recorded one.
-// Then the parameters are overwritten, so that nothing decides between two runs
-// but a lock.
-var errReplace = errors.New("the app client is to be replaced")
+// errLock says that another app client takes the place of the recorded one, or
+// another secret that of the published one. Then parameters are overwritten, so
+// that nothing decides between two runs but a lock.
+var errLock = errors.New("the server's lock is needed")
 
 // holdTime is how long readers wait for a run that died while it replaced an
 // app client: more than it takes to write the parameters.
@@ -157,7 +157,7 @@ func (p *Provisioner) ensure(ctx context.Context, d Desired, dry bool) (Result, 
 		changes = append(changes, r.changes...)
 		res.Changes = changes
 		poolID = cmp.Or(res.UserPoolID, poolID)
-		if errors.Is(err, errReplace) {
+		if errors.Is(err, errLock) {
 			unlock, err := p.lock(ctx, d.Name)
 			if err != nil {
 				return res, err

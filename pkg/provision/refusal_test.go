@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/aws/aws-lambda-go/cfn"
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
@@ -131,7 +132,7 @@ func TestRestore_refused(t *testing.T) {
 			return w.store().Delete(t.Context(), "calc", credstore.UserPoolID, credstore.ClientID)
 		}, "userpool_id is missing: set the server up again"},
 		{"scope by hand", func(w *world) error {
-			_, err := ssm.NewFromConfig(w.aws.AWSConfig()).PutParameter(t.Context(), &ssm.PutParameterInput{Name: aws.String(path + credstore.Scope), Value: aws.String("calc/a/b"), Overwrite: aws.Bool(true)})
+			_, err := ssm.NewFromConfig(w.config()).PutParameter(t.Context(), &ssm.PutParameterInput{Name: aws.String(path + credstore.Scope), Value: aws.String("calc/a/b"), Overwrite: aws.Bool(true)})
 			return err
 		}, "not what provisioning writes"},
 	} {
@@ -189,4 +190,22 @@ func TestEnsureUser_passwordRefused(t *testing.T) {
 	if err == nil || password == "" || strings.Contains(err.Error(), password) || !strings.Contains(err.Error(), "InvalidPasswordException") {
 		t.Errorf("got error %v, want the exception without the password", err)
 	}
+}
+
+// case 10: a domain that Cognito does not give away is no domain that is gone.
+func TestHandle_domainStays(t *testing.T) {
+	w := newWorld(t)
+	props := properties("", nil)
+	id, _ := w.must(create(props))
+	w.aws.SetFault(func(rec localaws.Record) *localaws.Fault {
+		if rec.Operation == "DeleteUserPoolDomain" {
+			return &localaws.Fault{Status: 400, Type: "InvalidParameterException", Message: "it is in use"}
+		}
+		return nil
+	})
+	remove := event(cfn.RequestDelete, id, props, nil)
+	w.refused(remove, "it is in use")
+	w.aws.SetFault(nil)
+	w.must(remove)
+	w.nothingLeft()
 }

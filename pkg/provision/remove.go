@@ -2,6 +2,7 @@ package provision
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -45,7 +46,7 @@ func (r *run) remove(ctx context.Context) error {
 		}
 		unlock, err := r.lock(ctx, r.poolLock())
 		if err == nil {
-			locked, release = true, func() { r.releasePool(ctx, unlock) }
+			locked, release = true, unlock
 		}
 		return err
 	}
@@ -104,26 +105,6 @@ func (r *run) remove(ctx context.Context) error {
 		return r.dropLock(ctx, r.d.Name)
 	}
 	return nil
-}
-
-// releasePool gives the pool's lock back, or deletes it when there is no pool
-// of the owner's any more, or one that is given up. A given pool is not the
-// owner's: there the lock was for its domain, and nobody may look through all
-// pools.
-func (r *run) releasePool(ctx context.Context, unlock func()) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTime)
-	defer cancel()
-	var pool *types.UserPoolType
-	var err error
-	if r.d.UserPoolID == "" && !r.d.RetainOnDelete {
-		pool, err = r.findPool(ctx)
-	}
-	if err == nil && pool == nil {
-		err = r.dropLock(ctx, r.poolLock())
-	}
-	if err != nil || pool != nil {
-		unlock()
-	}
 }
 
 // removalTarget says in which pool the server is to be removed, nil when that
@@ -286,13 +267,10 @@ func (r *run) removePool(ctx context.Context, pool *types.UserPoolType) error {
 			_, err := r.Cognito.DeleteUserPoolDomain(ctx, &cognitoidentityprovider.DeleteUserPoolDomainInput{
 				UserPoolId: pool.Id, Domain: aws.String(prefix),
 			})
-			if is[*types.InvalidParameterException](err) { // also said of a domain that is gone; the wait tells
-				err = nil
-			}
-			if err := ignoreMissing(err); err != nil {
+			if ignoreMissing(err) != nil && !is[*types.InvalidParameterException](err) {
 				return err
 			}
-			return r.waitForNoDomain(ctx, id)
+			return r.waitForNoDomain(ctx, id, ignoreMissing(err))
 		}); err != nil {
 			return err
 		}
@@ -311,15 +289,20 @@ func (r *run) removePool(ctx context.Context, pool *types.UserPoolType) error {
 	})
 }
 
-// waitForNoDomain waits until the pool has no domain.
-func (r *run) waitForNoDomain(ctx context.Context, poolID string) error {
+// waitForNoDomain waits until the pool has no domain. Cognito refuses to delete
+// one that is gone or going as it refuses for any other reason: only a domain
+// that stays, for some twenty seconds, was refused in earnest.
+func (r *run) waitForNoDomain(ctx context.Context, poolID string, refusal error) error {
 	for attempt := 0; ; attempt++ {
 		pool, err := r.describePool(ctx, poolID)
 		if err != nil || pool == nil || aws.ToString(pool.Domain) == "" {
 			return err
 		}
+		if refusal != nil && attempt == 10 {
+			return refusal
+		}
 		if err := r.wait(ctx, r.backoff(attempt)); err != nil {
-			return fmt.Errorf("waiting until the domain is gone: %w", err)
+			return errors.Join(fmt.Errorf("waiting until the domain is gone: %w", err), refusal)
 		}
 	}
 }

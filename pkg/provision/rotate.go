@@ -85,13 +85,11 @@ func (r *run) rotate(ctx context.Context, version string) error {
 		return err
 	}
 	now := set.log().at(set.SecretRevision)
-	if now == "" { // the client has the secret that it was made with: the oldest
-		live, err := r.liveSecrets(ctx, set.UserPoolID, set.ClientID)
-		if err != nil {
+	if now == "" { // no rotation yet
+		if now, err = r.unlogged(ctx, set); err != nil {
 			return err
 		}
-		if len(live) > 0 {
-			now = aws.ToString(live[0].ClientSecretId)
+		if now != "" {
 			set.tags[tagSecrets] = secretLog{{set.SecretRevision, now}}.String()
 			if err := r.tag(ctx, credstore.ClientSecret, map[string]string{tagSecrets: set.tags[tagSecrets]}); err != nil {
 				return err
@@ -103,6 +101,27 @@ func (r *run) rotate(ctx context.Context, version string) error {
 		return err
 	}
 	return r.publish(ctx, &set, value, id, version)
+}
+
+// unlogged is the id of the published secret where no log says it: the one that
+// the client was made with, which is the oldest, or one that somebody added and
+// published by hand. There is none: empty.
+func (r *run) unlogged(ctx context.Context, set recorded) (string, error) {
+	live, err := r.liveSecrets(ctx, set.UserPoolID, set.ClientID)
+	if err != nil || len(live) == 0 {
+		return "", err
+	}
+	published := live[0]
+	if len(live) > 1 {
+		client, err := r.describeClient(ctx, set.UserPoolID, set.ClientID)
+		if err != nil {
+			return "", err
+		}
+		if client == nil || aws.ToString(client.ClientSecret) != set.ClientSecret.Reveal() {
+			published = live[len(live)-1]
+		}
+	}
+	return aws.ToString(published.ClientSecretId), nil
 }
 
 // lockServer takes the server's lock, unless the run has it.

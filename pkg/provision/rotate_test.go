@@ -10,6 +10,7 @@ import (
 	"github.com/aws/aws-lambda-go/cfn"
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider"
+	ssmtypes "github.com/aws/aws-sdk-go-v2/service/ssm/types"
 
 	"agentcore-mcp-auth/pkg/credstore"
 	"agentcore-mcp-auth/pkg/localaws"
@@ -75,37 +76,40 @@ func TestRotate(t *testing.T) {
 
 // case 21: of a rotation that died at any call nothing stays but one secret.
 func TestRotate_crash(t *testing.T) {
-	for _, f := range faults {
-		if !strings.HasPrefix(f.name, "crash") {
-			continue
+	inWorld(func(t *testing.T, w *world) {
+		props := properties(w.pool, nil)
+		for _, f := range faults {
+			if !strings.HasPrefix(f.name, "crash") {
+				continue
+			}
+			for k := 0; ; k++ {
+				id, data := w.must(create(props))
+				op, _ := w.interruptRun(k, f.fault, func(ctx context.Context) error {
+					_, err := w.rotator().Rotate(ctx, "calc")
+					return err
+				})
+				w.working(path)
+				w.pass(48 * time.Hour)
+				if _, err := w.rotator().Tidy(t.Context(), "calc"); err != nil {
+					t.Error(err)
+				}
+				out, err := w.cognito.ListUserPoolClientSecrets(t.Context(), &cognitoidentityprovider.ListUserPoolClientSecretsInput{
+					UserPoolId: aws.String(w.pool), ClientId: aws.String(data["ClientId"].(string)),
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if n := len(out.ClientSecrets); n != 1 {
+					t.Errorf("%s, call %d %s: got %d secrets, want one", f.name, k, op, n)
+				}
+				w.working(path)
+				w.must(event(cfn.RequestDelete, id, props, nil))
+				if op == "" {
+					break
+				}
+			}
 		}
-		for k := 0; ; k++ {
-			w := newWorld(t)
-			_, data := w.must(create(properties(w.pool, nil)))
-			op, _ := w.interruptRun(k, f.fault, func(ctx context.Context) error {
-				_, err := w.rotator().Rotate(ctx, "calc")
-				return err
-			})
-			w.working(path)
-			w.pass(48 * time.Hour)
-			if _, err := w.rotator().Tidy(t.Context(), "calc"); err != nil {
-				t.Error(err)
-			}
-			out, err := w.cognito.ListUserPoolClientSecrets(t.Context(), &cognitoidentityprovider.ListUserPoolClientSecretsInput{
-				UserPoolId: aws.String(w.pool), ClientId: aws.String(data["ClientId"].(string)),
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			if n := len(out.ClientSecrets); n != 1 {
-				t.Errorf("%s, call %d %s: got %d secrets, want one", f.name, k, op, n)
-			}
-			w.working(path)
-			if op == "" {
-				break
-			}
-		}
-	}
+	})(t)
 }
 
 // A server that is removed during its rotation does not come back.
@@ -124,4 +128,62 @@ func TestRotate_removed(t *testing.T) {
 		t.Errorf("got error %v, want ErrNotFound", err)
 	}
 	w.nothingLeft()
+}
+
+// case 21: a rotation in the middle of a change of the key leaves the published
+// secret the one that the log says, so that tidying up deletes the other.
+func TestRotate_duringKeyChange(t *testing.T) {
+	inWorld(func(t *testing.T, w *world) {
+		props := properties(w.pool, nil)
+		id, _ := w.must(create(props))
+		rotated := make(chan error, 1)
+		w.aws.SetFault(func(rec localaws.Record) *localaws.Fault {
+			if rec.Operation == "PutParameter" && strings.Contains(string(rec.RequestBody), "cognito_secret") {
+				w.aws.SetFault(nil)
+				go func() { _, err := w.rotator().Rotate(t.Context(), "calc"); rotated <- err }()
+				time.Sleep(100 * time.Millisecond)
+			}
+			return nil
+		})
+		w.must(event(cfn.RequestUpdate, id, properties(w.pool, map[string]any{"KmsKeyId": "alias/mine"}), props))
+		if err := <-rotated; err != nil {
+			t.Fatal(err)
+		}
+		w.working(path)
+		w.pass(48 * time.Hour)
+		if res, err := w.rotator().Tidy(t.Context(), "calc"); err != nil || len(res.Changes) != 1 {
+			t.Errorf("got %q, %v", res.Changes, err)
+		}
+		w.working(path)
+	})(t)
+}
+
+// A secret that somebody added and published by hand is alive until another is
+// published.
+func TestRotate_addedByHand(t *testing.T) {
+	w := newWorld(t)
+	_, data := w.must(create(properties(w.pool, nil)))
+	out, err := w.cognito.AddUserPoolClientSecret(t.Context(), &cognitoidentityprovider.AddUserPoolClientSecretInput{
+		UserPoolId: aws.String(w.pool), ClientId: aws.String(data["ClientId"].(string)),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.put(path+"cognito_secret", aws.ToString(out.ClientSecretDescriptor.ClientSecretValue), ssmtypes.ParameterTypeSecureString)
+	w.working(path)
+	w.aws.SetFault(func(rec localaws.Record) *localaws.Fault {
+		if rec.Operation == "AddUserPoolClientSecret" {
+			return &localaws.Fault{Status: 400, Type: "InvalidParameterException", Message: "no"}
+		}
+		return nil
+	})
+	if _, err := w.rotator().Rotate(t.Context(), "calc"); err == nil {
+		t.Error("got no error")
+	}
+	w.aws.SetFault(nil)
+	w.working(path)
+	if _, err := w.rotator().Rotate(t.Context(), "calc"); err != nil {
+		t.Error(err)
+	}
+	w.working(path)
 }

@@ -118,9 +118,9 @@ func (r *run) ensureSecret(ctx context.Context, set *recorded, client *types.Use
 		return r.change("write parameter "+credstore.ClientSecret, nil)
 	}
 	var live []types.ClientSecretDescriptorType
+	log, fits := set.log(), false
 	if known && !r.created {
-		log := set.log()
-		fits := len(log) == 0 && aws.ToString(client.ClientSecret) == set.ClientSecret.Reveal()
+		fits = len(log) == 0 && aws.ToString(client.ClientSecret) == set.ClientSecret.Reveal()
 		if len(log) > 0 {
 			if live, err = r.liveSecrets(ctx, poolID, clientID); err != nil {
 				return err
@@ -130,11 +130,16 @@ func (r *run) ensureSecret(ctx context.Context, set *recorded, client *types.Use
 		if fits && set.key() == keyName(r.d.KMSKeyID) {
 			return nil
 		}
-		if fits {
-			return r.change("encrypt parameter "+credstore.ClientSecret+" with "+keyName(r.d.KMSKeyID), func() error {
-				return r.publish(ctx, set, set.ClientSecret, log.at(set.SecretRevision), "")
-			})
-		}
+	}
+	// To publish a secret in place of another, or to add one, takes the lock:
+	// else nothing decides between two runs whose log is of whose value.
+	if (known || !r.created) && !r.locked && !r.dry {
+		return errLock
+	}
+	if fits {
+		return r.change("encrypt parameter "+credstore.ClientSecret+" with "+keyName(r.d.KMSKeyID), func() error {
+			return r.publish(ctx, set, set.ClientSecret, log.at(set.SecretRevision), "")
+		})
 	}
 	return r.change("write parameter "+credstore.ClientSecret, func() error {
 		value, id := credstore.NewSecret(aws.ToString(client.ClientSecret)), ""

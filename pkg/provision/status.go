@@ -307,7 +307,7 @@ func (p *Provisioner) inventory(ctx context.Context) (servers map[string]clients
 			server, name, _ := strings.Cut(strings.TrimPrefix(aws.ToString(param.Name), p.prefix()+"/"), "/")
 			switch {
 			case server == ".lock":
-				locks = append(locks, name)
+				locks = append(locks, strings.TrimSuffix(name, evicting))
 			case name == credstore.ClientID:
 				servers[server] = clients{value, servers[server].user}
 			case name == credstore.UserClientID:

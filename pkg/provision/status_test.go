@@ -32,7 +32,7 @@ func TestStatus(t *testing.T) {
 	if s.Owner != stackA || s.Resource != "Calc" || s.ClientID != data["ClientId"] || len(s.Changes) > 0 {
 		t.Errorf("got %+v", s)
 	}
-	params := ssm.NewFromConfig(w.aws.AWSConfig())
+	params := ssm.NewFromConfig(w.config())
 	if _, err := params.DeleteParameter(t.Context(), &ssm.DeleteParameterInput{Name: aws.String(path + credstore.Domain)}); err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +60,7 @@ func TestLeftovers(t *testing.T) {
 		t.Fatalf("two servers in use: got %v, %v", left, err)
 	}
 	// The parameters of one are removed by hand: its client and resource server stay behind.
-	params := credstore.Store{API: ssm.NewFromConfig(w.aws.AWSConfig())}
+	params := credstore.Store{API: ssm.NewFromConfig(w.config())}
 	if err := params.Delete(ctx, "search"); err != nil {
 		t.Fatal(err)
 	}
@@ -107,7 +107,7 @@ func TestRestore(t *testing.T) {
 		t.Errorf("nothing set up: got error %v, want ErrNotFound", err)
 	}
 	_, data := w.must(create(properties(w.pool, map[string]any{"Scopes": "read,write", "AccessTokenMinutes": "7"})))
-	params := credstore.Store{API: ssm.NewFromConfig(w.aws.AWSConfig())}
+	params := credstore.Store{API: ssm.NewFromConfig(w.config())}
 	for _, tt := range []struct {
 		gone []string
 		want string // the change
@@ -138,7 +138,7 @@ func TestRestore(t *testing.T) {
 	tags := &ssm.RemoveTagsFromResourceInput{ResourceType: "Parameter", TagKeys: []string{provision.OwnerTag}}
 	for _, name := range []string{credstore.ClientSecret, credstore.DiscoveryURL, credstore.Domain, credstore.UserPoolID, credstore.Scope, credstore.ClientID} {
 		tags.ResourceId = aws.String("/app/mcp/search/" + name)
-		if _, err := ssm.NewFromConfig(w.aws.AWSConfig()).RemoveTagsFromResource(t.Context(), tags); err != nil {
+		if _, err := ssm.NewFromConfig(w.config()).RemoveTagsFromResource(t.Context(), tags); err != nil {
 			t.Fatal(err)
 		}
 	}

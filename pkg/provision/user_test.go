@@ -26,7 +26,7 @@ import (
 )
 
 func (w *world) store() *credstore.Store {
-	return &credstore.Store{API: ssm.NewFromConfig(w.aws.AWSConfig())}
+	return &credstore.Store{API: ssm.NewFromConfig(w.config())}
 }
 
 // signIn is what an agent in user mode does with the recorded credentials.
@@ -126,22 +126,21 @@ func accepted(t *testing.T, source *tokensource.Source, url string) bool {
 // Every call of a set-up is broken in the ways that matter; then comes the same again, a
 // user who can sign in, one of everything, and a removal that leaves nothing.
 func TestEnsureUser_faults(t *testing.T) {
-	var all sync.WaitGroup
+	var all sync.WaitGroup // at once, on all processors
 	defer all.Wait()
 	for name, before := range map[string]func(*world){
 		"from nothing": func(*world) {},
 		"lost password": func(w *world) {
-			if _, err := w.p.EnsureUser(t.Context(), provision.Desired{Name: "calc", UserPoolID: w.pool}); err != nil {
-				t.Fatal(err)
+			if _, err := w.p.EnsureUser(w.t.Context(), provision.Desired{Name: "calc", UserPoolID: w.pool}); err != nil {
+				w.t.Fatal(err)
 			}
-			if err := w.store().Delete(t.Context(), "calc", credstore.Password); err != nil {
-				t.Fatal(err)
+			if err := w.store().Delete(w.t.Context(), "calc", credstore.Password); err != nil {
+				w.t.Fatal(err)
 			}
 		},
 	} {
 		all.Go(func() {
-			t.Run(name, func(t *testing.T) {
-				w := newWorld(t)
+			t.Run(name, inWorld(func(t *testing.T, w *world) {
 				d := provision.Desired{Name: "calc", UserPoolID: w.pool}
 				for i, f := range drastic() {
 					for k := i % faultStep; ; k += faultStep {
@@ -169,7 +168,7 @@ func TestEnsureUser_faults(t *testing.T) {
 						}
 					}
 				}
-			})
+			}))
 		})
 	}
 }

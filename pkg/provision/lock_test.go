@@ -1,0 +1,82 @@
+package provision_test
+
+import (
+	"encoding/json"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	ssmtypes "github.com/aws/aws-sdk-go-v2/service/ssm/types"
+
+	"agentcore-mcp-auth/pkg/localaws"
+)
+
+// Two runs that see a lock free at the same moment, given back by a run before
+// or left by one that died, have it one after the other: neither waits longer
+// than the other works, and nothing of a lock stays.
+func TestLock_seenFreeAtOnce(t *testing.T) {
+	for name, before := range map[string]func(w *world){
+		"given back": func(w *world) {
+			if _, err := w.rotator().Rotate(w.t.Context(), "calc"); err != nil {
+				w.t.Fatal(err)
+			}
+		},
+		"left": func(w *world) {
+			dead, _ := json.Marshal(map[string]any{"holder": "dead", "until": w.time().Add(-time.Second)})
+			w.put("/app/mcp/.lock/calc", string(dead), ssmtypes.ParameterTypeString)
+		},
+		"left while another's was taken": func(w *world) {
+			dead, _ := json.Marshal(map[string]any{"holder": "dead", "until": w.time().Add(-time.Second)})
+			w.put("/app/mcp/.lock/calc", string(dead), ssmtypes.ParameterTypeString)
+			w.put("/app/mcp/.lock/calc.evict", string(dead), ssmtypes.ParameterTypeString)
+		},
+	} {
+		t.Run(name, inWorld(func(t *testing.T, w *world) {
+			props := properties(w.pool, nil)
+			id, _ := w.must(create(props))
+			before(w)
+			var mu sync.Mutex
+			looks, both := 0, make(chan struct{})
+			w.aws.SetFault(func(rec localaws.Record) *localaws.Fault {
+				// What follows on the look at a lock that is there.
+				body := string(rec.RequestBody)
+				if rec.Operation != "PutParameter" || !strings.Contains(body, `/.lock/calc.evict"`) &&
+					!(strings.Contains(body, `/.lock/calc"`) && strings.Contains(body, `"Overwrite":true`)) {
+					return nil
+				}
+				mu.Lock()
+				looks++
+				n := looks
+				mu.Unlock()
+				if n == 2 {
+					close(both)
+				}
+				select {
+				case <-both:
+				case <-time.After(10 * time.Second): // there is only one who looks
+				}
+				return nil
+			})
+			start := w.time()
+			errs := make([]error, 2)
+			var all sync.WaitGroup
+			for i := range errs {
+				all.Go(func() { _, errs[i] = w.rotator().Rotate(t.Context(), "calc") })
+			}
+			all.Wait()
+			w.aws.SetFault(nil)
+			for _, err := range errs {
+				if err != nil {
+					t.Error(err)
+				}
+			}
+			if took := w.time().Sub(start); took > time.Minute {
+				t.Errorf("took %v", took)
+			}
+			w.working(path)
+			w.must(event("Delete", id, props, nil))
+			w.nothingLeft()
+		}))
+	}
+}
