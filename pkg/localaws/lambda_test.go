@@ -16,11 +16,12 @@ import (
 	"testing"
 	"time"
 
+	"agentcore-mcp-auth/internal/testenv"
 	"agentcore-mcp-auth/pkg/localaws"
 )
 
 func TestFunction(t *testing.T) {
-	bin := buildBootstrap(t)
+	bin := buildBootstrap()
 	s := startServer(t)
 
 	t.Run("echo", func(t *testing.T) {
@@ -130,7 +131,7 @@ func TestFunction(t *testing.T) {
 	})
 
 	t.Run("init fails", func(t *testing.T) { // case 107
-		var log lockedBuffer
+		var log testenv.Log
 		f := startFunction(t, s, localaws.FunctionConfig{Binary: bin, Env: map[string]string{"FAIL_INIT": "1"}, Stderr: &log})
 		res := mustInvoke(t, f, do("echo"))
 		if res.ErrorType != "Runtime.ExitError" || !like(res.ErrorMessage, "RequestId: * Error: Runtime exited with error: exit status 1") {
@@ -254,7 +255,7 @@ func TestFunction(t *testing.T) {
 	})
 
 	t.Run("SIGTERM", func(t *testing.T) { // case 105
-		var log lockedBuffer
+		var log testenv.Log
 		f := startFunction(t, s, localaws.FunctionConfig{Binary: bin, Env: map[string]string{"ON_SIGTERM": "1"}, Stderr: &log})
 		mustInvoke(t, f, do("echo"))
 		f.Close()

@@ -40,7 +40,7 @@ func callURL(t *testing.T, url, contentType string, body []byte, service string)
 
 func TestFunctionURL(t *testing.T) {
 	s := startServer(t)
-	f := startFunction(t, s, localaws.FunctionConfig{Name: "asked", Binary: buildBootstrap(t)})
+	f := startFunction(t, s, localaws.FunctionConfig{Name: "asked", Binary: buildBootstrap()})
 	for _, u := range []localaws.FunctionURL{{}, {AuthType: "NONE"}, {AuthType: "AWS_IAM", InvokeMode: "SLOW"}} {
 		if got, err := f.AddURL(u); err == nil {
 			t.Errorf("AddURL(%+v) = %s, want an error", u, got)
@@ -171,7 +171,7 @@ func TestFunctionURL(t *testing.T) {
 
 // A URL stays with its function, whatever becomes of the function's code.
 func TestFunctionURL_updated(t *testing.T) {
-	bin := buildBootstrap(t)
+	bin := buildBootstrap()
 	s := startServer(t)
 	f := startFunction(t, s, localaws.FunctionConfig{Name: "agent", Binary: bin})
 	url, err := f.AddURL(localaws.FunctionURL{AuthType: "AWS_IAM"})
