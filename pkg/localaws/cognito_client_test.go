@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -43,6 +44,7 @@ func TestUserPoolClient_rules(t *testing.T) {
 		{"50 scopes", func(in *input) { in.AllowedOAuthScopes = all[:50] }, ""},
 		{"same scope twice", func(in *input) { in.AllowedOAuthScopes = []string{"m2m/invoke", "m2m/invoke"} }, "InvalidParameterException"},
 		{"with another flow", func(in *input) { in.AllowedOAuthFlows = append(in.AllowedOAuthFlows, types.OAuthFlowTypeCode) }, "InvalidOAuthFlowException"},
+		{"four flows", func(in *input) { in.AllowedOAuthFlows = slices.Repeat(in.AllowedOAuthFlows, 4) }, "InvalidParameterException"},
 		{"without a secret", func(in *input) { in.GenerateSecret = false }, "InvalidOAuthFlowException"},
 		{"OAuth not enabled", func(in *input) { in.AllowedOAuthFlowsUserPoolClient = false }, "InvalidParameterException"},
 		{"unknown flow", func(in *input) { in.AllowedOAuthFlows = []types.OAuthFlowType{"token"} }, "InvalidParameterException"},
