@@ -58,9 +58,9 @@ func (inv *invocation) fail(err error) {
 	inv.pipe.CloseWithError(err)
 }
 
-// begin hands payload to the function's process, starting one where none runs,
-// and returns once the process works on it.
-func (f *Function) begin(ctx context.Context, payload []byte) (*invocation, error) {
+// begin hands payload to the function's process as the request id, starting one
+// where none runs, and returns once the process works on it.
+func (f *Function) begin(ctx context.Context, id string, payload []byte) (*invocation, error) {
 	if len(payload) == 0 {
 		payload = []byte("{}")
 	}
@@ -74,7 +74,7 @@ func (f *Function) begin(ctx context.Context, payload []byte) (*invocation, erro
 		return nil, err
 	}
 	inv := &invocation{
-		id: uuid.NewString(), arn: f.ARN(), trace: traceID(f.s.cfg.Now()),
+		id: id, arn: f.ARN(), trace: traceID(f.s.cfg.Now()),
 		payload:   payload,
 		answering: make(chan struct{}), done: make(chan struct{}),
 	}

@@ -351,7 +351,24 @@ func testInvokeAPI(t *testing.T, s *localaws.Server, bin string) {
 		})
 	}
 
-	req, err := http.NewRequest("POST", s.URL()+"/2015-03-31/functions/agent/invocations", bytes.NewReader(do("error")))
+	req, err := http.NewRequest("POST", s.URL()+"/2015-03-31/functions/agent/invocations", bytes.NewReader(do("context")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	signRequest(t, req, do("context"), "lambda")
+	named, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer named.Body.Close()
+	var seen struct {
+		ID string `json:"request_id"`
+	}
+	if err := json.NewDecoder(named.Body).Decode(&seen); err != nil || seen.ID != named.Header.Get("X-Amzn-Requestid") {
+		t.Errorf("request id: the function saw %s (%v), the caller %s", seen.ID, err, named.Header.Get("X-Amzn-Requestid"))
+	}
+
+	req, err = http.NewRequest("POST", s.URL()+"/2015-03-31/functions/agent/invocations", bytes.NewReader(do("error")))
 	if err != nil {
 		t.Fatal(err)
 	}
