@@ -96,8 +96,9 @@ func TestFunctionURL(t *testing.T) {
 	})
 
 	t.Run("a role", func(t *testing.T) {
-		role, err := s.AddRole(localaws.Role{Name: "caller", Trust: lambdaTrust, Policies: []json.RawMessage{[]byte(
-			`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["lambda:InvokeFunctionUrl","lambda:InvokeFunction"],"Resource":"` + f.ARN() + `"}]}`)}})
+		role, err := s.AddRole(localaws.Role{Name: "caller", Trust: lambdaTrust, Policies: []json.RawMessage{statements("Allow",
+			permit{"lambda:InvokeFunctionUrl", f.ARN(), `{"StringEquals":{"lambda:FunctionUrlAuthType":"AWS_IAM"}}`},
+			permit{"lambda:InvokeFunction", f.ARN(), `{"Bool":{"lambda:InvokedViaFunctionUrl":"true"}}`})}})
 		if err != nil {
 			t.Fatal(err)
 		}
