@@ -316,6 +316,7 @@ func TestUsers(t *testing.T) {
 	claims := a.verify(pool, aws.ToString(out.AuthenticationResult.AccessToken))
 	wantCode("username", fmt.Sprint(claims["username"]), "dev")
 	id := a.verify(pool, aws.ToString(out.AuthenticationResult.IdToken))
+	wantCode("the two keys are one", fmt.Sprint(keyID(t, *out.AuthenticationResult.IdToken) == keyID(t, *out.AuthenticationResult.AccessToken)), "false")
 	for claim, want := range map[string]any{"token_use": "id", "aud": *public.ClientId, "cognito:username": "dev", "sub": claims["sub"], "iss": claims["iss"], "client_id": nil, "scope": nil} {
 		wantCode(claim+" of the id token", fmt.Sprint(id[claim]), fmt.Sprint(want))
 	}
