@@ -56,6 +56,8 @@ func TestPutParameter_rules(t *testing.T) {
 		{"key for a String", in("/new", "v", func(in *ssm.PutParameterInput) { in.KeyId = aws.String("alias/k") }), "ValidationException"},
 		{"empty list item", in("/new", "a,,b", func(in *ssm.PutParameterInput) { in.Type = types.ParameterTypeStringList }), "ValidationException"},
 		{"long description", in("/new", "v", func(in *ssm.PutParameterInput) { in.Description = aws.String(strings.Repeat("d", 1025)) }), "ValidationException"},
+		{"data type", in("/new", "v", func(in *ssm.PutParameterInput) { in.DataType = aws.String("number") }), "ValidationException"},
+		{"data type of an image", in("/new", "v", func(in *ssm.PutParameterInput) { in.DataType = aws.String("aws:ec2:image") }), "UnknownMemberException"},
 		{"space in name", in("/a b", "v"), "ValidationException"},
 		{"not fully qualified", in("a/b", "v"), "ValidationException"},
 		{"trailing slash", in("/a/", "v"), "ValidationException"},
