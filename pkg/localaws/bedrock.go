@@ -3,6 +3,7 @@ package localaws
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -12,13 +13,15 @@ import (
 	"time"
 )
 
-// bedrockRuntime is what the stand-in keeps for Bedrock: the model that answers
-// and the reasoning that it has handed out. The zero value is ready to use.
+// bedrockRuntime is what the stand-in keeps for Bedrock: the model that answers,
+// the reasoning that it has handed out and the schemas that it has seen. The
+// zero value is ready to use.
 type bedrockRuntime struct {
 	mu        sync.Mutex // guards what follows
 	model     Model      // nil: Arithmetic
 	reasoning recent[Reasoning, struct{}]
-	texts     recent[string, struct{}] // reasoning texts, whatever their signature
+	texts     recent[string, struct{}]        // reasoning texts, whatever their signature
+	schemas   recent[[sha256.Size]byte, bool] // by their hash, whether they are of draft 2020-12
 }
 
 // SetModel has m answer from the next request on. A nil m brings back

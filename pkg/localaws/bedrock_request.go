@@ -35,7 +35,7 @@ func (s *Server) readConverse(r *http.Request, rec *Record) (ConverseRequest, *a
 	}
 	req.ModelID = id
 
-	d := &converseReader{}
+	d := &converseReader{bedrock: &s.bedrock}
 	d.request(&req)
 	if d.fault != nil {
 		return req, d.fault
@@ -49,6 +49,7 @@ func (s *Server) readConverse(r *http.Request, rec *Record) (ConverseRequest, *a
 // converseReader reads a request and counts what has a limit per request.
 type converseReader struct {
 	shapeReader
+	bedrock     *bedrockRuntime
 	cachePoints int
 	shortCache  bool // an entry of five minutes has come
 	strictTools int
@@ -185,7 +186,12 @@ func (d *converseReader) inference(v value, req *ConverseRequest) {
 	if m["temperature"].json != nil && m["topP"].json != nil {
 		d.failf(v, "temperature and topP cannot both be specified")
 	}
-	for _, v := range d.list(m["stopSequences"]) {
+	// https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_InferenceConfiguration.html
+	stops := d.list(m["stopSequences"])
+	if len(stops) > 2500 {
+		d.failf(m["stopSequences"], "%d stop sequences, of which a request may have 2500", len(stops))
+	}
+	for _, v := range stops {
 		req.StopSequences = append(req.StopSequences, d.written(v))
 	}
 }

@@ -1,12 +1,17 @@
 package localaws
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"maps"
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
 )
 
 // toolConfig reads the tools and the choice among them.
@@ -68,8 +73,34 @@ func (d *converseReader) toolSpec(v value) ToolSpec {
 // Claude takes only such names for parameters.
 var validParameter = regexp.MustCompile(`^[a-zA-Z0-9_.-]{1,64}$`)
 
+// draft2020 is the schema of schemas that Claude holds a tool's schema to,
+// whatever dialect that names. One tool that breaks it fails the whole request.
+// https://github.com/acomagu/vscode-as-mcp-server/issues/6 and
+// https://github.com/strands-agents/harness-sdk/issues/565 have the message.
+var draft2020 = sync.OnceValue(func() *jsonschema.Schema {
+	return jsonschema.NewCompiler().MustCompile("https://json-schema.org/draft/2020-12/schema") // the library has it
+})
+
+// isSchema reports whether raw is a schema of draft 2020-12. Since every request
+// of a conversation has the same tools, it remembers its answers.
+func (b *bedrockRuntime) isSchema(raw json.RawMessage) bool {
+	sum := sha256.Sum256(raw)
+	b.mu.Lock()
+	is, known := b.schemas.get(sum)
+	b.mu.Unlock()
+	if known {
+		return is
+	}
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(raw))
+	is = err == nil && draft2020().Validate(doc) == nil
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.schemas.put(sum, is)
+	return is
+}
+
 // inputSchema checks what Bedrock and Claude ask of the schema of a tool's
-// input, beyond JSON Schema itself, which is not checked.
+// input. References in it are not resolved.
 // https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ToolInputSchema.html
 func (d *converseReader) inputSchema(v value, strict bool) {
 	_, schema := d.members(v)
@@ -97,6 +128,9 @@ func (d *converseReader) inputSchema(v value, strict bool) {
 			d.failf(v, "the required parameter %.80q is not among the properties", name)
 		}
 		required[name] = true
+	}
+	if !d.bedrock.isSchema(v.json) {
+		d.failf(v, "JSON schema is invalid. It must match JSON Schema draft 2020-12")
 	}
 	if strict {
 		d.strictTools++

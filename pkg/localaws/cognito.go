@@ -40,7 +40,8 @@ type userPool struct {
 	servers map[string]*resourceServer // by identifier
 	clients map[string]*appClient      // by id
 	users   map[string]*user           // by name
-	keys    []func() *signingKey       // the last one signs
+	keys    []func() *signingKey       // of access tokens; the last one signs
+	idKeyID string                     // of the key that signs id tokens
 }
 
 func newUserPools(s *Server) *userPools {
@@ -220,7 +221,7 @@ func (p *userPools) createPool(in *struct {
 		seq: p.next(), id: p.s.cfg.Region + "_" + randomText(9, upper+lower+digits), name: in.PoolName, created: now, modified: now,
 		poolSettings: in.poolSettings, tags: maps.Clone(in.UserPoolTags),
 		servers: map[string]*resourceServer{}, clients: map[string]*appClient{}, users: map[string]*user{},
-		keys: []func() *signingKey{newSigningKey()},
+		keys: []func() *signingKey{newSigningKey()}, idKeyID: newKeyID(),
 	}
 	if pool.tags == nil {
 		pool.tags = map[string]string{}

@@ -167,6 +167,9 @@ func (s *clientSettings) checkOAuth(hasSecret bool, scopes map[string]bool) *api
 			return err
 		}
 	}
+	if len(s.AllowedOAuthFlows) > 3 {
+		return errorf(invalidParameter, "1 validation error detected: Value at 'allowedOAuthFlows' failed to satisfy constraint: Member must have length less than or equal to 3")
+	}
 	if len(s.AllowedOAuthScopes) > scopesPerClient {
 		return errorf(limitExceeded, "An app client can have at most %d scopes.", scopesPerClient)
 	}

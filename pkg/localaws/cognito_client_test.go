@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -43,6 +44,7 @@ func TestUserPoolClient_rules(t *testing.T) {
 		{"50 scopes", func(in *input) { in.AllowedOAuthScopes = all[:50] }, ""},
 		{"same scope twice", func(in *input) { in.AllowedOAuthScopes = []string{"m2m/invoke", "m2m/invoke"} }, "InvalidParameterException"},
 		{"with another flow", func(in *input) { in.AllowedOAuthFlows = append(in.AllowedOAuthFlows, types.OAuthFlowTypeCode) }, "InvalidOAuthFlowException"},
+		{"four flows", func(in *input) { in.AllowedOAuthFlows = slices.Repeat(in.AllowedOAuthFlows, 4) }, "InvalidParameterException"},
 		{"without a secret", func(in *input) { in.GenerateSecret = false }, "InvalidOAuthFlowException"},
 		{"OAuth not enabled", func(in *input) { in.AllowedOAuthFlowsUserPoolClient = false }, "InvalidParameterException"},
 		{"unknown flow", func(in *input) { in.AllowedOAuthFlows = []types.OAuthFlowType{"token"} }, "InvalidParameterException"},
@@ -314,6 +316,7 @@ func TestUsers(t *testing.T) {
 	claims := a.verify(pool, aws.ToString(out.AuthenticationResult.AccessToken))
 	wantCode("username", fmt.Sprint(claims["username"]), "dev")
 	id := a.verify(pool, aws.ToString(out.AuthenticationResult.IdToken))
+	wantCode("the two keys are one", fmt.Sprint(keyID(t, *out.AuthenticationResult.IdToken) == keyID(t, *out.AuthenticationResult.AccessToken)), "false")
 	for claim, want := range map[string]any{"token_use": "id", "aud": *public.ClientId, "cognito:username": "dev", "sub": claims["sub"], "iss": claims["iss"], "client_id": nil, "scope": nil} {
 		wantCode(claim+" of the id token", fmt.Sprint(id[claim]), fmt.Sprint(want))
 	}

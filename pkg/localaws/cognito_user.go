@@ -213,18 +213,21 @@ func (p *userPools) initiateAuth(r *http.Request, body []byte) (any, *apiError) 
 	if err := decode(body, in); err != nil {
 		return nil, err
 	}
-	claims, id, key, err := p.signIn(in, baseURL(r))
+	tokens, err := p.signIn(in, baseURL(r))
 	if err != nil {
 		return nil, err
 	}
-	if claims == nil {
+	if tokens == nil {
 		return map[string]any{
 			"ChallengeName":       "NEW_PASSWORD_REQUIRED",
 			"Session":             rand.Text(),
 			"ChallengeParameters": map[string]string{"USER_ID_FOR_SRP": in.AuthParameters["USERNAME"]},
 		}, nil
 	}
-	return map[string]authResult{"AuthenticationResult": {key().sign(claims), key().sign(id), claims.Expires - claims.IssuedAt, "Bearer"}}, nil
+	return map[string]authResult{"AuthenticationResult": {
+		AccessToken: tokens.accessKey().sign(tokens.access), IdToken: tokens.idKey().sign(tokens.id),
+		ExpiresIn: tokens.access.Expires - tokens.access.IssuedAt, TokenType: "Bearer",
+	}}, nil
 }
 
 // userClaims are the claims of a user's access token.
@@ -261,55 +264,62 @@ type idClaims struct {
 	ID       string `json:"jti"`
 }
 
-// signIn checks a user's password. Without an error, claims are nil for a user
+// userTokens are the tokens of a user who signed in, not yet signed.
+type userTokens struct {
+	access           userClaims
+	id               idClaims
+	accessKey, idKey func() *signingKey
+}
+
+// signIn checks a user's password. It returns no tokens and no error for a user
 // whose password is only temporary.
-func (p *userPools) signIn(in *authInput, base string) (claims *userClaims, id *idClaims, key func() *signingKey, err *apiError) {
+func (p *userPools) signIn(in *authInput, base string) (*userTokens, *apiError) {
 	if in.AuthFlow != "USER_PASSWORD_AUTH" {
-		return nil, nil, nil, unimplemented("AuthFlow %.80q", in.AuthFlow)
+		return nil, unimplemented("AuthFlow %.80q", in.AuthFlow)
 	}
 	for _, k := range slices.Sorted(maps.Keys(in.AuthParameters)) {
 		if !slices.Contains([]string{"USERNAME", "PASSWORD", "SECRET_HASH"}, k) {
-			return nil, nil, nil, unimplemented("AuthParameters.%.80s", k)
+			return nil, unimplemented("AuthParameters.%.80s", k)
 		}
 	}
 	name, password := in.AuthParameters["USERNAME"], in.AuthParameters["PASSWORD"]
 	if name == "" || password == "" {
-		return nil, nil, nil, errorf(invalidParameter, "Missing required parameter USERNAME or PASSWORD")
+		return nil, errorf(invalidParameter, "Missing required parameter USERNAME or PASSWORD")
 	}
 	if err := clientIDRule.check("clientId", in.ClientId); err != nil {
-		return nil, nil, nil, err
+		return nil, err
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	pool, c := p.clientOfAnyPool(in.ClientId)
 	switch {
 	case c == nil:
-		return nil, nil, nil, errorf(notFound, "User pool client %.128s does not exist.", in.ClientId)
+		return nil, errorf(notFound, "User pool client %.128s does not exist.", in.ClientId)
 	case !slices.Contains(c.ExplicitAuthFlows, "ALLOW_USER_PASSWORD_AUTH") && !slices.Contains(c.ExplicitAuthFlows, "USER_PASSWORD_AUTH"):
-		return nil, nil, nil, errorf(invalidParameter, "USER_PASSWORD_AUTH flow not enabled for this client")
+		return nil, errorf(invalidParameter, "USER_PASSWORD_AUTH flow not enabled for this client")
 	case !c.hashMatches(name, in.AuthParameters["SECRET_HASH"]):
-		return nil, nil, nil, errorf("NotAuthorizedException", "Unable to verify secret hash for client %s", c.id)
+		return nil, errorf("NotAuthorizedException", "Unable to verify secret hash for client %s", c.id)
 	}
 	u := pool.users[name]
 	switch {
 	case u == nil && c.PreventUserExistenceErrors != "ENABLED":
-		return nil, nil, nil, errorf("UserNotFoundException", "User does not exist.")
+		return nil, errorf("UserNotFoundException", "User does not exist.")
 	case u == nil, subtle.ConstantTimeCompare([]byte(u.password), []byte(password)) != 1:
-		return nil, nil, nil, errorf("NotAuthorizedException", "Incorrect username or password.")
+		return nil, errorf("NotAuthorizedException", "Incorrect username or password.")
 	case !u.permanent:
-		return nil, nil, nil, nil
+		return nil, nil
 	}
 	now := p.s.cfg.Now()
-	claims = &userClaims{
+	access := userClaims{
 		Subject: u.sub, Issuer: base + "/" + pool.id, ClientID: c.id, OriginID: uuid.NewString(), EventID: uuid.NewString(),
 		TokenUse: "access", Scope: "aws.cognito.signin.user.admin", AuthTime: now.Unix(), Expires: now.Add(c.accessLifetime()).Unix(),
 		IssuedAt: now.Unix(), ID: uuid.NewString(), Username: u.name,
 	}
-	id = &idClaims{
-		Subject: u.sub, Issuer: claims.Issuer, Username: u.name, OriginID: claims.OriginID, Audience: c.id, EventID: claims.EventID,
+	id := idClaims{
+		Subject: u.sub, Issuer: access.Issuer, Username: u.name, OriginID: access.OriginID, Audience: c.id, EventID: access.EventID,
 		TokenUse: "id", AuthTime: now.Unix(), Expires: now.Add(c.idLifetime()).Unix(), IssuedAt: now.Unix(), ID: uuid.NewString(),
 	}
-	return claims, id, pool.signer(), nil
+	return &userTokens{access, id, pool.signer(), pool.idSigner}, nil
 }
 
 func (p *userPools) clientOfAnyPool(id string) (*userPool, *appClient) {

@@ -24,7 +24,10 @@ var (
 	valuePlaceholder = regexp.MustCompile(`^:[a-zA-Z0-9_]{1,254}$`)
 )
 
-const maxExpression = 4 << 10
+const (
+	maxExpression    = 4 << 10
+	maxAttributeName = 64<<10 - 1
+)
 
 func newPlaceholders(names map[string]string, values json.RawMessage, expressions bool) (*placeholders, *apiError) {
 	p := &placeholders{names: names, values: item{}, used: map[string]bool{}}
@@ -44,7 +47,7 @@ func newPlaceholders(names map[string]string, values json.RawMessage, expression
 		}
 	}
 	for name, attribute := range names {
-		if !namePlaceholder.MatchString(name) || attribute == "" {
+		if !namePlaceholder.MatchString(name) || attribute == "" || len(attribute) > maxAttributeName {
 			return nil, errorf("ValidationException", "ExpressionAttributeNames contains invalid key: Syntax error; key: %q", name)
 		}
 	}

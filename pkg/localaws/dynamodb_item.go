@@ -44,8 +44,8 @@ func readItem(raw json.RawMessage, member string) (item, *apiError) {
 			}
 		}
 		switch {
-		case name == "":
-			return errorf("ValidationException", "%s has an attribute without a name", member)
+		case name == "" || len(name) > maxAttributeName:
+			return errorf("ValidationException", "%s has an attribute whose name has not 1 to %d bytes", member, maxAttributeName)
 		case set == 0:
 			return errorf("ValidationException", "Supplied AttributeValue is empty, must contain exactly one of the supported datatypes")
 		case set > 1:

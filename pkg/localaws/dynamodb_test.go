@@ -145,6 +145,8 @@ func TestDynamoDB_refused(t *testing.T) {
 		{"key of another type", "PutItem", put, map[string]any{"Item": json.RawMessage(`{"id":{"N":"1"}}`)}, "Type mismatch for key id"},
 		{"empty key", "PutItem", put, map[string]any{"Item": json.RawMessage(`{"id":{"S":""}}`)}, "empty string value"},
 		{"long key", "PutItem", put, map[string]any{"Item": json.RawMessage(`{"id":{"S":"` + strings.Repeat("x", 2049) + `"}}`)}, "hashkey"},
+		{"long attribute name", "PutItem", put, map[string]any{"Item": json.RawMessage(`{"id":{"S":"a"},"` + strings.Repeat("x", 65536) + `":{"S":"a"}}`)}, "has not 1 to 65535 bytes"},
+		{"placeholder for a long name", "UpdateItem", set, map[string]any{"ExpressionAttributeNames": names("#a", strings.Repeat("x", 65536))}, "invalid key"},
 		{"no type", "PutItem", put, map[string]any{"Item": json.RawMessage(`{"id":{}}`)}, "exactly one"},
 		{"two types", "PutItem", put, map[string]any{"Item": json.RawMessage(`{"id":{"S":"a","N":"1"}}`)}, "more than one"},
 		{"a list", "PutItem", put, map[string]any{"Item": json.RawMessage(`{"id":{"S":"a"},"l":{"L":[]}}`)}, "does not implement member L"},

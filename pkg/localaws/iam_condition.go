@@ -47,6 +47,7 @@ var conditionKeys = []string{
 	"aws:PrincipalAccount", "aws:PrincipalArn", "aws:RequestedRegion",
 	"aws:SourceAccount", "aws:SourceArn", // when a service assumes a role
 	"bedrock:InferenceProfileArn",
+	"lambda:FunctionUrlAuthType", "lambda:InvokedViaFunctionUrl",
 	"kms:CallerAccount", "kms:EncryptionContext:PARAMETER_ARN", "kms:ViaService",
 	"cloudwatch:namespace", // of a service that is not here: its statements are never asked
 }

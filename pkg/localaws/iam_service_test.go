@@ -265,7 +265,7 @@ func TestPutEvents_role(t *testing.T) {
 // case 140
 func TestInvoke_role(t *testing.T) {
 	s := startServer(t)
-	f := startFunction(t, s, localaws.FunctionConfig{Binary: buildBootstrap(t)})
+	f := startFunction(t, s, localaws.FunctionConfig{Binary: buildBootstrap()})
 	invoke := func(name, qualifier *string, kind lambdatypes.InvocationType) func(context.Context, aws.Config) error {
 		return func(ctx context.Context, cfg aws.Config) error {
 			return of(ctx, lambda.NewFromConfig(cfg).Invoke, &lambda.InvokeInput{FunctionName: name, Qualifier: qualifier, InvocationType: kind})

@@ -272,7 +272,7 @@ func TestAllowed(t *testing.T) {
 // own name what the role may not do.
 func TestFunction_role(t *testing.T) {
 	a := newAccount(t)
-	bin := buildBootstrap(t)
+	bin := buildBootstrap()
 	a.put("/app/a", "the value", "String")
 	arn := addRole(t, a.Server, "agent-role", statements("Allow", permit{"ssm:GetParameter", "arn:aws:ssm:eu-central-1:000000000000:parameter/app/*", ""}))
 	agent := startFunction(t, a.Server, localaws.FunctionConfig{Name: "agent", Binary: bin, Role: arn})

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/google/uuid"
 )
 
 // The largest payloads that Lambda takes and gives.
@@ -113,20 +114,35 @@ const maxEnvironment = 4096
 
 // functions are the functions of a stand-in by name.
 type functions struct {
-	s *Server
+	s          *Server
+	retryAfter []time.Duration // as the variable, but for tests
+	closed     context.Context // ends with the stand-in
+	end        context.CancelFunc
 
 	mu       sync.Mutex           // guards what follows
 	byName   map[string]*Function // a published version as name:version
 	versions map[string]int       // the number last published, by name
 	aliases  map[string]string    // name:alias to version
+	retries  map[string]int       // name:qualifier to how often a failed event is run again; 2 where it is not
 }
 
+// retryAfter is how long Lambda waits before it runs an event of an asynchronous
+// invocation again.
+// https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html
+var retryAfter = []time.Duration{time.Minute, 2 * time.Minute}
+
 func newFunctions(s *Server) *functions {
-	return &functions{s: s, byName: map[string]*Function{}, versions: map[string]int{}, aliases: map[string]string{}}
+	p := &functions{
+		s: s, retryAfter: retryAfter,
+		byName: map[string]*Function{}, versions: map[string]int{}, aliases: map[string]string{}, retries: map[string]int{},
+	}
+	p.closed, p.end = context.WithCancel(context.Background())
+	return p
 }
 
 // close ends every function and waits.
 func (p *functions) close() {
+	p.end()
 	p.mu.Lock()
 	all := slices.Collect(maps.Values(p.byName))
 	p.mu.Unlock()
@@ -358,7 +374,11 @@ func (f *Function) PID(ctx context.Context) (int, error) {
 // what kept the function from being run and for ctx ending first, which does
 // not stop the function.
 func (f *Function) Invoke(ctx context.Context, payload []byte) (Result, error) {
-	inv, err := f.begin(ctx, payload)
+	return f.invoke(ctx, uuid.NewString(), payload)
+}
+
+func (f *Function) invoke(ctx context.Context, id string, payload []byte) (Result, error) {
+	inv, err := f.begin(ctx, id, payload)
 	if err != nil {
 		return Result{}, err
 	}
@@ -396,7 +416,7 @@ type Stream struct {
 // no limit on its size. A function that fails before it answers is an
 // [*InvokeError].
 func (f *Function) InvokeStream(ctx context.Context, payload []byte) (*Stream, error) {
-	inv, err := f.begin(ctx, payload)
+	inv, err := f.begin(ctx, uuid.NewString(), payload)
 	if err != nil {
 		return nil, err
 	}

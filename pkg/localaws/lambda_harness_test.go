@@ -1,13 +1,12 @@
 package localaws_test
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"net/http"
-	"os/exec"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -17,19 +16,28 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 
+	"agentcore-mcp-auth/internal/testenv"
 	"agentcore-mcp-auth/pkg/localaws"
 )
 
-// buildBootstrap compiles testdata/bootstrap for one test and its subtests.
-func buildBootstrap(t *testing.T) string {
-	t.Helper()
-	bin := filepath.Join(t.TempDir(), "bootstrap")
-	out, err := exec.Command("go", "build", "-o", bin, "./testdata/bootstrap").CombinedOutput()
-	if err != nil {
-		t.Fatalf("building the bootstrap: %v\n%s", err, out)
+var programs string // a folder for the programs of these tests
+
+func TestMain(m *testing.M) {
+	var err error
+	if programs, err = os.MkdirTemp("", "localaws"); err != nil {
+		panic(err)
 	}
-	return bin
+	code := m.Run()
+	os.RemoveAll(programs)
+	os.Exit(code)
 }
+
+// buildBootstrap compiles testdata/bootstrap, once for all tests that want it.
+var buildBootstrap = sync.OnceValue(func() string {
+	bin := filepath.Join(programs, "bootstrap")
+	testenv.Build(bin, "pkg/localaws/testdata/bootstrap")
+	return bin
+})
 
 func startServer(t *testing.T) *localaws.Server {
 	t.Helper()
@@ -63,24 +71,6 @@ func mustInvoke(t *testing.T, f *localaws.Function, event []byte) localaws.Resul
 		t.Fatalf("Invoke(%s): %v", event, err)
 	}
 	return res
-}
-
-// lockedBuffer is a bytes.Buffer that a process may write while a test reads.
-type lockedBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
 }
 
 // like compares with a pattern that has at most one *.

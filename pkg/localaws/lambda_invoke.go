@@ -1,8 +1,9 @@
 package localaws
 
 import (
-	"context"
+	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -21,28 +22,24 @@ var unimplementedInvoke = []string{
 // serveInvoke is the Lambda operation Invoke for functions of
 // [Server.StartFunction].
 func (p *functions) serveInvoke(w http.ResponseWriter, r *http.Request, rec *Record) {
-	w.Header().Set("X-Amzn-Requestid", uuid.NewString())
-	var f *Function
-	var kind string
+	id := uuid.NewString() // the function's too
+	w.Header().Set("X-Amzn-Requestid", id)
+	var inv invoked
 	refusal := p.s.checkSignature(r, rec.RequestBody, "lambda")
 	if refusal == nil {
-		f, kind, refusal = p.checkInvoke(r, rec.RequestBody)
+		inv, refusal = p.checkInvoke(r, rec.RequestBody)
 	}
 	if refusal != nil {
 		writeError(w, refusal)
 		return
 	}
-	if kind == "Event" {
-		// Lambda retries a failed event; the stand-in runs it once.
-		go func() {
-			if _, err := f.Invoke(context.Background(), rec.RequestBody); err != nil {
-				p.s.cfg.Logger.Error("asynchronous invocation", "function", f.cfg.Name, "error", err)
-			}
-		}()
+	f := inv.function
+	if inv.kind == "Event" {
+		go p.runEvent(inv, id, rec.RequestBody)
 		w.WriteHeader(http.StatusAccepted)
 		return
 	}
-	res, err := f.Invoke(r.Context(), rec.RequestBody)
+	res, err := f.invoke(r.Context(), id, rec.RequestBody)
 	if err != nil {
 		writeError(w, &apiError{http.StatusInternalServerError, "ServiceException", err.Error()})
 		return
@@ -55,70 +52,115 @@ func (p *functions) serveInvoke(w http.ResponseWriter, r *http.Request, rec *Rec
 	w.Write(res.Payload)
 }
 
+// invoked is what a request of Invoke is for.
+type invoked struct {
+	function        *Function
+	name, qualifier string // by which it was asked for; $LATEST when by its name alone
+	kind            string // RequestResponse or Event
+}
+
+// SetRetries sets how often a failed event of an asynchronous invocation is run
+// again, 0 to 2, where it was for this version or alias of a function: the
+// MaximumRetryAttempts of an EventInvokeConfig, which is 2 where there is none.
+func (s *Server) SetRetries(name, qualifier string, most int) error {
+	if most < 0 || most > len(retryAfter) {
+		return fmt.Errorf("retries of function %.80q: want 0 to %d, not %d", name, len(retryAfter), most)
+	}
+	p := s.funcs
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.retries[name+":"+qualifier] = most
+	return nil
+}
+
+// runEvent runs the event of an asynchronous invocation, again after a while
+// when the function fails, and with the code that there is by then. What failed
+// for good is in the log only: there is no dead-letter queue.
+func (p *functions) runEvent(inv invoked, id string, event []byte) {
+	p.mu.Lock()
+	most, set := p.retries[inv.name+":"+inv.qualifier]
+	if !set {
+		most = len(p.retryAfter)
+	}
+	p.mu.Unlock()
+	for tries := 0; inv.function != nil; inv.function = p.get(inv.name, inv.qualifier) {
+		res, err := inv.function.invoke(p.closed, id, event)
+		if errors.Is(err, errFunctionClosed) && p.closed.Err() == nil {
+			continue // another took its place, or it is gone
+		}
+		if err == nil && res.FunctionError == "" || p.closed.Err() != nil {
+			return
+		}
+		p.s.cfg.Logger.Error("asynchronous invocation failed", "function", inv.name, "request", id, "error", cmp.Or(res.ErrorType, res.FunctionError, fmt.Sprint(err)))
+		if tries == most || !pause(p.closed, p.retryAfter[tries]) {
+			return
+		}
+		tries++
+	}
+}
+
 // unimplementedInInvoke refuses by name what the stand-in does not have.
 func unimplementedInInvoke(what string) *apiError {
 	return &apiError{http.StatusNotImplemented, "UnknownOperationException", "localaws does not implement " + what + " of Invoke"}
 }
 
-// checkInvoke finds the function and the invocation type of a request, or what
-// is wrong with it.
-func (p *functions) checkInvoke(r *http.Request, body []byte) (*Function, string, *apiError) {
+// checkInvoke finds out what a request is for, or what is wrong with it.
+func (p *functions) checkInvoke(r *http.Request, body []byte) (invoked, *apiError) {
 	if r.Method != http.MethodPost {
-		return nil, "", unimplementedInInvoke("method " + r.Method)
+		return invoked{}, unimplementedInInvoke("method " + r.Method)
 	}
 	for k := range r.URL.Query() {
 		if k != "Qualifier" {
-			return nil, "", unimplementedInInvoke("the query parameter " + k)
+			return invoked{}, unimplementedInInvoke("the query parameter " + k)
 		}
 	}
 	for _, h := range unimplementedInvoke {
 		if r.Header.Get(h) != "" {
-			return nil, "", unimplementedInInvoke("the header " + h)
+			return invoked{}, unimplementedInInvoke("the header " + h)
 		}
 	}
 	if t := r.Header.Get("X-Amz-Log-Type"); t != "" && t != "None" {
-		return nil, "", unimplementedInInvoke("X-Amz-Log-Type " + t)
+		return invoked{}, unimplementedInInvoke("X-Amz-Log-Type " + t)
 	}
-	f, apiErr := p.find(r)
+	inv, apiErr := p.find(r)
 	if apiErr != nil {
-		return nil, "", apiErr
+		return invoked{}, apiErr
 	}
-	kind, limit := r.Header.Get("X-Amz-Invocation-Type"), maxSyncPayload
-	switch kind {
-	case "", "RequestResponse":
-		kind = "RequestResponse"
+	limit := maxSyncPayload
+	switch inv.kind = cmp.Or(r.Header.Get("X-Amz-Invocation-Type"), "RequestResponse"); inv.kind {
+	case "RequestResponse":
 	case "Event":
 		limit = maxAsyncPayload
 	case "DryRun":
-		return nil, "", unimplementedInInvoke("X-Amz-Invocation-Type DryRun")
+		return invoked{}, unimplementedInInvoke("X-Amz-Invocation-Type DryRun")
 	default:
-		return nil, "", errorf("InvalidParameterValueException", "InvocationType %.40q: want RequestResponse, Event or DryRun", kind)
+		return invoked{}, errorf("InvalidParameterValueException", "InvocationType %.40q: want RequestResponse, Event or DryRun", inv.kind)
 	}
 	if len(body) > limit {
-		return nil, "", &apiError{http.StatusRequestEntityTooLarge, "RequestTooLargeException",
-			fmt.Sprintf("%d byte payload is too large for the %s invocation type (limit %d bytes)", len(body), kind, limit)}
+		return invoked{}, &apiError{http.StatusRequestEntityTooLarge, "RequestTooLargeException",
+			fmt.Sprintf("%d byte payload is too large for the %s invocation type (limit %d bytes)", len(body), inv.kind, limit)}
 	}
 	if len(body) > 0 && !json.Valid(body) { // none at all stands for {}
-		return nil, "", errorf("InvalidRequestContentException", "Could not parse request body into json: not a JSON document")
+		return invoked{}, errorf("InvalidRequestContentException", "Could not parse request body into json: not a JSON document")
 	}
-	return f, kind, nil
+	return inv, nil
 }
 
 // find returns the function that a request names by name or by ARN, and by
 // version or alias, unless the caller may not invoke it.
-func (p *functions) find(r *http.Request) (*Function, *apiError) {
+func (p *functions) find(r *http.Request) (invoked, *apiError) {
 	_, escaped, _ := strings.Cut(r.URL.EscapedPath(), "/functions/")
 	escaped = escaped[:max(0, strings.LastIndex(escaped, "/"))]
 	asked, err := url.PathUnescape(escaped)
 	if err != nil || strings.Contains(escaped, "/") {
-		return nil, errorf("ValidationException", "FunctionName %.80q is neither a name nor an ARN", escaped)
+		return invoked{}, errorf("ValidationException", "FunctionName %.80q is neither a name nor an ARN", escaped)
 	}
 	name := strings.TrimPrefix(asked, p.arn(""))
 	name = strings.TrimPrefix(name, Account+":function:")
 	name, version, qualified := strings.Cut(name, ":")
 	if q := r.URL.Query().Get("Qualifier"); q != "" {
 		if qualified && q != version {
-			return nil, errorf("InvalidParameterValueException", "the qualifier of the ARN and the parameter Qualifier differ")
+			return invoked{}, errorf("InvalidParameterValueException", "the qualifier of the ARN and the parameter Qualifier differ")
 		}
 		version, qualified = q, true
 	}
@@ -130,11 +172,11 @@ func (p *functions) find(r *http.Request) (*Function, *apiError) {
 	}
 	// https://docs.aws.amazon.com/service-authorization/latest/reference/list_awslambda.html
 	if err := p.s.authorize(r, access{action: "lambda:InvokeFunction", resources: []string{arn}}); err != nil {
-		return nil, err
+		return invoked{}, err
 	}
 	f := p.get(name, version)
 	if f == nil {
-		return nil, &apiError{http.StatusNotFound, "ResourceNotFoundException", "Function not found: " + arn}
+		return invoked{}, &apiError{http.StatusNotFound, "ResourceNotFoundException", "Function not found: " + arn}
 	}
-	return f, nil
+	return invoked{function: f, name: name, qualifier: version}, nil
 }

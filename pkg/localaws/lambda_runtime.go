@@ -34,6 +34,7 @@ type invocation struct {
 	payload        []byte
 	deadline       time.Time
 	init           time.Duration
+	taken          bool // the process has begun to answer; guarded by its mutex
 
 	body        *io.PipeReader
 	pipe        *io.PipeWriter
@@ -58,9 +59,9 @@ func (inv *invocation) fail(err error) {
 	inv.pipe.CloseWithError(err)
 }
 
-// begin hands payload to the function's process, starting one where none runs,
-// and returns once the process works on it.
-func (f *Function) begin(ctx context.Context, payload []byte) (*invocation, error) {
+// begin hands payload to the function's process as the request id, starting one
+// where none runs, and returns once the process works on it.
+func (f *Function) begin(ctx context.Context, id string, payload []byte) (*invocation, error) {
 	if len(payload) == 0 {
 		payload = []byte("{}")
 	}
@@ -74,7 +75,7 @@ func (f *Function) begin(ctx context.Context, payload []byte) (*invocation, erro
 		return nil, err
 	}
 	inv := &invocation{
-		id: uuid.NewString(), arn: f.ARN(), trace: traceID(f.s.cfg.Now()),
+		id: id, arn: f.ARN(), trace: traceID(f.s.cfg.Now()),
 		payload:   payload,
 		answering: make(chan struct{}), done: make(chan struct{}),
 	}
@@ -328,14 +329,15 @@ func (p *process) serveNext(w http.ResponseWriter, r *http.Request) {
 	w.Write(inv.payload)
 }
 
-// take finds the invocation that a process answers to.
+// take finds the invocation that a process answers to, which it can do once.
 func (p *process) take(w http.ResponseWriter, r *http.Request) *invocation {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.current == nil || p.current.id != r.PathValue("id") {
-		writeRuntimeError(w, http.StatusBadRequest, "InvalidRequestID", "no such invocation is under way")
+	if p.current == nil || p.current.id != r.PathValue("id") || p.current.taken {
+		writeRuntimeError(w, http.StatusBadRequest, "InvalidRequestID", "no such invocation is under way and unanswered")
 		return nil
 	}
+	p.current.taken = true
 	return p.current
 }
 
@@ -354,12 +356,12 @@ func (p *process) accept(w http.ResponseWriter, inv *invocation) {
 // trailers.
 // https://docs.aws.amazon.com/lambda/latest/dg/runtimes-custom.html#runtimes-custom-response-streaming
 func (p *process) serveResponse(w http.ResponseWriter, r *http.Request) {
-	inv := p.take(w, r)
-	if inv == nil {
-		return
-	}
 	if mode := r.Header.Get("Lambda-Runtime-Function-Response-Mode"); mode != "" && mode != "streaming" {
 		writeRuntimeError(w, http.StatusBadRequest, "Runtime.InvalidResponseModeHeader", "want streaming, or no such header")
+		return
+	}
+	inv := p.take(w, r)
+	if inv == nil {
 		return
 	}
 	inv.begin(r.Header.Get("Content-Type"), nil)
@@ -388,13 +390,13 @@ func (p *process) serveResponse(w http.ResponseWriter, r *http.Request) {
 }
 
 func (p *process) serveError(w http.ResponseWriter, r *http.Request) {
-	inv := p.take(w, r)
-	if inv == nil {
-		return
-	}
 	doc, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxResponse))
 	if err != nil {
 		writeRuntimeError(w, http.StatusRequestEntityTooLarge, "RequestEntityTooLarge", "exceeded maximum allowed payload size")
+		return
+	}
+	inv := p.take(w, r)
+	if inv == nil {
 		return
 	}
 	inv.fail(readError(doc, r.Header.Get("Lambda-Runtime-Function-Error-Type")))

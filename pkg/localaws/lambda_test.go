@@ -16,11 +16,12 @@ import (
 	"testing"
 	"time"
 
+	"agentcore-mcp-auth/internal/testenv"
 	"agentcore-mcp-auth/pkg/localaws"
 )
 
 func TestFunction(t *testing.T) {
-	bin := buildBootstrap(t)
+	bin := buildBootstrap()
 	s := startServer(t)
 
 	t.Run("echo", func(t *testing.T) {
@@ -130,7 +131,7 @@ func TestFunction(t *testing.T) {
 	})
 
 	t.Run("init fails", func(t *testing.T) { // case 107
-		var log lockedBuffer
+		var log testenv.Log
 		f := startFunction(t, s, localaws.FunctionConfig{Binary: bin, Env: map[string]string{"FAIL_INIT": "1"}, Stderr: &log})
 		res := mustInvoke(t, f, do("echo"))
 		if res.ErrorType != "Runtime.ExitError" || !like(res.ErrorMessage, "RequestId: * Error: Runtime exited with error: exit status 1") {
@@ -254,7 +255,7 @@ func TestFunction(t *testing.T) {
 	})
 
 	t.Run("SIGTERM", func(t *testing.T) { // case 105
-		var log lockedBuffer
+		var log testenv.Log
 		f := startFunction(t, s, localaws.FunctionConfig{Binary: bin, Env: map[string]string{"ON_SIGTERM": "1"}, Stderr: &log})
 		mustInvoke(t, f, do("echo"))
 		f.Close()
@@ -350,7 +351,24 @@ func testInvokeAPI(t *testing.T, s *localaws.Server, bin string) {
 		})
 	}
 
-	req, err := http.NewRequest("POST", s.URL()+"/2015-03-31/functions/agent/invocations", bytes.NewReader(do("error")))
+	req, err := http.NewRequest("POST", s.URL()+"/2015-03-31/functions/agent/invocations", bytes.NewReader(do("context")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	signRequest(t, req, do("context"), "lambda")
+	named, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer named.Body.Close()
+	var seen struct {
+		ID string `json:"request_id"`
+	}
+	if err := json.NewDecoder(named.Body).Decode(&seen); err != nil || seen.ID != named.Header.Get("X-Amzn-Requestid") {
+		t.Errorf("request id: the function saw %s (%v), the caller %s", seen.ID, err, named.Header.Get("X-Amzn-Requestid"))
+	}
+
+	req, err = http.NewRequest("POST", s.URL()+"/2015-03-31/functions/agent/invocations", bytes.NewReader(do("error")))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -40,7 +40,7 @@ func callURL(t *testing.T, url, contentType string, body []byte, service string)
 
 func TestFunctionURL(t *testing.T) {
 	s := startServer(t)
-	f := startFunction(t, s, localaws.FunctionConfig{Name: "asked", Binary: buildBootstrap(t)})
+	f := startFunction(t, s, localaws.FunctionConfig{Name: "asked", Binary: buildBootstrap()})
 	for _, u := range []localaws.FunctionURL{{}, {AuthType: "NONE"}, {AuthType: "AWS_IAM", InvokeMode: "SLOW"}} {
 		if got, err := f.AddURL(u); err == nil {
 			t.Errorf("AddURL(%+v) = %s, want an error", u, got)
@@ -96,8 +96,9 @@ func TestFunctionURL(t *testing.T) {
 	})
 
 	t.Run("a role", func(t *testing.T) {
-		role, err := s.AddRole(localaws.Role{Name: "caller", Trust: lambdaTrust, Policies: []json.RawMessage{[]byte(
-			`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["lambda:InvokeFunctionUrl","lambda:InvokeFunction"],"Resource":"` + f.ARN() + `"}]}`)}})
+		role, err := s.AddRole(localaws.Role{Name: "caller", Trust: lambdaTrust, Policies: []json.RawMessage{statements("Allow",
+			permit{"lambda:InvokeFunctionUrl", f.ARN(), `{"StringEquals":{"lambda:FunctionUrlAuthType":"AWS_IAM"}}`},
+			permit{"lambda:InvokeFunction", f.ARN(), `{"Bool":{"lambda:InvokedViaFunctionUrl":"true"}}`})}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -171,7 +172,7 @@ func TestFunctionURL(t *testing.T) {
 
 // A URL stays with its function, whatever becomes of the function's code.
 func TestFunctionURL_updated(t *testing.T) {
-	bin := buildBootstrap(t)
+	bin := buildBootstrap()
 	s := startServer(t)
 	f := startFunction(t, s, localaws.FunctionConfig{Name: "agent", Binary: bin})
 	url, err := f.AddURL(localaws.FunctionURL{AuthType: "AWS_IAM"})

@@ -148,6 +148,7 @@ func (s *Server) RemoveFunction(name string) {
 		}
 	}
 	maps.DeleteFunc(p.aliases, func(key, _ string) bool { return mine(key) })
+	maps.DeleteFunc(p.retries, func(key string, _ int) bool { return mine(key) })
 	delete(p.versions, name)
 	p.mu.Unlock()
 	for _, f := range all {

@@ -27,7 +27,7 @@ func settings(t *testing.T, f *localaws.Function, prefix string) []string {
 // A version stays what it was when it was published, and an alias is what it was
 // set to.
 func TestFunction_versions(t *testing.T) {
-	bin := buildBootstrap(t)
+	bin := buildBootstrap()
 	s := startServer(t)
 	cfg := localaws.FunctionConfig{Name: "agent", Binary: bin, Env: map[string]string{"SETTING": "a"}}
 	startFunction(t, s, cfg)
@@ -105,7 +105,7 @@ func TestFunction_versions(t *testing.T) {
 }
 
 func TestFunction_versionsRefused(t *testing.T) {
-	bin := buildBootstrap(t)
+	bin := buildBootstrap()
 	s := startServer(t)
 	startFunction(t, s, localaws.FunctionConfig{Name: "agent", Binary: bin})
 	_, _, unpublished := s.PublishVersion("other")
@@ -132,7 +132,7 @@ func second[T any](_ T, err error) error { return err }
 // An update waits for the invocation under way, and the next one has the new
 // configuration.
 func TestUpdateFunction_underWay(t *testing.T) {
-	bin := buildBootstrap(t)
+	bin := buildBootstrap()
 	s := startServer(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()

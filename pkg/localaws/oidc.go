@@ -23,21 +23,35 @@ type signingKey struct {
 // newSigningKey returns a function that makes a key when it is first called and
 // answers the same key ever after. Making one takes about a tenth of a second.
 func newSigningKey() func() *signingKey {
-	return sync.OnceValue(func() *signingKey {
-		key, err := rsa.GenerateKey(rand.Reader, 2048)
-		if err != nil {
-			panic(err) // crypto/rand does not fail on any system that Go supports
-		}
-		id := make([]byte, 32)
-		rand.Read(id)
-		return &signingKey{base64.StdEncoding.EncodeToString(id), key}
-	})
+	return sync.OnceValue(func() *signingKey { return &signingKey{newKeyID(), newPrivateKey()} })
 }
 
-// signer is the key that the pool signs with.
+func newPrivateKey() *rsa.PrivateKey {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		panic(err) // crypto/rand does not fail on any system that Go supports
+	}
+	return key
+}
+
+func newKeyID() string {
+	id := make([]byte, 32)
+	rand.Read(id)
+	return base64.StdEncoding.EncodeToString(id)
+}
+
+// idTokenKey signs the id tokens of all pools, under an id that each pool has of
+// its own: a pool has two keys, one for each kind of token, and the making of
+// this one should not be paid for by who wants no id tokens.
+// https://docs.aws.amazon.com/cognito/latest/developerguide/amazon-cognito-user-pools-using-tokens-verifying-a-jwt.html
+var idTokenKey = sync.OnceValue(newPrivateKey)
+
+func (u *userPool) idSigner() *signingKey { return &signingKey{u.idKeyID, idTokenKey()} }
+
+// signer is the key that the pool signs access tokens with.
 func (u *userPool) signer() func() *signingKey { return u.keys[len(u.keys)-1] }
 
-// RotateKeys has a pool sign with a new key. The keys before stay in its key
+// RotateKeys has a pool sign access tokens with a new key. The keys before stay in its key
 // set. It panics when there is no such pool.
 func (s *Server) RotateKeys(poolID string) {
 	p := s.cognito
@@ -131,7 +145,7 @@ func (p *userPools) serveDiscovery(w http.ResponseWriter, r *http.Request, rec *
 	if document == "jwks.json" {
 		set := struct {
 			Keys []jwk `json:"keys"`
-		}{}
+		}{[]jwk{pool.idSigner().public()}} // the first is never that of an access token
 		for _, key := range keys {
 			set.Keys = append(set.Keys, key().public())
 		}

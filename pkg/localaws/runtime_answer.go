@@ -105,6 +105,25 @@ func requestID(body []byte) json.RawMessage {
 	return json.RawMessage("null")
 }
 
+// headerLengths are what the API model says of the headers that are members of
+// InvokeAgentRuntime. That of the session id was measured, message and all.
+// https://docs.aws.amazon.com/bedrock-agentcore/latest/APIReference/API_InvokeAgentRuntime.html
+var headerLengths = []struct {
+	header, member string
+	min, max       int
+}{
+	{sessionHeader, "runtimeSessionId", 33, 256},
+	{userHeader, "runtimeUserId", 1, 1024},
+	{mcpSessionHeader, "mcpSessionId", 1, 1024},
+	{"Mcp-Protocol-Version", "mcpProtocolVersion", 1, 1024},
+	{"Content-Type", "contentType", 1, 256},
+	{"Accept", "accept", 1, 256},
+	{"X-Amzn-Trace-Id", "traceId", 0, 128},
+	{"Traceparent", "traceParent", 0, 128},
+	{"Tracestate", "traceState", 0, 512},
+	{"Baggage", "baggage", 0, 8192},
+}
+
 // session finds the session id a request goes with, making one up when the
 // request has none, and puts into the answer the id that the caller gets.
 // invalid is what is wrong with the request's.
@@ -123,9 +142,10 @@ func (a *answer) session(r *http.Request) (id, invalid string) {
 			return "", "more than one header " + h
 		}
 	}
-	// Measured: a shorter one is refused with this constraint in the message.
-	if v := r.Header.Get(sessionHeader); v != "" && (len(v) < 33 || len(v) > 256) {
-		return "", "Value at 'runtimeSessionId' failed to satisfy constraint: Member must have length between 33 and 256"
+	for _, l := range headerLengths {
+		if v := r.Header.Get(l.header); v != "" && (len(v) < l.min || len(v) > l.max) {
+			return "", fmt.Sprintf("Value at '%s' failed to satisfy constraint: Member must have length between %d and %d", l.member, l.min, l.max)
+		}
 	}
 	if id = r.Header.Get(name); id == "" {
 		id = uuid.NewString()

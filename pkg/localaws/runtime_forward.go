@@ -16,7 +16,7 @@ import (
 // https://docs.aws.amazon.com/bedrock-agentcore/latest/APIReference/API_InvokeAgentRuntime.html
 var requestHeaders = []string{
 	"Content-Type", "Accept", mcpSessionHeader, "Mcp-Protocol-Version", "Mcp-Method", "Mcp-Name",
-	sessionHeader, "X-Amzn-Bedrock-Agentcore-Runtime-User-Id",
+	sessionHeader, userHeader,
 	"X-Amzn-Trace-Id", "Traceparent", "Tracestate", "Baggage",
 }
 

@@ -146,6 +146,24 @@ func TestRuntime_sessionHTTP(t *testing.T) {
 	}
 }
 
+// The API model bounds the headers that are its members.
+func TestRuntime_headerLengths(t *testing.T) {
+	d := newDoor(t, isHTTP)
+	for h, most := range map[string]int{
+		"X-Amzn-Bedrock-AgentCore-Runtime-User-Id": 1024, "Mcp-Session-Id": 1024, "Mcp-Protocol-Version": 1024, "Content-Type": 256,
+		"Accept": 256, "X-Amzn-Trace-Id": 128, "Traceparent": 128, "Tracestate": 512, "Baggage": 8192,
+	} {
+		for length, want := range map[int]int{most: 200, most + 1: 400} {
+			r := d.request(`{}`)
+			r.Header.Set(h, strings.Repeat("a", length))
+			resp, body := d.do(r)
+			if resp.StatusCode != want || want == 400 && !strings.Contains(body, fmt.Sprintf("and %d", most)) {
+				t.Errorf("%s of %d characters: %d %s, want %d", h, length, resp.StatusCode, body, want)
+			}
+		}
+	}
+}
+
 func TestRuntime_accept(t *testing.T) {
 	const refused = `{"error":{"code":-32011,"message":"Accept must name application/json and text/event-stream"},"id":7,"jsonrpc":"2.0"}`
 	d := newDoor(t, nil)

@@ -1,21 +1,45 @@
 // Package localaws stands in for the AWS services on the machine-to-machine
 // path, so that unmodified AWS SDKs, the compiled Lambda bootstraps and the MCP
-// container run on one machine with no AWS account: SSM Parameter Store,
-// Cognito user pools and their token endpoint, the AgentCore Runtime front
-// door and GetAgentRuntime, Bedrock Converse, CloudFormation's reply URL and
-// DescribeStacks, EventBridge's PutEvents, ECR's registry, the conditional
-// writes of DynamoDB, STS's GetCallerIdentity, Lambda's invocations, Function
-// URLs and runtime API.
-//
-// It is strict where the services are strict, and in doubt stricter: an
-// operation or a member of a request that it does not implement is refused by
-// name, so that nothing passes here only to fail in an account. Each rule names
-// the page or the SDK comment it comes from. What is signed with a role's
-// credentials is held to the role's policies.
+// container run on one machine with no AWS account.
 //
 // One [Server] is one [http.Handler] on one loopback port; all state is in
 // memory and gone with it. It refuses every address but loopback and it refuses
-// to start inside Lambda. No deployable links it.
+// to start inside Lambda. No deployable links it. Start at [New], at
+// [Server.AWSConfig] and [Server.Env] for clients, at [Server.Records] for what
+// they sent and at [Server.SetFault] for what goes wrong; Server.route names
+// every service once. What each file has, by the beginning of its name:
+//
+//	ssm               Parameter Store, and the use of KMS keys by it: Server.Parameters
+//	cognito           user pools, domains, resource servers, app clients, users
+//	token             a domain's token endpoint, for client credentials
+//	oidc              a pool's discovery document, its keys, and the JWTs they sign
+//	runtime           AgentCore's front door and GetAgentRuntime: Server.AddRuntime
+//	bedrock           Converse and ConverseStream, and what a request has to keep to
+//	model, arithmetic what answers there: a Script, or Arithmetic, the default
+//	lambda            functions and their runtime API, Invoke, URLs: Server.StartFunction
+//	cloudformation    the reply URL of custom resources: Server.SendCustomResource
+//	stacks, export    DescribeStacks, and the values that stacks share
+//	eventbridge       PutEvents: Server.Events
+//	dynamodb          PutItem and UpdateItem on conditions
+//	ecr, image        the registry, and an image as AgentCore unpacks it
+//	sts               GetCallerIdentity
+//	iam, sigv4        roles, their policies, and the signatures of requests
+//	awsjson           what the services of the AWS JSON protocol share: members, errors, pages
+//	inventory         what exists and has no other place, and all that is left over
+//
+// SQS, SNS and other services that a stack has and no program here calls have no
+// more than their names. The folder cloudformation deploys templates into a
+// Server.
+//
+// It is strict where the services are strict, and in doubt stricter: an
+// operation or a member of a request that it does not implement is refused by
+// name, so that nothing passes here only to fail in an account. That refusal is
+// status 501, which no service has. Each rule names the page or the SDK comment
+// it comes from. What is signed with a role's credentials is held to the role's
+// policies.
+//
+// A Server's methods are safe for concurrent use. Errors say what was being done
+// and are for people; a request's errors are the service's own.
 package localaws
 
 import (

@@ -160,12 +160,15 @@ func (p *parameterStore) put(r *http.Request, in *putParameterInput) (any, *apiE
 		p.checkName(in.Name),
 		checkEnum("ValidationException", "type", in.Type, "String", "StringList", "SecureString"),
 		checkEnum("ValidationException", "tier", in.Tier, "Standard", "Advanced", "Intelligent-Tiering"),
-		checkEnum("ValidationException", "dataType", in.DataType, "text"),
+		checkEnum("ValidationException", "dataType", in.DataType, "text", "aws:ec2:image", "aws:ssm:integration"),
 		described.checkOptional("description", in.Description),
 		keyIDRule.checkOptional("keyId", in.KeyId),
 		checkTags(in.Tags),
 	); err != nil {
 		return nil, err
+	}
+	if in.DataType != "" && in.DataType != "text" {
+		return nil, unimplemented("DataType %s", in.DataType)
 	}
 	old := p.parameters[in.Name]
 	if err := p.checkPut(in, old); err != nil {

@@ -2,6 +2,7 @@ package localaws
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"net/http"
 	"slices"
@@ -100,24 +101,11 @@ func (p *parameterStore) getByPath(r *http.Request, in *struct {
 	); err != nil {
 		return nil, err
 	}
-	if in.Path[0] != '/' || strings.Contains(in.Path, "//") {
-		return nil, errorf("ValidationException", "The parameter path must begin with a forward slash and have no empty level.")
+	names, err := p.below(in.Path, in.Recursive)
+	if err != nil {
+		return nil, err
 	}
-	path := strings.TrimSuffix(in.Path, "/") + "/"
-	if levels := strings.Count(path, "/") - 1; levels > hierarchyDepth {
-		return nil, errorf("ValidationException", "The parameter path has %d levels; the maximum is %d.", levels, hierarchyDepth)
-	}
-	var names []string
-	for _, name := range slices.Sorted(maps.Keys(p.parameters)) {
-		rest, under := strings.CutPrefix(name, path)
-		if path == "/" && !strings.HasPrefix(name, "/") {
-			rest, under = name, true // a name without a slash is at the root
-		}
-		if under && (in.Recursive || !strings.Contains(rest, "/")) {
-			names = append(names, name)
-		}
-	}
-	names, next, ok := page(names, func(n string) string { return n }, "GetParametersByPath "+path, in.NextToken, limit(in.MaxResults, 10))
+	names, next, ok := page(names, func(n string) string { return n }, "GetParametersByPath "+in.Path, in.NextToken, limit(in.MaxResults, 10))
 	if !ok {
 		return nil, errorf("InvalidNextToken", "The specified token isn't valid.")
 	}
@@ -132,6 +120,29 @@ func (p *parameterStore) getByPath(r *http.Request, in *struct {
 		Parameters []parameterView
 		NextToken  *string `json:",omitempty"`
 	}{found, next}, nil
+}
+
+// below lists the names at a path, sorted: those of its own level, or of all
+// levels.
+func (p *parameterStore) below(path string, recursive bool) ([]string, *apiError) {
+	if path[0] != '/' || strings.Contains(path, "//") {
+		return nil, errorf("ValidationException", "The parameter path must begin with a forward slash and have no empty level.")
+	}
+	path = strings.TrimSuffix(path, "/") + "/"
+	if levels := strings.Count(path, "/") - 1; levels > hierarchyDepth {
+		return nil, errorf("ValidationException", "The parameter path has %d levels; the maximum is %d.", levels, hierarchyDepth)
+	}
+	var names []string
+	for _, name := range slices.Sorted(maps.Keys(p.parameters)) {
+		rest, under := strings.CutPrefix(name, path)
+		if path == "/" && !strings.HasPrefix(name, "/") {
+			rest, under = name, true // a name without a slash is at the root
+		}
+		if under && (recursive || !strings.Contains(rest, "/")) {
+			names = append(names, name)
+		}
+	}
+	return names, nil
 }
 
 // limit is what a caller asked for, or the default.
@@ -150,15 +161,48 @@ type parameterMetadata struct {
 	LastModifiedDate                epoch
 }
 
-// describe lists everything; filters are not implemented.
+// parameterFilter is one filter of DescribeParameters, of which there is Path.
+// https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_ParameterStringFilter.html
+type parameterFilter struct {
+	Key, Option string
+	Values      []string
+}
+
+// filtered lists the names that a filter lets through.
+func (p *parameterStore) filtered(f parameterFilter) ([]string, *apiError) {
+	switch {
+	case f.Key != "Path":
+		return nil, unimplemented("parameter filter %.140q", f.Key)
+	case f.Option != "" && f.Option != "OneLevel" && f.Option != "Recursive":
+		return nil, errorf("InvalidFilterOption", "The filter Path has the options OneLevel and Recursive.")
+	case len(f.Values) != 1:
+		return nil, unimplemented("parameter filters of %d values", len(f.Values))
+	}
+	if err := parameterName.check("parameterFilters.values", f.Values[0]); err != nil {
+		return nil, err
+	}
+	return p.below(f.Values[0], f.Option == "Recursive")
+}
+
 func (p *parameterStore) describe(in *struct {
-	MaxResults *int32
-	NextToken  *string
+	ParameterFilters []parameterFilter
+	MaxResults       *int32
+	NextToken        *string
 }) (any, *apiError) {
 	if err := checkRange("ValidationException", "maxResults", in.MaxResults, 1, 50); err != nil {
 		return nil, err
 	}
-	names, next, ok := page(slices.Sorted(maps.Keys(p.parameters)), func(n string) string { return n }, "DescribeParameters", in.NextToken, limit(in.MaxResults, 50))
+	names := slices.Sorted(maps.Keys(p.parameters))
+	for i, f := range in.ParameterFilters {
+		if i > 0 {
+			return nil, unimplemented("more than one parameter filter")
+		}
+		var err *apiError
+		if names, err = p.filtered(f); err != nil {
+			return nil, err
+		}
+	}
+	names, next, ok := page(names, func(n string) string { return n }, fmt.Sprint("DescribeParameters ", in.ParameterFilters), in.NextToken, limit(in.MaxResults, 50))
 	if !ok {
 		return nil, errorf("InvalidNextToken", "The specified token isn't valid.")
 	}

@@ -48,6 +48,10 @@ func checkTags(tags []tag) *apiError {
 // tagged finds the parameter that a tag operation is for. Other resource types
 // are not implemented.
 func (p *parameterStore) tagged(resourceType, resourceID string) (*parameter, *apiError) {
+	// https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_AddTagsToResource.html
+	if !slices.Contains([]string{"Document", "ManagedInstance", "MaintenanceWindow", "Parameter", "PatchBaseline", "OpsItem", "OpsMetadata", "Automation", "Association"}, resourceType) {
+		return nil, errorf("InvalidResourceType", "The resource type %.80q isn't valid.", resourceType)
+	}
 	if resourceType != "Parameter" {
 		return nil, unimplemented("tags of ResourceType %.80q", resourceType)
 	}

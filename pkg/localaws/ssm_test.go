@@ -2,6 +2,7 @@ package localaws_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -55,6 +56,8 @@ func TestPutParameter_rules(t *testing.T) {
 		{"key for a String", in("/new", "v", func(in *ssm.PutParameterInput) { in.KeyId = aws.String("alias/k") }), "ValidationException"},
 		{"empty list item", in("/new", "a,,b", func(in *ssm.PutParameterInput) { in.Type = types.ParameterTypeStringList }), "ValidationException"},
 		{"long description", in("/new", "v", func(in *ssm.PutParameterInput) { in.Description = aws.String(strings.Repeat("d", 1025)) }), "ValidationException"},
+		{"data type", in("/new", "v", func(in *ssm.PutParameterInput) { in.DataType = aws.String("number") }), "ValidationException"},
+		{"data type of an image", in("/new", "v", func(in *ssm.PutParameterInput) { in.DataType = aws.String("aws:ec2:image") }), "UnknownMemberException"},
 		{"space in name", in("/a b", "v"), "ValidationException"},
 		{"not fully qualified", in("a/b", "v"), "ValidationException"},
 		{"trailing slash", in("/a/", "v"), "ValidationException"},
@@ -278,6 +281,38 @@ func TestDescribeParameters(t *testing.T) {
 	}
 }
 
+func TestDescribeParameters_path(t *testing.T) {
+	a := newAccount(t)
+	for _, name := range []string{"/app/a", "/app/b/c", "/apple", "app"} {
+		a.put(name, "v", types.ParameterTypeString)
+	}
+	filter := func(key, option string, values ...string) *ssm.DescribeParametersInput {
+		f := types.ParameterStringFilter{Key: &key, Values: values}
+		if option != "" {
+			f.Option = &option
+		}
+		return &ssm.DescribeParametersInput{ParameterFilters: []types.ParameterStringFilter{f}}
+	}
+	for option, want := range map[string][]string{"": {"/app/a"}, "OneLevel": {"/app/a"}, "Recursive": {"/app/a", "/app/b/c"}} {
+		var got []string
+		for _, p := range try(t, a.ssm.DescribeParameters, filter("Path", option, "/app")).Parameters {
+			got = append(got, *p.Name)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("option %q: got %v, want %v", option, got, want)
+		}
+	}
+	for want, in := range map[string]*ssm.DescribeParametersInput{
+		"InvalidFilterOption":    filter("Path", "Equals", "/app"),
+		"ValidationException":    filter("Path", "", "app"),
+		"UnknownMemberException": filter("Name", "Equals", "/app"),
+	} {
+		if got := refused(t, a.ssm.DescribeParameters, in); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+}
+
 // Case 25: ownership tags of a parameter.
 func TestParameterTags(t *testing.T) {
 	a := newAccount(t)
@@ -293,6 +328,9 @@ func TestParameterTags(t *testing.T) {
 	try(t, a.ssm.AddTagsToResource, &ssm.AddTagsToResourceInput{ResourceType: "Parameter", ResourceId: name, Tags: tags("owner", "stack-2", "b", "c")})
 	if got, want := refused(t, a.ssm.RemoveTagsFromResource, &ssm.RemoveTagsFromResourceInput{ResourceType: "Parameter", ResourceId: name, TagKeys: []string{"b", strings.Repeat("k", 129)}}), "ValidationException"; got != want {
 		t.Errorf("a long tag key: got %q, want %q", got, want)
+	}
+	if got, want := refused(t, a.ssm.ListTagsForResource, &ssm.ListTagsForResourceInput{ResourceType: "Parameters", ResourceId: name}), "InvalidResourceType"; got != want {
+		t.Errorf("no type of resource: got %q, want %q", got, want)
 	}
 	try(t, a.ssm.RemoveTagsFromResource, &ssm.RemoveTagsFromResourceInput{ResourceType: "Parameter", ResourceId: name, TagKeys: []string{"b", "absent"}})
 	got := map[string]string{}

@@ -92,10 +92,14 @@ func (s *Server) AddStack(st Stack) (id string, err error) {
 		return old.id, nil
 	}
 	if id = st.ID; id == "" {
-		id = fmt.Sprintf("arn:aws:cloudformation:%s:%s:stack/%s/%s", s.cfg.Region, Account, st.Name, uuid.NewString())
+		id = stackARN(s.cfg.Region, st.Name, uuid.NewString())
 	}
 	p.byName[st.Name] = &stack{Stack: st, id: id, created: s.cfg.Now()}
 	return id, nil
+}
+
+func stackARN(region, name, id string) string {
+	return fmt.Sprintf("arn:aws:cloudformation:%s:%s:stack/%s/%s", region, Account, name, id)
 }
 
 // RemoveStack forgets a stack. A name that is not there is no error.
@@ -239,8 +243,15 @@ func (p *stacks) describe(r *http.Request, body []byte) ([]*stack, *apiError) {
 	if form.Has("StackName") && name == "" {
 		return nil, errorf("ValidationError", "1 validation error detected: Value '' at 'stackName' failed to satisfy constraint: Member must have length greater than or equal to 1")
 	}
-	if name == "" {
+	// A stack that is not there has no id; who may describe it may hear so.
+	// https://docs.aws.amazon.com/service-authorization/latest/reference/list_awscloudformation.html
+	switch {
+	case name == "":
 		resources = nil
+	case strings.HasPrefix(name, "arn:"):
+		resources = []string{name}
+	case len(found) == 0:
+		resources = []string{stackARN(p.s.cfg.Region, name, "*")}
 	}
 	if err := p.s.authorize(r, access{action: "cloudformation:DescribeStacks", resources: resources}); err != nil {
 		return nil, err

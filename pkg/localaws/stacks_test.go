@@ -117,3 +117,27 @@ func TestDescribeStacks(t *testing.T) {
 		}
 	}
 }
+
+// A role that may describe one stack hears when it is not there, and nothing of
+// any other.
+func TestDescribeStacks_role(t *testing.T) {
+	s := startServer(t)
+	arn := "arn:aws:cloudformation:eu-central-1:" + localaws.Account + ":stack/"
+	client := cloudformation.NewFromConfig(as(t, s, addRole(t, s, "one", statements("Allow", permit{"cloudformation:DescribeStacks", arn + "mine/*", ""}))))
+	for name, want := range map[string]string{"mine": "ValidationError", "other": "AccessDenied", arn + "mine/1": "ValidationError", arn + "other/1": "AccessDenied", "": "AccessDenied"} {
+		in := &cloudformation.DescribeStacksInput{}
+		if name != "" {
+			in.StackName = &name
+		}
+		_, err := client.DescribeStacks(t.Context(), in)
+		if got := errorCode(err); got != want {
+			t.Errorf("%q: got %v, want %s", name, err, want)
+		}
+	}
+	if _, err := s.AddStack(localaws.Stack{Name: "mine"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.DescribeStacks(t.Context(), &cloudformation.DescribeStacksInput{StackName: aws.String("mine")}); err != nil {
+		t.Error(err)
+	}
+}

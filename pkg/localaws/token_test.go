@@ -52,6 +52,16 @@ func (a *account) verify(pool *string, token string) map[string]any {
 	return claims
 }
 
+// keyID is the id of the key that a token is signed with.
+func keyID(t *testing.T, token string) string {
+	t.Helper()
+	parsed, err := jwt.ParseSigned(token, []jose.SignatureAlgorithm{jose.RS256})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return parsed.Headers[0].KeyID
+}
+
 func secretHash(username string, c *types.UserPoolClientType) string {
 	mac := hmac.New(sha256.New, []byte(aws.ToString(c.ClientSecret)))
 	mac.Write([]byte(username + aws.ToString(c.ClientId)))
@@ -328,18 +338,16 @@ func TestRotateKeys(t *testing.T) {
 	a.domain(pool, "agents-1")
 	a.resourceServer(pool, "m2m", "invoke")
 	c := try(t, a.cognito.CreateUserPoolClient, machineClient(pool, "m2m/invoke")).UserPoolClient
-	kid := func(token string) string {
-		parsed, err := jwt.ParseSigned(token, []jose.SignatureAlgorithm{jose.RS256})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return parsed.Headers[0].KeyID
-	}
 	first := a.token("agents-1", *c.ClientId, *c.ClientSecret, grant).Token
 	a.RotateKeys(*pool)
 	second := a.token("agents-1", *c.ClientId, *c.ClientSecret, grant).Token
-	if kid(first) == kid(second) {
-		t.Errorf("got the same key id %s before and after", kid(first))
+	if keyID(t, first) == keyID(t, second) {
+		t.Errorf("got the same key id %s before and after", keyID(t, first))
+	}
+	var keys jose.JSONWebKeySet
+	a.getJSON("/"+*pool+"/.well-known/jwks.json", &keys)
+	if len(keys.Keys) != 3 || keys.Keys[0].KeyID == keyID(t, first) {
+		t.Errorf("got %d keys, the first of them that of the token; want that of id tokens first and two of access tokens", len(keys.Keys))
 	}
 	a.verify(pool, first)
 	a.verify(pool, second)
