@@ -309,6 +309,42 @@ func TestTemplateQueue(t *testing.T) {
 	}
 }
 
+// Each rule that has a dead-letter queue may write to it: EventBridge would drop
+// the event otherwise, and say nothing.
+// https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-rule-dlq.html
+func TestTemplateDeadLetters(t *testing.T) {
+	tp := readTemplate(t)
+	want := map[string]bool{}
+	for id, r := range tp.ofType("AWS::Events::Rule") {
+		for _, target := range at(r, "Properties", "Targets").([]any) {
+			if at(target, "DeadLetterConfig") != nil {
+				want[id+".Arn"] = true
+			}
+		}
+	}
+	for id, r := range tp.ofType("AWS::Serverless::Function") {
+		events, _ := at(r, "Properties", "Events").(map[string]any)
+		for name, e := range events {
+			if at(e, "Properties", "DeadLetterConfig") != nil {
+				want[id+name+".Arn"] = true
+			}
+		}
+	}
+	got := map[string]bool{}
+	for _, s := range at(tp.Resources, "DeadLettersPolicy", "Properties", "PolicyDocument", "Statement").([]any) {
+		if at(s, "Principal", "Service") == "events.amazonaws.com" && at(s, "Action") == "sqs:SendMessage" && at(s, "Resource", "GetAtt") == "DeadLetters.Arn" {
+			walk(at(s, "Condition", "ArnEquals", "aws:SourceArn"), func(m map[string]any) {
+				if arn, ok := m["GetAtt"].(string); ok {
+					got[arn] = true
+				}
+			})
+		}
+	}
+	if len(want) != 2 || !maps.Equal(got, want) {
+		t.Errorf("the queue takes events of %v, want %v", got, want)
+	}
+}
+
 // case 108: what the agent puts on the bus is nothing that the bus's rule
 // matches.
 func TestTemplateBus(t *testing.T) {

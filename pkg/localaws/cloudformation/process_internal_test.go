@@ -31,7 +31,8 @@ func TestProcess_crash(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := startProcess(t.Context(), addr, localaws.Container{Program: program}, append(os.Environ(), "CRASHING=1"), t.TempDir(), io.Discard)
+	dir := t.TempDir()
+	p, err := startProcess(t.Context(), addr, localaws.Container{Program: program}, append(os.Environ(), "CRASHING=1"), dir, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,6 +52,9 @@ func TestProcess_crash(t *testing.T) {
 	if conn, err := net.Dial("tcp", addr); err == nil {
 		conn.Close()
 		t.Error("a process that was stopped listens")
+	}
+	if _, err := os.Stat(dir); !os.IsNotExist(err) {
+		t.Errorf("its folder stays: %v", err)
 	}
 }
 

@@ -44,6 +44,7 @@ func (a *account) wantSum(answer string) {
 // The project's template from its first deployment to nothing: what it sets up
 // answers, with the policies of its own roles.
 func TestProject(t *testing.T) {
+	t.Parallel()
 	a := newAccount(t)
 	template := project(t, "template.yaml")
 	a.mustDeploy(template)
@@ -91,6 +92,7 @@ func TestProject(t *testing.T) {
 
 // Everything that the template can have, then as little as it can.
 func TestProject_options(t *testing.T) {
+	t.Parallel()
 	a := newAccount(t)
 	template := project(t, "template.yaml")
 	a.mustDeploy(template, "AgentHost=both", "SecretRotationDays=1", "AskByTopic=true", "AskBySchedule=rate(1 day)", "Monitoring=true",
@@ -116,6 +118,7 @@ func TestProject_options(t *testing.T) {
 // nothing stays where the server has been. A pool that is given is joined, and
 // stays.
 func TestProject_moves(t *testing.T) {
+	t.Parallel()
 	a := newAccount(t)
 	template := project(t, "template.yaml")
 	pools := newStack(t, a.aws, "pools")
@@ -163,6 +166,7 @@ func TestProject_moves(t *testing.T) {
 
 // case 11: a second stack's server comes and goes, and the first stack's stays.
 func TestProject_moreServers(t *testing.T) {
+	t.Parallel()
 	a := newAccount(t)
 	a.mustDeploy(project(t, "template.yaml"))
 	before := a.without("image ")
@@ -216,6 +220,7 @@ func refuse(operation, text string) func(localaws.Record) *localaws.Fault {
 
 // case 7: whatever fails, and wherever, the template leaves nothing behind.
 func TestProject_creationFails(t *testing.T) {
+	t.Parallel()
 	template := project(t, "template.yaml")
 	for name, test := range map[string]struct {
 		fault func(localaws.Record) *localaws.Fault
@@ -243,6 +248,7 @@ func TestProject_creationFails(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			if !strings.Contains(template, test.from) {
 				t.Fatalf("the template has no %q", test.from)
 			}
@@ -263,6 +269,7 @@ func TestProject_creationFails(t *testing.T) {
 
 // case 15: an update that fails leaves a stack that answers as before.
 func TestProject_updateFails(t *testing.T) {
+	t.Parallel()
 	a := newAccount(t)
 	template := project(t, "template.yaml")
 	a.mustDeploy(template)
