@@ -192,7 +192,6 @@ func TestProject_moreServers(t *testing.T) {
 	if got := b.parameter("/app/mcp/mcp_second_calculator/endpoint"); got != was {
 		t.Errorf("got endpoint %s, want %s", got, was)
 	}
-	a.restore("image-publisher")
 
 	if err := a.Delete(t.Context()); err == nil || !strings.Contains(err.Error(), "Delete canceled") {
 		t.Errorf("a stack whose exports are imported: got %v", err)
