@@ -99,7 +99,8 @@ func list(v any) []string {
 		return []string{s}
 	}
 	var all []string
-	for _, e := range v.([]any) {
+	items, _ := v.([]any)
+	for _, e := range items {
 		s, _ := e.(string)
 		all = append(all, s)
 	}

@@ -1,6 +1,7 @@
 package layout
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io/fs"
@@ -12,6 +13,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"go.yaml.in/yaml/v3"
 
 	"agentcore-mcp-auth/events"
 )
@@ -169,6 +172,9 @@ func TestTemplateFunctions(t *testing.T) {
 	tp := readTemplate(t)
 	for id, r := range tp.ofType("AWS::Serverless::Function") {
 		p := r["Properties"]
+		if level := at(tp.Globals, "Function", "LoggingConfig", "ApplicationLogLevel"); level != "DEBUG" || at(p, "LoggingConfig", "ApplicationLogLevel") != nil {
+			t.Errorf("Lambda drops what %s logs below %v, whatever LogLevel is", id, level)
+		}
 		group, _ := at(p, "LoggingConfig", "LogGroup", "Ref").(string)
 		if at(tp.Resources, group, "Properties", "RetentionInDays") == nil {
 			t.Errorf("%s logs to %q, which keeps everything for ever", id, group)
@@ -224,6 +230,64 @@ func TestTemplateServiceTimeout(t *testing.T) {
 	}
 }
 
+// Neither program's images are pushed out of the repository by the other's.
+func TestTemplateImages(t *testing.T) {
+	tp := readTemplate(t)
+	var policy struct {
+		Rules []struct {
+			Selection struct{ TagPrefixList []string }
+		}
+	}
+	text, _ := at(tp.Resources, "Repository", "Properties", "LifecyclePolicy", "LifecyclePolicyText").(string)
+	if err := json.Unmarshal([]byte(text), &policy); err != nil {
+		t.Fatal(err)
+	}
+	images := tp.ofType("Custom::MCPImage")
+	if len(policy.Rules) != len(images) {
+		t.Errorf("%d rules for %d programs", len(policy.Rules), len(images))
+	}
+	for id, r := range images {
+		program, _ := at(r, "Properties", "Binary").(string)
+		counted := slices.ContainsFunc(policy.Rules, func(r struct {
+			Selection struct{ TagPrefixList []string }
+		}) bool {
+			return slices.Equal(r.Selection.TagPrefixList, []string{program + "-"})
+		})
+		if !counted {
+			t.Errorf("%s: no rule counts the images of %s alone", id, program)
+		}
+	}
+}
+
+// A client is made, changed and removed while the function may do it, and runs
+// no event twice.
+func TestTemplateClients(t *testing.T) {
+	page, err := os.ReadFile("docs/more-servers.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, more, _ := strings.Cut(string(page), "```yaml\n")
+	more, _, _ = strings.Cut(more, "```")
+	var root yaml.Node
+	if err := yaml.Unmarshal([]byte(more), &root); err != nil {
+		t.Fatal(err)
+	}
+	clients := readTemplate(t).ofType("Custom::MCPClient")
+	for id, r := range plain(root.Content[0]).(map[string]any) {
+		if at(r, "Type") == "Custom::MCPClient" {
+			clients[id] = r.(map[string]any)
+		}
+	}
+	if len(clients) != 2 {
+		t.Errorf("found %d clients, want the template's and the page's", len(clients))
+	}
+	for id, r := range clients {
+		if got := list(at(r, "DependsOn")); !slices.Equal(got, []string{"CognitoSetupFunctionEventInvokeConfig", "PoolAccess", "ParameterAccess"}) {
+			t.Errorf("%s depends on %q", id, got)
+		}
+	}
+}
+
 // case 98: a message comes back after six times the function's time, not
 // before, and is given up after some attempts.
 func TestTemplateQueue(t *testing.T) {
@@ -242,6 +306,42 @@ func TestTemplateQueue(t *testing.T) {
 	source := at(tp.Resources, "AgentFunction", "Properties", "Events", "Queue", "Properties")
 	if at(source, "ScalingConfig", "MaximumConcurrency") == nil || !slices.Equal(list(at(source, "FunctionResponseTypes")), []string{"ReportBatchItemFailures"}) {
 		t.Errorf("the queue's event source is %v", source)
+	}
+}
+
+// Each rule that has a dead-letter queue may write to it: EventBridge would drop
+// the event otherwise, and say nothing.
+// https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-rule-dlq.html
+func TestTemplateDeadLetters(t *testing.T) {
+	tp := readTemplate(t)
+	want := map[string]bool{}
+	for id, r := range tp.ofType("AWS::Events::Rule") {
+		for _, target := range at(r, "Properties", "Targets").([]any) {
+			if at(target, "DeadLetterConfig") != nil {
+				want[id+".Arn"] = true
+			}
+		}
+	}
+	for id, r := range tp.ofType("AWS::Serverless::Function") {
+		events, _ := at(r, "Properties", "Events").(map[string]any)
+		for name, e := range events {
+			if at(e, "Properties", "DeadLetterConfig") != nil {
+				want[id+name+".Arn"] = true
+			}
+		}
+	}
+	got := map[string]bool{}
+	for _, s := range at(tp.Resources, "DeadLettersPolicy", "Properties", "PolicyDocument", "Statement").([]any) {
+		if at(s, "Principal", "Service") == "events.amazonaws.com" && at(s, "Action") == "sqs:SendMessage" && at(s, "Resource", "GetAtt") == "DeadLetters.Arn" {
+			walk(at(s, "Condition", "ArnEquals", "aws:SourceArn"), func(m map[string]any) {
+				if arn, ok := m["GetAtt"].(string); ok {
+					got[arn] = true
+				}
+			})
+		}
+	}
+	if len(want) != 2 || !maps.Equal(got, want) {
+		t.Errorf("the queue takes events of %v, want %v", got, want)
 	}
 }
 
@@ -352,7 +452,9 @@ func TestTemplateParameters(t *testing.T) {
 	}
 }
 
-// The deployer's policy has the services of all resources.
+// The deployer's policy has what making the resources takes, and fits into one
+// managed policy.
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
 func TestDeployerPolicy(t *testing.T) {
 	text, err := os.ReadFile("docs/deployer-policy.json")
 	if err != nil {
@@ -362,41 +464,59 @@ func TestDeployerPolicy(t *testing.T) {
 	if err := json.Unmarshal(text, &policy); err != nil {
 		t.Fatal(err)
 	}
+	var characters bytes.Buffer
+	if err := json.Compact(&characters, bytes.ReplaceAll(text, []byte("ACCOUNT"), []byte("000000000000"))); err != nil || characters.Len() > 6144 {
+		t.Errorf("docs/deployer-policy.json has %d characters, at most 6144 are allowed; %v", characters.Len(), err)
+	}
 	creates := map[string]string{ // resource types, and what making one takes
-		"AWS::BedrockAgentCore::Runtime": "bedrock-agentcore:CreateAgentRuntime",
-		"AWS::CloudWatch::Alarm":         "cloudwatch:PutMetricAlarm",
-		"AWS::CloudWatch::Dashboard":     "cloudwatch:PutDashboard",
-		"AWS::Cognito::UserPool":         "cognito-idp:CreateUserPool",
-		"AWS::Cognito::UserPoolDomain":   "cognito-idp:CreateUserPoolDomain",
-		"AWS::DynamoDB::Table":           "dynamodb:CreateTable",
-		"AWS::ECR::Repository":           "ecr:CreateRepository",
-		"AWS::Events::EventBus":          "events:CreateEventBus",
-		"AWS::Events::Rule":              "events:PutRule",
-		"AWS::IAM::Policy":               "iam:PutRolePolicy",
-		"AWS::IAM::Role":                 "iam:CreateRole",
-		"AWS::IAM::RolePolicy":           "iam:PutRolePolicy",
-		"AWS::Lambda::Permission":        "lambda:AddPermission",
-		"AWS::Logs::LogGroup":            "logs:CreateLogGroup",
-		"AWS::Logs::MetricFilter":        "logs:PutMetricFilter",
-		"AWS::SNS::Subscription":         "sns:Subscribe",
-		"AWS::SNS::Topic":                "sns:CreateTopic",
-		"AWS::SQS::Queue":                "sqs:CreateQueue",
-		"AWS::SQS::QueuePolicy":          "sqs:SetQueueAttributes",
-		"AWS::SSM::Parameter":            "ssm:PutParameter",
-		"AWS::Serverless::Function":      "lambda:CreateFunction",
-		"Custom::MCPClient":              "lambda:InvokeFunction",
-		"Custom::MCPImage":               "lambda:InvokeFunction",
+		// What its handlers call in the account of whoever deploys.
+		// https://docs.aws.amazon.com/bedrock-agentcore/latest/devguide/service-linked-roles.html
+		"AWS::BedrockAgentCore::Runtime": "bedrock-agentcore:CreateAgentRuntime bedrock-agentcore:CreateAgentRuntimeEndpoint bedrock-agentcore:CreateWorkloadIdentity " +
+			"bedrock-agentcore:DeleteAgentRuntime bedrock-agentcore:DeleteAgentRuntimeEndpoint bedrock-agentcore:DeleteWorkloadIdentity " +
+			"bedrock-agentcore:GetAgentRuntimeEndpoint bedrock-agentcore:UpdateAgentRuntimeEndpoint iam:CreateServiceLinkedRole iam:PassRole",
+		"AWS::CloudWatch::Alarm":       "cloudwatch:PutMetricAlarm",
+		"AWS::CloudWatch::Dashboard":   "cloudwatch:PutDashboard",
+		"AWS::Cognito::UserPool":       "cognito-idp:CreateUserPool",
+		"AWS::Cognito::UserPoolDomain": "cognito-idp:CreateUserPoolDomain",
+		"AWS::DynamoDB::Table":         "dynamodb:CreateTable",
+		"AWS::ECR::Repository":         "ecr:CreateRepository",
+		"AWS::Events::EventBus":        "events:CreateEventBus",
+		"AWS::Events::Rule":            "events:PutRule",
+		"AWS::IAM::Policy":             "iam:PutRolePolicy",
+		"AWS::IAM::Role":               "iam:CreateRole",
+		"AWS::IAM::RolePolicy":         "iam:PutRolePolicy",
+		"AWS::Lambda::Permission":      "lambda:AddPermission",
+		"AWS::Logs::LogGroup":          "logs:CreateLogGroup",
+		"AWS::Logs::MetricFilter":      "logs:PutMetricFilter",
+		"AWS::SNS::Subscription":       "sns:Subscribe",
+		"AWS::SNS::Topic":              "sns:CreateTopic",
+		"AWS::SQS::Queue":              "sqs:CreateQueue",
+		"AWS::SQS::QueuePolicy":        "sqs:SetQueueAttributes",
+		"AWS::SSM::Parameter":          "ssm:PutParameter",
+		"AWS::Serverless::Function":    "lambda:CreateFunction",
+		"Custom::MCPClient":            "lambda:InvokeFunction",
+		"Custom::MCPImage":             "lambda:InvokeFunction",
 	}
 	var allowed []string
 	walk(policy, func(m map[string]any) {
 		if m["Effect"] == "Allow" {
 			allowed = append(allowed, list(m["Action"])...)
 		}
+		// The runtime that is to be made has no name for IAM yet.
+		// https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonbedrockagentcore.html
+		if slices.Contains(list(m["Action"]), "bedrock-agentcore:CreateAgentRuntime") && m["Resource"] != "*" {
+			t.Errorf("bedrock-agentcore:CreateAgentRuntime is allowed on %v only", m["Resource"])
+		}
 	})
 	for id, r := range readTemplate(t).Resources {
 		typ, _ := at(r, "Type").(string)
-		if action := creates[typ]; action == "" || !slices.Contains(allowed, action) {
-			t.Errorf("%s: nobody with docs/deployer-policy.json can make a %s (%q)", id, typ, action)
+		if creates[typ] == "" {
+			t.Errorf("%s: what does making a %s take?", id, typ)
+		}
+		for action := range strings.FieldsSeq(creates[typ]) {
+			if !slices.Contains(allowed, action) {
+				t.Errorf("%s: nobody with docs/deployer-policy.json can make a %s (%q)", id, typ, action)
+			}
 		}
 	}
 	for _, a := range allowed {

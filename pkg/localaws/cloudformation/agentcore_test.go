@@ -126,6 +126,7 @@ func (a *account) request(service, url, body, accept string) (int, string) {
 // A runtime runs with its role and the template's environment; a change of it
 // is another version under the same ARN.
 func TestAgentRuntime(t *testing.T) {
+	t.Parallel()
 	a := newAccount(t)
 	a.mustDeploy(agentOnAgentCore)
 	first := a.Outputs()

@@ -227,6 +227,20 @@ func TestCustom_rollbackFails(t *testing.T) {
 	a.mustDelete()
 }
 
+// What was replaced before that, and does not get back to what it was, is
+// deleted all the same.
+func TestCustom_rollbackFails_replaced(t *testing.T) {
+	a := newAccount(t)
+	template := strings.Replace(things, "  Broken:\n", "  Queue: {Type: AWS::SQS::Queue, DependsOn: Thing, Properties: {QueueName: !Ref Value}}\n  Broken:\n", 1)
+	template = strings.Replace(template, "DependsOn: After", "DependsOn: [After, Queue]", 1)
+	a.mustDeploy(template, "Fail=Update")
+	err := a.deploy(template, "Fail=", "Value=two", "Break=yes")
+	if err == nil || a.Status() != UpdateRollbackFailed || !a.exists("AWS::SQS::Queue", "one") || !a.exists("AWS::SQS::Queue", "two") {
+		t.Errorf("got %v, %s, %v", err, a.Status(), a.aws.Leftovers())
+	}
+	a.mustDelete()
+}
+
 // A deletion that fails leaves what it depends on, and is told so.
 func TestCustom_deletionFails(t *testing.T) {
 	a := newAccount(t)

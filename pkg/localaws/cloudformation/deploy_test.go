@@ -302,6 +302,7 @@ func (*failing) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
 
 // A stack that is closed leaves no process behind, whether or not it was deleted.
 func TestClose(t *testing.T) {
+	t.Parallel()
 	a := newAccount(t)
 	a.mustDeploy(strings.NewReplacer("Binary: agent", "Binary: mcp-server", "ProtocolConfiguration: HTTP", "ProtocolConfiguration: MCP").Replace(agentOnAgentCore))
 	arn, ping := a.Outputs()["Arn"], `{"jsonrpc":"2.0","id":1,"method":"ping"}`
@@ -372,6 +373,9 @@ func TestTypes_refused(t *testing.T) {
 		{`{Type: AWS::Lambda::Permission, Properties: {FunctionName: none, Action: "lambda:InvokeFunction", Principal: events.amazonaws.com}}`, "Function not found: none"},
 		{`{Type: AWS::Lambda::Version, Properties: {FunctionName: none}}`, "Function not found: none"},
 		{`{Type: AWS::Lambda::Alias, Properties: {FunctionName: none, Name: live, FunctionVersion: 1}}`, "Function not found: none"},
+		{`{Type: AWS::IAM::Role, Properties: {AssumeRolePolicyDocument: {}, Policies: [{PolicyName: a/b, PolicyDocument: {}}]}}`, `PolicyName "a/b"`},
+		{`{Type: AWS::IAM::Policy, Properties: {PolicyName: a b, Roles: [r], PolicyDocument: {}}}`, `PolicyName "a b"`},
+		{`{Type: AWS::IAM::RolePolicy, Properties: {PolicyName: ` + strings.Repeat("n", 129) + `, RoleName: r, PolicyDocument: {}}}`, `PolicyName "nnn`},
 		{`{Type: AWS::IAM::Role, Properties: {AssumeRolePolicyDocument: {}}}`, "Statement: want at least one"},
 		{`{Type: AWS::IAM::Role, Properties: {AssumeRolePolicyDocument: {}, ManagedPolicyArns: ["arn:aws:iam::aws:policy/AdministratorAccess"]}}`, "AdministratorAccess is not implemented; write the statements"},
 		{`{Type: AWS::SSM::Parameter, Properties: {Type: SecureString, Value: x}}`, "want String or StringList"},

@@ -1,16 +1,18 @@
 package cloudformation_test
 
 import (
+	"archive/tar"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/klauspost/compress/zstd"
 
 	"agentcore-mcp-auth/internal/testenv"
 	"agentcore-mcp-auth/pkg/localaws"
@@ -20,26 +22,69 @@ import (
 // binaries is a folder as `make build` makes it, built once for all tests.
 var binaries string
 
-// custom is a function for a custom resource that does as it is told.
-const custom = "pkg/localaws/cloudformation/testdata/custom"
+// images are the programs for images: what the image publisher carries.
+var images struct{ server, agent, broken []byte }
+
+// archive is the file in which it does.
+const archive = "images.tar.zst"
 
 func TestMain(m *testing.M) {
-	testenv.Main(m, &binaries, "functions/cognito-setup", "functions/image-publisher", "functions/agent", "functions/mcp-server", custom)
+	var err error
+	if binaries, err = os.MkdirTemp("", "bin"); err != nil {
+		panic(err)
+	}
+	build := func(program, out string) (forImage []byte) {
+		out = filepath.Join(binaries, out)
+		testenv.Build(out, program)
+		if runtime.GOOS != "linux" {
+			out += ".linux"
+			testenv.Build(out, program, "GOOS=linux")
+		}
+		forImage, err := os.ReadFile(out)
+		if err != nil {
+			panic(err)
+		}
+		return forImage
+	}
+	testenv.Build(filepath.Join(binaries, "cognito-setup", "bootstrap"), "functions/cognito-setup")
+	testenv.Build(filepath.Join(binaries, "image-publisher", "bootstrap"), "functions/image-publisher")
+	images.server = build("functions/mcp-server", "mcp-server")
+	images.agent = build("functions/agent", "agent/bootstrap")
+	images.broken = build("pkg/localaws/cloudformation/testdata/custom", "custom/bootstrap") // outside of Lambda it ends
+	if err := pack(filepath.Join(binaries, "image-publisher", archive), images.server, images.agent); err != nil {
+		panic(err)
+	}
+	code := m.Run()
+	os.RemoveAll(binaries)
+	os.Exit(code)
 }
 
-// broken is an archive as the image publisher carries it, of programs that end
-// at once.
-var broken = sync.OnceValue(func() string {
-	archive, dir := filepath.Join(binaries, "broken.tar.zst"), filepath.Join(binaries, "ends")
-	for _, name := range []string{"mcp-server", "agent"} {
-		testenv.Build(filepath.Join(dir, name), custom, "GOOS=linux") // outside of Lambda it ends
+// pack writes an archive of programs for the image publisher, with less effort
+// than its own command makes for size.
+func pack(name string, server, agent []byte) error {
+	file, err := os.Create(name)
+	if err != nil {
+		return err
 	}
-	cmd := exec.Command("go", "run", "agentcore-mcp-auth/functions/image-publisher/pack", archive, filepath.Join(dir, "mcp-server"), filepath.Join(dir, "agent"))
-	if out, err := cmd.CombinedOutput(); err != nil {
-		panic(fmt.Sprintf("packing: %v\n%s", err, out))
+	z, err := zstd.NewWriter(file, zstd.WithEncoderLevel(zstd.SpeedFastest))
+	if err != nil {
+		return err
 	}
-	return archive
-})
+	w := tar.NewWriter(z)
+	for _, program := range []struct {
+		name    string
+		content []byte
+	}{{"mcp-server", server}, {"agent", agent}} {
+		header := &tar.Header{Name: program.name, Size: int64(len(program.content)), Mode: 0o555, Format: tar.FormatUSTAR}
+		if err := w.WriteHeader(header); err != nil {
+			return err
+		}
+		if _, err := w.Write(program.content); err != nil {
+			return err
+		}
+	}
+	return errors.Join(w.Close(), z.Close(), file.Close())
+}
 
 // account is a stand-in and one stack in it.
 type account struct {
@@ -119,18 +164,17 @@ func (a *account) restore(function string) {
 	}
 }
 
-// breakImages gives the image publisher programs that end at once.
-func (a *account) breakImages() {
+// carry gives the image publisher other programs.
+func (a *account) carry(server, agent []byte) {
 	a.t.Helper()
-	a.rebuild("image-publisher", "broken")
-	archive, err := os.ReadFile(broken())
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(a.programs, "image-publisher", "images.tar.zst"), archive, 0o600); err != nil {
+	a.rebuild("image-publisher", "")
+	if err := pack(filepath.Join(a.programs, "image-publisher", archive), server, agent); err != nil {
 		a.t.Fatal(err)
 	}
 }
+
+// breakImages gives the image publisher programs that end at once.
+func (a *account) breakImages() { a.t.Helper(); a.carry(images.broken, images.broken) }
 
 func parse(t *testing.T, template string) *cloudformation.Template {
 	t.Helper()

@@ -107,6 +107,25 @@ func TestVersions_takenBack(t *testing.T) {
 	a.mustDelete()
 }
 
+// A permission that leaves the template does not count for the rule that stays.
+func TestWiring_permissionLeaves(t *testing.T) {
+	a := newAccount(t)
+	const template = `
+Transform: AWS::Serverless-2016-10-31
+Resources:
+  Function: {Type: AWS::Serverless::Function, Properties: {CodeUri: functions/custom/, Handler: bootstrap, Runtime: provided.al2023}}
+  Rule: {Type: AWS::Events::Rule, Properties: {ScheduleExpression: rate(1 day), Targets: [{Id: a, Arn: !GetAtt Function.Arn}]}}
+`
+	a.mustDeploy(template + "  Permission: {Type: AWS::Lambda::Permission, Properties: {FunctionName: !Ref Function, Action: \"lambda:InvokeFunction\", Principal: events.amazonaws.com, SourceArn: !GetAtt Rule.Arn}}\n")
+	if err := a.deploy(template); err == nil || !strings.Contains(err.Error(), "Rule (AWS::Events::Rule): no AWS::Lambda::Permission lets it invoke") {
+		t.Errorf("got %v", err)
+	}
+	if a.id("Permission") == "" {
+		t.Error("the permission is gone")
+	}
+	a.mustDelete()
+}
+
 // What Lambda and the services before it refuse, or silently never do.
 func TestWiring_refused(t *testing.T) {
 	for _, test := range []struct{ from, to, want string }{

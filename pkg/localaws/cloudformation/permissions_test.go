@@ -31,6 +31,7 @@ var unexercised = map[string]string{
 // case 143: everything that the template's roles are allowed is needed by
 // something that the stack does: no statement could be taken away.
 func TestProject_permissions(t *testing.T) {
+	t.Parallel()
 	a := newAccount(t)
 	template := project(t, "template.yaml")
 	const key = "KmsKeyArn=arn:aws:kms:eu-central-1:000000000000:key/00000000-0000-0000-0000-000000000001"

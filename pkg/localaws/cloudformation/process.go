@@ -28,19 +28,20 @@ const (
 // the next request.
 type process struct {
 	command func() *exec.Cmd
+	dir     string
 	once    sync.Once
 	stopped chan struct{} // closed by stop
 	ended   chan struct{} // closed when the program does not run and will not
 }
 
-// startProcess runs a container with HOST and PORT set to addr and waits until
-// it listens there.
+// startProcess runs a container in a folder of its own, which goes with it, with
+// HOST and PORT set to addr, and waits until it listens there.
 func startProcess(ctx context.Context, addr string, c localaws.Container, env []string, dir string, log io.Writer) (*process, error) {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
 		return nil, err
 	}
-	p := &process{stopped: make(chan struct{}), ended: make(chan struct{}), command: func() *exec.Cmd {
+	p := &process{dir: dir, stopped: make(chan struct{}), ended: make(chan struct{}), command: func() *exec.Cmd {
 		cmd := exec.Command(c.Program, c.Args...)
 		cmd.Dir, cmd.Stdout, cmd.Stderr = dir, log, log
 		cmd.Env = append(append(append([]string{}, c.Env...), env...), "HOST="+host, "PORT="+port) // the last one counts
@@ -80,10 +81,11 @@ func (p *process) keep(r *run) {
 	}
 }
 
-// stop ends the process, and waits for it.
+// stop ends the process, waits for it, and removes its folder.
 func (p *process) stop() {
 	p.once.Do(func() { close(p.stopped) })
 	<-p.ended
+	os.RemoveAll(p.dir)
 }
 
 // freeAddress finds a port that nobody listens on. It is none of those that a

@@ -1,48 +1,38 @@
 package cloudformation
 
 import (
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"testing"
 
 	"agentcore-mcp-auth/pkg/localaws"
 )
 
-// crashing is a server that tells its process id, and ends when it is told to.
-const crashing = `package main
-
-import (
-	"fmt"
-	"net"
-	"net/http"
-	"os"
-)
-
-func main() {
+// The program of the tests is also a container: a server that tells its process
+// id, and ends when it is told to.
+func init() {
+	if os.Getenv("CRASHING") == "" {
+		return
+	}
 	http.HandleFunc("/pid", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, os.Getpid()) })
 	http.HandleFunc("/crash", func(http.ResponseWriter, *http.Request) { os.Exit(1) })
-	http.ListenAndServe(net.JoinHostPort(os.Getenv("HOST"), os.Getenv("PORT")), nil)
+	panic(http.ListenAndServe(net.JoinHostPort(os.Getenv("HOST"), os.Getenv("PORT")), nil))
 }
-`
 
 func TestProcess_crash(t *testing.T) {
-	dir := t.TempDir()
-	source, program := filepath.Join(dir, "main.go"), filepath.Join(dir, "crashing")
-	if err := os.WriteFile(source, []byte(crashing), 0o600); err != nil {
+	program, err := os.Executable()
+	if err != nil {
 		t.Fatal(err)
-	}
-	if out, err := exec.Command("go", "build", "-o", program, source).CombinedOutput(); err != nil {
-		t.Fatalf("building the container's program: %v\n%s", err, out)
 	}
 	addr, err := freeAddress()
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := startProcess(t.Context(), addr, localaws.Container{Program: program}, os.Environ(), dir, io.Discard)
+	dir := t.TempDir()
+	p, err := startProcess(t.Context(), addr, localaws.Container{Program: program}, append(os.Environ(), "CRASHING=1"), dir, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,6 +52,9 @@ func TestProcess_crash(t *testing.T) {
 	if conn, err := net.Dial("tcp", addr); err == nil {
 		conn.Close()
 		t.Error("a process that was stopped listens")
+	}
+	if _, err := os.Stat(dir); !os.IsNotExist(err) {
+		t.Errorf("its folder stays: %v", err)
 	}
 }
 

@@ -44,6 +44,7 @@ func (a *account) wantSum(answer string) {
 // The project's template from its first deployment to nothing: what it sets up
 // answers, with the policies of its own roles.
 func TestProject(t *testing.T) {
+	t.Parallel()
 	a := newAccount(t)
 	template := project(t, "template.yaml")
 	a.mustDeploy(template)
@@ -91,6 +92,7 @@ func TestProject(t *testing.T) {
 
 // Everything that the template can have, then as little as it can.
 func TestProject_options(t *testing.T) {
+	t.Parallel()
 	a := newAccount(t)
 	template := project(t, "template.yaml")
 	a.mustDeploy(template, "AgentHost=both", "SecretRotationDays=1", "AskByTopic=true", "AskBySchedule=rate(1 day)", "Monitoring=true",
@@ -113,23 +115,26 @@ func TestProject_options(t *testing.T) {
 }
 
 // Key, path and pool change together with the policies that name them, and
-// nothing stays where the server has been.
+// nothing stays where the server has been. A pool that is given is joined, and
+// stays.
 func TestProject_moves(t *testing.T) {
+	t.Parallel()
 	a := newAccount(t)
 	template := project(t, "template.yaml")
 	pools := newStack(t, a.aws, "pools")
 	pools.mustDeploy("Resources: {One: {Type: AWS::Cognito::UserPool, Properties: {UserPoolName: one}}, Two: {Type: AWS::Cognito::UserPool, Properties: {UserPoolName: two}}}")
 	before := a.aws.Leftovers()
-	const key = "arn:aws:kms:eu-central-1:000000000000:key/00000000-0000-0000-0000-00000000000"
+	const keys = "arn:aws:kms:eu-central-1:000000000000:key/"
+	const key, multiRegion = keys + "00000000-0000-0000-0000-00000000000", keys + "mrk-00000000000000000000000000000001"
 	for _, to := range []struct{ key, prefix, pool string }{
-		{"", "/app/mcp", ""},
-		{key + "1", "/app/mcp", ""},
-		{key + "2", "/app/mcp", ""},
-		{"", "/app/mcp", ""},
+		{"", "/app/mcp", pools.id("One")},
+		{"", "/app/mcp", pools.id("Two")},
+		{key + "1", "/team/x", ""},
+		{key + "2", "/team/x", ""},
 		{"", "/team/x", ""},
-		{"", "/team/x", pools.id("One")},
-		{"", "/team/x", pools.id("Two")},
-		{key + "1", "/app/mcp", ""},
+		{multiRegion, "/team/x", ""},
+		{multiRegion, "/team-x", ""},
+		{"", "/team-x", pools.id("One")},
 	} {
 		a.mustDeploy(template, "KmsKeyArn="+to.key, "ParameterPrefix="+to.prefix, "ExistingUserPoolId="+to.pool)
 		a.ask()
@@ -159,42 +164,43 @@ func TestProject_moves(t *testing.T) {
 	}
 }
 
-// A pool that is given is joined, and stays.
-func TestProject_givenPool(t *testing.T) {
-	a := newAccount(t)
-	pools := newStack(t, a.aws, "pools")
-	pools.mustDeploy("Resources: {Pool: {Type: AWS::Cognito::UserPool, Properties: {UserPoolName: given}}}")
-	before := a.aws.Leftovers()
-	a.mustDeploy(project(t, "template.yaml"), "ExistingUserPoolId="+pools.id("Pool"))
-	a.ask()
-	if err := a.Delete(t.Context()); err != nil {
-		t.Fatalf("%v\n%s", err, a.log)
-	}
-	if got := a.aws.Leftovers(); !slices.Equal(got, before) {
-		t.Errorf("got %q, want %q", got, before)
-	}
-}
-
 // case 11: a second stack's server comes and goes, and the first stack's stays.
 func TestProject_moreServers(t *testing.T) {
+	t.Parallel()
 	a := newAccount(t)
 	a.mustDeploy(project(t, "template.yaml"))
-	before := a.aws.Leftovers()
+	before := a.without("image ")
 	b := newStack(t, a.aws, "second")
-	b.mustDeploy(project(t, "docs/more-servers/template.yaml"), "BaseStack=test")
+	second := project(t, "docs/more-servers/template.yaml")
+	b.mustDeploy(second, "BaseStack=test")
 	a.mustDeploy(project(t, "template.yaml"), "MoreMcpServers=mcp_second_calculator")
 	res, err := a.Function("AgentFunction").Invoke(t.Context(), []byte(`{"prompt":"What is 2+2?"}`))
 	if err != nil || !strings.Contains(string(res.Payload), "The sum of 2 + 2 = 4.") || strings.Contains(string(res.Payload), "unavailable") {
 		t.Errorf("got %s, %v", res.Payload, err)
 	}
+
+	// The base stack is free to have another server, which the second one gets
+	// when it asks for it.
+	was := b.parameter("/app/mcp/mcp_second_calculator/endpoint")
+	a.carry(append(slices.Clone(images.server), "changed"...), images.agent)
+	a.mustDeploy(project(t, "template.yaml"))
+	a.wantStates("McpServer", UpdateInProgress, UpdateComplete)
+	b.mustDeploy(second)
+	b.wantStates("McpServer")
+	b.mustDeploy(second, "ImageVersion=2")
+	b.wantStates("McpServer", UpdateInProgress, UpdateComplete)
+	if got := b.parameter("/app/mcp/mcp_second_calculator/endpoint"); got != was {
+		t.Errorf("got endpoint %s, want %s", got, was)
+	}
+
 	if err := a.Delete(t.Context()); err == nil || !strings.Contains(err.Error(), "Delete canceled") {
 		t.Errorf("a stack whose exports are imported: got %v", err)
 	}
-	a.mustDeploy(project(t, "template.yaml"), "MoreMcpServers=")
 	if err := b.Delete(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if got := a.aws.Leftovers(); !slices.Equal(got, before) {
+	a.mustDeploy(project(t, "template.yaml"), "MoreMcpServers=")
+	if got := a.without("image "); !slices.Equal(got, before) {
 		t.Errorf("got %q, want %q", got, before)
 	}
 	a.ask()
@@ -213,6 +219,7 @@ func refuse(operation, text string) func(localaws.Record) *localaws.Fault {
 
 // case 7: whatever fails, and wherever, the template leaves nothing behind.
 func TestProject_creationFails(t *testing.T) {
+	t.Parallel()
 	template := project(t, "template.yaml")
 	for name, test := range map[string]struct {
 		fault func(localaws.Record) *localaws.Fault
@@ -240,6 +247,7 @@ func TestProject_creationFails(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			if !strings.Contains(template, test.from) {
 				t.Fatalf("the template has no %q", test.from)
 			}
@@ -260,10 +268,12 @@ func TestProject_creationFails(t *testing.T) {
 
 // case 15: an update that fails leaves a stack that answers as before.
 func TestProject_updateFails(t *testing.T) {
+	t.Parallel()
 	a := newAccount(t)
 	template := project(t, "template.yaml")
 	a.mustDeploy(template)
 	client, secret := a.Outputs()["ClientId"], a.parameter(server+"cognito_secret")
+	const lock = "/.lock/" // cognito-setup frees it, and deletes it with what it guards: a server, or a pool of its own
 	for name, change := range map[string]func() error{
 		"the rotation": func() error {
 			a.aws.SetFault(refuse("AddUserPoolClientSecret", ""))
@@ -274,11 +284,11 @@ func TestProject_updateFails(t *testing.T) {
 			return a.deploy(strings.Replace(template, "AgentRuntimeName: !Ref McpName", "AgentRuntimeName: not-a-name", 1), "McpName=other")
 		},
 	} {
-		before := a.withoutLocks()
+		before := a.without(lock)
 		if err := change(); err == nil || a.Status() != UpdateRollbackComplete {
 			t.Fatalf("%s: got %v, %s", name, err, a.Status())
 		}
-		if got := a.withoutLocks(); !slices.Equal(got, before) {
+		if got := a.without(lock); !slices.Equal(got, before) {
 			t.Errorf("%s: got %q, want %q", name, got, before)
 		}
 		if a.Outputs()["ClientId"] != client || a.parameter(server+"cognito_secret") != secret {
@@ -295,10 +305,9 @@ func TestProject_updateFails(t *testing.T) {
 	a.mustDelete()
 }
 
-// withoutLocks is what exists, except for locks: cognito-setup frees them, and
-// deletes them with what they guard: a server, or a pool of its own.
-func (a *account) withoutLocks() []string {
-	return slices.DeleteFunc(a.aws.Leftovers(), func(line string) bool { return strings.Contains(line, "/.lock/") })
+// without is what exists, except for what has a text.
+func (a *account) without(text string) []string {
+	return slices.DeleteFunc(a.aws.Leftovers(), func(line string) bool { return strings.Contains(line, text) })
 }
 
 // BenchmarkProject measures a whole deployment of the project's template.

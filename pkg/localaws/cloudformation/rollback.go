@@ -53,14 +53,14 @@ func (d *deployment) undoCreation() []leaving {
 	return gone
 }
 
-// leaveAsIs has Delete find what no resource stands for.
+// leaveAsIs has Delete find what no resource of the stack stands for.
 func (d *deployment) leaveAsIs() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, st := range d.steps {
 		for _, r := range []*resource{st.was, st.now} {
 			if r != nil && (d.resources[r.logicalID] == nil || d.resources[r.logicalID].id != r.id) {
-				d.discarded = append(d.discarded, leaving{r, false})
+				d.discarded = append(d.discarded, undone(r))
 			}
 		}
 	}
@@ -97,9 +97,7 @@ func (d *deployment) undoUpdate(ctx context.Context) ([]leaving, error) {
 		return err
 	})
 	if err := errors.Join(errs...); err != nil {
-		d.mu.Lock()
-		d.discarded = append(d.discarded, gone...)
-		d.mu.Unlock()
+		d.leaveAsIs()
 		return nil, err
 	}
 	slices.SortFunc(gone, func(a, b leaving) int { return strings.Compare(a.id, b.id) })

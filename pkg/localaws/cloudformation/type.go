@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 
 	"agentcore-mcp-auth/pkg/localaws"
@@ -84,14 +85,7 @@ func (n native[P]) check(properties map[string]any, path string) error {
 	return decode(properties, new(P), path)
 }
 
-func (n native[P]) hasAttribute(name string) bool {
-	for _, a := range n.attributes {
-		if a == name {
-			return true
-		}
-	}
-	return false
-}
+func (n native[P]) hasAttribute(name string) bool { return slices.Contains(n.attributes, name) }
 
 func (n native[P]) replaces(old, now map[string]any) string {
 	if n.changed == nil && !same(old, now) {

@@ -110,11 +110,16 @@ func (p *agentRuntimeProperties) runtime(addr string) localaws.Runtime {
 }
 
 // start runs the container of a runtime at an address.
-func (p *agentRuntimeProperties) start(ctx context.Context, r *request, addr string) (*process, error) {
+func (p *agentRuntimeProperties) start(ctx context.Context, r *request, addr string) (_ *process, err error) {
 	dir, err := os.MkdirTemp(r.stack.dir, "image-")
 	if err != nil {
 		return nil, fmt.Errorf("making a folder for the image: %w", err)
 	}
+	defer func() {
+		if err != nil {
+			os.RemoveAll(dir)
+		}
+	}()
 	c, err := r.aws.UnpackImage(ctx, p.AgentRuntimeArtifact.ContainerConfiguration.ContainerUri, p.RoleArn, dir)
 	if err != nil {
 		return nil, err

@@ -54,6 +54,9 @@ func (p *roleProperties) role(name string) (localaws.Role, error) {
 		role.Policies = append(role.Policies, doc)
 	}
 	for _, policy := range p.Policies {
+		if err := checkPolicyName(policy.PolicyName); err != nil {
+			return role, err
+		}
 		doc, err := document(policy.PolicyDocument)
 		if err != nil {
 			return role, err

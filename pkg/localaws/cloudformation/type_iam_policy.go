@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 
 	"agentcore-mcp-auth/pkg/localaws"
@@ -15,6 +16,17 @@ type policyProperties struct {
 	PolicyName     string         `cfn:"required"`
 	PolicyDocument map[string]any `cfn:"required"`
 	Roles          []string       `cfn:"required"`
+}
+
+// policyName is the name of a policy in a role.
+// https://docs.aws.amazon.com/IAM/latest/APIReference/API_PutRolePolicy.html
+var policyName = regexp.MustCompile(`^[\w+=,.@-]{1,128}$`)
+
+func checkPolicyName(name string) error {
+	if !policyName.MatchString(name) {
+		return fmt.Errorf("PolicyName %.140q: want up to 128 letters, digits or any of _+=,.@-", name)
+	}
+	return nil
 }
 
 // policyType is a policy that several roles of the stack have.
@@ -94,8 +106,11 @@ func (s *Stack) applyRole(name string) error {
 func (s *Stack) attach(id string, policy policyProperties) error {
 	var doc json.RawMessage
 	if len(policy.Roles) > 0 {
-		var err error
-		if doc, err = document(policy.PolicyDocument); err != nil {
+		err := checkPolicyName(policy.PolicyName)
+		if err == nil {
+			doc, err = document(policy.PolicyDocument)
+		}
+		if err != nil {
 			return err
 		}
 	}

@@ -3,6 +3,7 @@ package cloudformation
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -11,9 +12,10 @@ import (
 // such events, and only a metric tells.
 // https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-use-resource-based.html
 // https://docs.aws.amazon.com/lambda/latest/dg/services-sns.html
-func (s *Stack) checkWiring() error {
+func (d *deployment) checkWiring() error {
+	staying := slices.DeleteFunc(d.all(), func(r *resource) bool { return d.wanted[r.logicalID] == nil })
 	var errs []error
-	for _, r := range s.all() {
+	for _, r := range staying {
 		switch r.resourceType {
 		case eventsRule:
 			var p ruleProperties
@@ -21,26 +23,26 @@ func (s *Stack) checkWiring() error {
 				return err
 			}
 			for _, t := range p.Targets {
-				errs = append(errs, s.permits(r, "events.amazonaws.com", r.attributes["Arn"], t.Arn))
+				errs = append(errs, permits(staying, r, "events.amazonaws.com", r.attributes["Arn"], t.Arn))
 			}
 		case snsSubscription:
 			var p subscriptionProperties
 			if err := decode(r.properties, &p, r.logicalID); err != nil {
 				return err
 			}
-			errs = append(errs, s.permits(r, "sns.amazonaws.com", p.TopicArn, p.Endpoint))
+			errs = append(errs, permits(staying, r, "sns.amazonaws.com", p.TopicArn, p.Endpoint))
 		}
 	}
 	return errors.Join(errs...)
 }
 
 // permits refuses a target that is a function, version or alias without a
-// permission for the source.
-func (s *Stack) permits(r *resource, service string, source any, target string) error {
+// permission for the source among all.
+func permits(all []*resource, r *resource, service string, source any, target string) error {
 	if !strings.Contains(target, ":lambda:") {
 		return nil
 	}
-	for _, other := range s.all() {
+	for _, other := range all {
 		if other.resourceType != lambdaPermission {
 			continue
 		}
