@@ -57,6 +57,7 @@ func startStandIn(t *testing.T) *localaws.Server {
 // case 141: Ctrl-C ends a command that waits for a server, and one that waits
 // for a person, in a line and with the code of an interrupt.
 func TestProcess_interrupted(t *testing.T) {
+	t.Parallel()
 	srv := startStandIn(t)
 	p := provision.New(srv.AWSConfig())
 	p.Owner = provision.CommandLine
@@ -111,6 +112,7 @@ func TestProcess_interrupted(t *testing.T) {
 
 // case 141: a reader who leaves ends a command quietly.
 func TestProcess_closedPipe(t *testing.T) {
+	t.Parallel()
 	srv := startStandIn(t)
 	for _, args := range [][]string{{"version", "--json"}, {"status", "--all"}, {"completion", "bash"}} {
 		r, w, err := os.Pipe()
@@ -132,6 +134,7 @@ func TestProcess_closedPipe(t *testing.T) {
 // case 141: without credentials a command ends soon, in one line that says what
 // to do, also where the network swallows what is sent to an instance's metadata.
 func TestProcess_noCredentials(t *testing.T) {
+	t.Parallel()
 	none := []string{"AWS_REGION=eu-central-1", "AWS_CONFIG_FILE=" + os.DevNull, "AWS_SHARED_CREDENTIALS_FILE=" + os.DevNull}
 	sso := filepath.Join(t.TempDir(), "config")
 	if err := os.WriteFile(sso, []byte("[profile work]\nsso_start_url = https://x.awsapps.com/start\nsso_region = eu-central-1\nsso_account_id = 000000000000\nsso_role_name = r\n"), 0o600); err != nil {
@@ -154,7 +157,11 @@ func TestProcess_noCredentials(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			for _, command := range [][]string{{"status", "--mcp-name", "x"}, {"token", "--mcp-name", "x"}, {"invoke", "hello", "--function", "f"}} {
+			commands := [][]string{{"status", "--mcp-name", "x"}, {"token", "--mcp-name", "x"}, {"invoke", "hello", "--function", "f"}}
+			if tt.name != "none" {
+				commands = commands[:1] // they read the configuration in one place
+			}
+			for _, command := range commands {
 				cmd := program(t, tt.env, append(command, tt.args...)...)
 				var stderr bytes.Buffer
 				cmd.Stderr = &stderr
@@ -174,6 +181,7 @@ func TestProcess_noCredentials(t *testing.T) {
 // An endpoint that nothing answers at is most often a local stack that is not
 // up.
 func TestProcess_noLocalStack(t *testing.T) {
+	t.Parallel()
 	srv := startStandIn(t)
 	env := srv.Env()
 	srv.Close()
@@ -188,6 +196,7 @@ func TestProcess_noLocalStack(t *testing.T) {
 // A terminal is shown an agent's words before the answer is complete, and is
 // sent nothing that it obeys. case 141: pseudo-terminal
 func TestProcess_terminal(t *testing.T) {
+	t.Parallel()
 	screen, tty := openTerminal(t)
 	seen := make(chan struct{})
 	agent := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
