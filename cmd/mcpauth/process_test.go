@@ -14,10 +14,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
+	"agentcore-mcp-auth/pkg/credstore"
 	"agentcore-mcp-auth/pkg/localaws"
 	"agentcore-mcp-auth/pkg/provision"
 )
@@ -226,5 +228,39 @@ func TestProcess_terminal(t *testing.T) {
 	rest, _ := io.ReadAll(r) // ends with an error once nobody has the other end
 	if err := cmd.Wait(); err != nil || first+string(rest) != "It is \uFFFD[31mfour: 4\r\n" {
 		t.Errorf("%v, %q", err, first+string(rest))
+	}
+}
+
+// Without knowing whose the server is, teardown leaves its endpoint alone: the
+// removal of the rest does, and says nothing.
+func TestTeardown_unread(t *testing.T) {
+	srv := startStandIn(t)
+	for _, kv := range srv.Env() {
+		name, value, _ := strings.Cut(kv, "=")
+		t.Setenv(name, value)
+	}
+	p := provision.New(srv.AWSConfig())
+	p.Owner = "arn:aws:cloudformation:eu-central-1:000000000000:stack/mcp/0"
+	if _, err := p.Ensure(t.Context(), provision.Desired{Name: "calculator"}); err != nil {
+		t.Fatal(err)
+	}
+	const endpoint = "https://mcp.example.com/mcp"
+	if err := record(t.Context(), storeOf(p), "calculator", credstore.Endpoint, endpoint); err != nil {
+		t.Fatal(err)
+	}
+	var reads atomic.Int32
+	srv.SetFault(func(r localaws.Record) *localaws.Fault {
+		if r.Operation == "GetParametersByPath" && reads.Add(1) == 1 {
+			return &localaws.Fault{Status: 400, Type: "AccessDeniedException", Message: "not yet"}
+		}
+		return nil
+	})
+	err := run(t.Context(), []string{"teardown", "--mcp-name", "calculator", "--yes"}, io.Discard, io.Discard)
+	if err == nil || !strings.Contains(err.Error(), "not yet") {
+		t.Errorf("got %v, want the error of the first read", err)
+	}
+	set, err := storeOf(p).Read(t.Context(), "calculator")
+	if err != nil || set.Endpoint != endpoint {
+		t.Errorf("endpoint %q, %v", set.Endpoint, err)
 	}
 }
