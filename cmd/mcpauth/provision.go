@@ -307,7 +307,7 @@ type setupOutput struct {
 	UserPoolID    string          `json:"user_pool_id"`
 	ClientID      string          `json:"client_id"`
 	DiscoveryURL  string          `json:"discovery_url"`
-	TokenEndpoint string          `json:"token_endpoint"`
+	TokenEndpoint string          `json:"token_endpoint,omitempty"` // which a rotation does not look up
 	Scope         string          `json:"scope"`
 	Username      string          `json:"username,omitempty"`
 	ParameterPath string          `json:"parameter_path"`
