@@ -4,12 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials/ec2rolecreds"
+
+	"agentcore-mcp-auth/pkg/doctor"
 )
 
 // signIn is what to do without AWS credentials that work.
@@ -43,16 +44,13 @@ func checkCredentials(ctx context.Context, cfg aws.Config, profile string) error
 	return fmt.Errorf("no AWS credentials: %w; %s", err, signIn)
 }
 
-// https://docs.aws.amazon.com/general/latest/gr/rande.html#region-names-codes
-var regionName = regexp.MustCompile(`^[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2}$`)
-
 // checkRegion refuses what cannot be a region, since an SDK would make a host
 // name of it.
 func checkRegion(region string) error {
 	switch {
 	case region == "":
 		return usagef("no AWS region is set: use --region, or set AWS_REGION")
-	case !regionName.MatchString(region):
+	case !doctor.IsRegion(region):
 		return usagef("region %.40q: want one such as eu-central-1, from --region, AWS_REGION or the profile", region)
 	}
 	return nil

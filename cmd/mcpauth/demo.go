@@ -44,6 +44,13 @@ credentials and no AWS configuration of yours.`,
 			if err := checkPrompt(prompt); err != nil {
 				return err
 			}
+			if mermaid != "" { // sooner than after the whole run
+				f, err := os.OpenFile(mermaid, os.O_WRONLY|os.O_CREATE, 0o644)
+				if err != nil {
+					return fmt.Errorf("writing the diagram: %w", err)
+				}
+				f.Close()
+			}
 			logs := newLogs(cmd)
 			d := &demo{out: io.Discard, report: demoReport{Ask: askReport{Prompt: prompt}}}
 			if !asJSON(cmd) {

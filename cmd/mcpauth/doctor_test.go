@@ -33,6 +33,7 @@ import (
 // TestDoctor runs doctor and explain, each script against a stand-in of its own.
 // case 45: nothing that they print holds a secret or a token.
 func TestDoctor(t *testing.T) {
+	t.Parallel()
 	testscript.RunT(&scanned{T: t}, testscript.Params{
 		Dir: "testdata/doctor",
 		Setup: func(e *testscript.Env) error {

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/spf13/cobra"
 
 	"agentcore-mcp-auth/pkg/doctor"
@@ -34,7 +35,7 @@ anything.`,
 			if err != nil {
 				return err
 			}
-			cfg := doctor.Config{}
+			cfg := doctor.Config{AWS: aws.Config{Region: x.region}, Flags: x.given()} // for the commands that are suggested
 			if x.name != "" {
 				if cfg, err = x.config(cmd); err != nil {
 					return err

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"regexp"
 	"strings"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
+	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
@@ -141,6 +143,10 @@ func (d *deployed) find(ctx context.Context, cfg aws.Config) (endpoint, error) {
 func (d *deployed) invoke(cmd *cobra.Command, cfg aws.Config, prompt string) error {
 	client := lambda.NewFromConfig(cfg, func(o *lambda.Options) { o.RetryMaxAttempts = 1 }) // an invocation is not repeated
 	out, err := client.Invoke(cmd.Context(), &lambda.InvokeInput{FunctionName: aws.String(d.function), Payload: d.request(prompt)})
+	if errors.As(err, new(*types.ResourceNotFoundException)) {
+		return fmt.Errorf("%w; see which there are with: %s", err,
+			doctor.Shell(append([]string{"aws", "lambda", "list-functions", "--query", "Functions[].FunctionName"}, d.account()...)...))
+	}
 	if err != nil {
 		return err
 	}

@@ -140,7 +140,7 @@ func readEvent(cmd *cobra.Command, name string) ([]byte, error) {
 		return nil, fmt.Errorf("reading the event: %w", err)
 	}
 	if !json.Valid(event) {
-		return nil, fmt.Errorf("the event in %s is not JSON", name)
+		return nil, usagef("the event in %s is not JSON", name)
 	}
 	return event, nil
 }

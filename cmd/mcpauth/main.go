@@ -12,9 +12,11 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // version is set by the build.
@@ -37,12 +39,13 @@ func main() {
 // run is the whole program but for the process around it.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	root := newRoot()
+	refuseStrays(root)
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	begun := false
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
-		if err := cmp.Or(cmd.ValidateRequiredFlags(), cmd.ValidateFlagGroups()); err != nil {
+		if err := cmp.Or(cmd.ValidateRequiredFlags(), cmd.ValidateFlagGroups(), checkGiven(cmd)); err != nil {
 			return err
 		}
 		begun = true
@@ -51,6 +54,30 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	cmd, err := root.ExecuteContextC(ctx)
 	if err != nil && !begun {
 		return usagef("%w; see: %s --help", err, cmd.CommandPath())
+	}
+	return err
+}
+
+// checkGiven refuses flags with an empty value, which most often is a variable
+// that a script has not set: to go on would act on something else.
+func checkGiven(cmd *cobra.Command) (err error) {
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		value := strings.TrimSpace(f.Value.String())
+		if err == nil && (f.Value.Type() == "string" && value == "" || f.Value.Type() == "stringSlice" && value == "[]") {
+			err = fmt.Errorf("--%s is empty: give it a value, or leave it out", f.Name)
+		}
+	})
+	return err
+}
+
+// noCommand refuses what is no command, and names those that may be meant.
+func noCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	err := fmt.Errorf("unknown command %.80q for %q", args[0], cmd.CommandPath())
+	if like := cmd.SuggestionsFor(args[0]); len(like) > 0 {
+		err = fmt.Errorf("%w; did you mean %s?", err, strings.Join(like, " or "))
 	}
 	return err
 }
@@ -70,8 +97,10 @@ the reader of its output left.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Example:       "  mcpauth demo\n  mcpauth setup --mcp-name calculator\n  mcpauth call add_numbers a=2 b=2 --mcp-name calculator\n  mcpauth invoke \"What is 2+2?\" --stack-name agentcore-mcp-auth",
-		Args:          cobra.NoArgs,
-		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Args:          noCommand,
+		RunE:          showHelp,
+
+		SuggestionsMinimumDistance: 2, // letters that may be wrong
 	}
 	root.PersistentFlags().Bool("json", false, "print one JSON object instead of text")
 	root.PersistentFlags().BoolP("verbose", "v", false, "show the logs of everything that runs, on stderr")
@@ -79,6 +108,26 @@ the reader of its output left.`,
 		tokenCommand(), toolsCommand(), callCommand(), invokeDeployedCommand(), doctorCommand(), explainCommand(), manCommand(), versionCommand())
 	return root
 }
+
+// refuseStrays has cobra's own commands refuse what they do not know. They would
+// print the help of another command and end well.
+func refuseStrays(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	for _, cmd := range root.Commands() {
+		switch cmd.Name() {
+		case "help":
+			cmd.Args = func(_ *cobra.Command, args []string) error {
+				found, rest, err := root.Find(args)
+				return cmp.Or(err, noCommand(found, rest))
+			}
+		case "completion":
+			cmd.Args, cmd.RunE = noCommand, showHelp
+		}
+	}
+}
+
+func showHelp(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 
 func versionCommand() *cobra.Command {
 	return &cobra.Command{

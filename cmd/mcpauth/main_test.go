@@ -21,12 +21,14 @@ import (
 var binaries string
 
 func TestMain(m *testing.M) {
+	os.Setenv("GOGC", "400") // hundreds of processes are started that end before it matters
 	testenv.Main(m, &binaries, "functions/cognito-setup", "functions/agent", "functions/image-publisher", "functions/mcp-server", "cmd/mcpauth")
 }
 
 // TestLocal runs the commands that need no account, each time with an
 // environment that would lead an AWS SDK astray.
 func TestLocal(t *testing.T) {
+	t.Parallel()
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/local",
 		Setup: func(e *testscript.Env) error {
@@ -46,6 +48,7 @@ func TestLocal(t *testing.T) {
 // TestAccount runs the commands that work on an account, each script against a
 // stand-in of its own.
 func TestAccount(t *testing.T) {
+	t.Parallel()
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/account",
 		Setup: func(e *testscript.Env) error {
@@ -101,9 +104,10 @@ func besideBinaries(t *testing.T) {
 	}
 }
 
-// case 45: nothing that the demo prints or its programs log holds a secret or
-// a token, although the demo reads them off the wire.
-func TestDemo_noSecrets(t *testing.T) {
+// A stack on this machine, in its test's own process. case 45: nothing that the
+// demo prints or its programs log holds a secret or a token, although the demo
+// reads them off the wire.
+func TestStack(t *testing.T) {
 	var printed, logged bytes.Buffer
 	logs := &logs{out: &logged}
 	besideBinaries(t)
@@ -138,20 +142,19 @@ func TestDemo_noSecrets(t *testing.T) {
 	if found < 3 {
 		t.Errorf("found %d secrets on the wire, want the client secret, a token and the reply URL's signature", found)
 	}
-}
 
-// A stack whose agent is on AgentCore has no function of that name.
-func TestSendTo_noFunction(t *testing.T) {
-	besideBinaries(t)
-	s, err := newStack("", &logs{})
-	if err != nil {
-		t.Fatal(err)
+	// An agent that fails is an error.
+	var answer bytes.Buffer
+	err = sendTo(t.Context(), &answer, s.aws.URL(), agentFunction, []byte("{}"))
+	if err == nil || !strings.HasPrefix(err.Error(), "agent failed: invalid_request: no prompt") || answer.Len() > 0 {
+		t.Errorf("got %v, %q", err, &answer)
 	}
-	defer s.close()
+
+	// A stack whose agent is on AgentCore has no function of that name.
 	if err := s.deploy(t.Context(), map[string]string{"AgentHost": "agentcore"}); err != nil {
 		t.Fatal(err)
 	}
-	err = sendTo(t.Context(), &bytes.Buffer{}, s.aws.URL(), agentFunction, []byte("{}"))
+	err = sendTo(t.Context(), &answer, s.aws.URL(), agentFunction, []byte("{}"))
 	if err == nil || !strings.Contains(err.Error(), "has no function agent; an agent on AgentCore is asked with: mcpauth invoke ") {
 		t.Errorf("got %v", err)
 	}

@@ -9,6 +9,7 @@ import (
 	"flag"
 	"io"
 	"io/fs"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -41,6 +42,9 @@ var elsewhere = []struct{ command, reason string }{
 
 // says is what the pages promise of the output of some commands.
 var says = map[string]string{
+	"aws bedrock-agentcore invoke-agent-":  `"statusCode": 200`,
+	"aws events put-events":                `"FailedEntryCount": 0`,
+	"aws lambda invoke":                    `"StatusCode": 200`,
 	"bin/mcpauth call add_numbers a=2 b=2": `(?m)^4$`,
 	"bin/mcpauth explain <":                `401`,
 	"bin/mcpauth invoke ":                  `The sum of 2 \+ 2 = 4\.`,
@@ -77,7 +81,9 @@ var (
 	shellFence  = regexp.MustCompile("(?m)^```(?:sh|bash|shell|console)")
 	verbAlone   = regexp.MustCompile(`^bin/mcpauth [a-z]+$`)
 	tools       = regexp.MustCompile(`(?:^|\$\(|\| |&& )(aws|awk|curl|make|go) `)
-	wantsStack  = regexp.MustCompile(`bin/mcpauth|make invoke-`)
+	wantsStack  = regexp.MustCompile(`bin/mcpauth \w+ |make invoke-`)
+	changes     = regexp.MustCompile(`(?m)bin/mcpauth (?:setup|teardown) --`)
+	bringsUp    = regexp.MustCompile(`(?m)^    bin/mcpauth local  `)
 	placeholder = regexp.MustCompile(`\b(?:STACK|NAME|AGENT|ID|MODEL|FILE|ARN|HANDLE)\b`)
 )
 
@@ -102,15 +108,18 @@ func commandsOf(text string) [][]string {
 }
 
 // Every command in the pages works, in the order in which a reader comes to it,
-// against a stack on this machine that is the page's own.
+// against a stack on this machine: the page's own where it sets something up.
 func TestPages_commands(t *testing.T) {
 	if _, err := exec.LookPath("bash"); err != nil {
 		t.Skip("the pages are written for bash")
 	}
+	t.Parallel()
 	pages, err := filepath.Glob("../../docs/*.md")
 	if err != nil || len(pages) < 5 {
 		t.Fatalf("found %d pages: %v", len(pages), err)
 	}
+	shared := newReader(t)
+	shared.up(t, "bin/mcpauth local")
 	var all strings.Builder
 	for _, path := range append(pages, "../../README.md", "../../CONTRIBUTING.md") {
 		text, err := os.ReadFile(path)
@@ -124,8 +133,12 @@ func TestPages_commands(t *testing.T) {
 		t.Run(filepath.Base(path), func(t *testing.T) {
 			t.Parallel()
 			r := newReader(t)
-			if wantsStack.Match(text) {
+			switch {
+			case !wantsStack.Match(text) || bringsUp.Match(text):
+			case changes.Match(text):
 				r.up(t, "bin/mcpauth local")
+			default:
+				r.joins(shared)
 			}
 			var done []string
 			for _, unit := range commandsOf(string(text)) {
@@ -230,6 +243,12 @@ func (r *reader) up(t *testing.T, command string) {
 	r.at["AGENT"] = o["AgentFunction"]
 	r.env = append(r.env, "ADDR="+strings.TrimPrefix(url, "http://"), "URL="+o["AgentUrl"], "RUNTIME="+o["AgentRuntimeArn"],
 		"ASK_QUEUE="+o["AskQueueUrl"], "ASK_TOPIC=arn:aws:sns:eu-central-1:000000000000:x", "QUEUE="+o["AskQueueUrl"])
+}
+
+// joins has the page's commands find the stack of another reader.
+func (r *reader) joins(other *reader) {
+	maps.Copy(r.at, other.at)
+	r.env = append(slices.Clone(other.env), "PORT="+r.port)
 }
 
 // bash prepares a script. It and all that it starts end with ctx.
@@ -382,6 +401,7 @@ var random = regexp.MustCompile(`[0-9.]+ s\b|client [a-z0-9]{4}…|sha256:[a-f0-
 // The run and the figures in README.md are the demo's. After a change:
 // go test ./cmd/mcpauth -run TestPages_demo -update
 func TestPages_demo(t *testing.T) {
+	t.Parallel()
 	diagram := filepath.Join(t.TempDir(), "demo.mmd")
 	run, err := exec.Command(filepath.Join(binaries, "mcpauth"), "demo", "--mermaid", diagram).CombinedOutput()
 	if err != nil {

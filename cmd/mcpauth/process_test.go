@@ -14,10 +14,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
+	"agentcore-mcp-auth/pkg/credstore"
 	"agentcore-mcp-auth/pkg/localaws"
 	"agentcore-mcp-auth/pkg/provision"
 )
@@ -57,6 +59,7 @@ func startStandIn(t *testing.T) *localaws.Server {
 // case 141: Ctrl-C ends a command that waits for a server, and one that waits
 // for a person, in a line and with the code of an interrupt.
 func TestProcess_interrupted(t *testing.T) {
+	t.Parallel()
 	srv := startStandIn(t)
 	p := provision.New(srv.AWSConfig())
 	p.Owner = provision.CommandLine
@@ -111,6 +114,7 @@ func TestProcess_interrupted(t *testing.T) {
 
 // case 141: a reader who leaves ends a command quietly.
 func TestProcess_closedPipe(t *testing.T) {
+	t.Parallel()
 	srv := startStandIn(t)
 	for _, args := range [][]string{{"version", "--json"}, {"status", "--all"}, {"completion", "bash"}} {
 		r, w, err := os.Pipe()
@@ -132,6 +136,7 @@ func TestProcess_closedPipe(t *testing.T) {
 // case 141: without credentials a command ends soon, in one line that says what
 // to do, also where the network swallows what is sent to an instance's metadata.
 func TestProcess_noCredentials(t *testing.T) {
+	t.Parallel()
 	none := []string{"AWS_REGION=eu-central-1", "AWS_CONFIG_FILE=" + os.DevNull, "AWS_SHARED_CREDENTIALS_FILE=" + os.DevNull}
 	sso := filepath.Join(t.TempDir(), "config")
 	if err := os.WriteFile(sso, []byte("[profile work]\nsso_start_url = https://x.awsapps.com/start\nsso_region = eu-central-1\nsso_account_id = 000000000000\nsso_role_name = r\n"), 0o600); err != nil {
@@ -154,7 +159,11 @@ func TestProcess_noCredentials(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			for _, command := range [][]string{{"status", "--mcp-name", "x"}, {"token", "--mcp-name", "x"}, {"invoke", "hello", "--function", "f"}} {
+			commands := [][]string{{"status", "--mcp-name", "x"}, {"token", "--mcp-name", "x"}, {"invoke", "hello", "--function", "f"}}
+			if tt.name != "none" {
+				commands = commands[:1] // they read the configuration in one place
+			}
+			for _, command := range commands {
 				cmd := program(t, tt.env, append(command, tt.args...)...)
 				var stderr bytes.Buffer
 				cmd.Stderr = &stderr
@@ -174,6 +183,7 @@ func TestProcess_noCredentials(t *testing.T) {
 // An endpoint that nothing answers at is most often a local stack that is not
 // up.
 func TestProcess_noLocalStack(t *testing.T) {
+	t.Parallel()
 	srv := startStandIn(t)
 	env := srv.Env()
 	srv.Close()
@@ -188,6 +198,7 @@ func TestProcess_noLocalStack(t *testing.T) {
 // A terminal is shown an agent's words before the answer is complete, and is
 // sent nothing that it obeys. case 141: pseudo-terminal
 func TestProcess_terminal(t *testing.T) {
+	t.Parallel()
 	screen, tty := openTerminal(t)
 	seen := make(chan struct{})
 	agent := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -217,5 +228,39 @@ func TestProcess_terminal(t *testing.T) {
 	rest, _ := io.ReadAll(r) // ends with an error once nobody has the other end
 	if err := cmd.Wait(); err != nil || first+string(rest) != "It is \uFFFD[31mfour: 4\r\n" {
 		t.Errorf("%v, %q", err, first+string(rest))
+	}
+}
+
+// Without knowing whose the server is, teardown leaves its endpoint alone: the
+// removal of the rest does, and says nothing.
+func TestTeardown_unread(t *testing.T) {
+	srv := startStandIn(t)
+	for _, kv := range srv.Env() {
+		name, value, _ := strings.Cut(kv, "=")
+		t.Setenv(name, value)
+	}
+	p := provision.New(srv.AWSConfig())
+	p.Owner = "arn:aws:cloudformation:eu-central-1:000000000000:stack/mcp/0"
+	if _, err := p.Ensure(t.Context(), provision.Desired{Name: "calculator"}); err != nil {
+		t.Fatal(err)
+	}
+	const endpoint = "https://mcp.example.com/mcp"
+	if err := record(t.Context(), storeOf(p), "calculator", credstore.Endpoint, endpoint); err != nil {
+		t.Fatal(err)
+	}
+	var reads atomic.Int32
+	srv.SetFault(func(r localaws.Record) *localaws.Fault {
+		if r.Operation == "GetParametersByPath" && reads.Add(1) == 1 {
+			return &localaws.Fault{Status: 400, Type: "AccessDeniedException", Message: "not yet"}
+		}
+		return nil
+	})
+	err := run(t.Context(), []string{"teardown", "--mcp-name", "calculator", "--yes"}, io.Discard, io.Discard)
+	if err == nil || !strings.Contains(err.Error(), "not yet") {
+		t.Errorf("got %v, want the error of the first read", err)
+	}
+	set, err := storeOf(p).Read(t.Context(), "calculator")
+	if err != nil || set.Endpoint != endpoint {
+		t.Errorf("endpoint %q, %v", set.Endpoint, err)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"text/tabwriter"
 
@@ -40,6 +41,9 @@ with MCP_AUTH=user. Teardown removes them with the server.`,
 			}
 			if err := checkAuth(cmd, auth); err != nil {
 				return err
+			}
+			if m := d.AccessTokenMinutes; m < 5 || m > 1440 {
+				return usagef("--access-token-minutes %d: want 5 to 1440", m)
 			}
 			p, err := t.provisioner(ctx)
 			if err != nil {
@@ -151,6 +155,9 @@ rotation, or the next setup after that time, removes it.`,
 			}
 			result, err := p.Rotate(cmd.Context(), t.name)
 			printChanges(cmd, result.Changes, false)
+			if errors.As(err, new(*credstore.MissingError)) {
+				return fmt.Errorf("%w, with: %s", err, t.command("setup"))
+			}
 			if err != nil {
 				return err
 			}
@@ -189,7 +196,7 @@ With --leftovers it removes what mcpauth status --all lists.`,
 				return t.removeLeftovers(cmd, p, yes, dryRun)
 			}
 			d.Name = t.name
-			recorded, _ := p.Status(ctx, t.name) // what it cannot read, the removal cannot either, and says so
+			recorded, unread := p.Status(ctx, t.name)
 			if err := t.checkOwner(recorded); err != nil {
 				return err
 			}
@@ -208,6 +215,9 @@ With --leftovers it removes what mcpauth status --all lists.`,
 			printChanges(cmd, result.Changes, false)
 			if err != nil {
 				return err
+			}
+			if len(result.Changes) == 0 && recorded.ParameterPath == "" && unread != nil && !errors.Is(unread, credstore.ErrNotFound) {
+				return unread // whose the endpoint is, nobody has said
 			}
 			if d.UserPoolID == "" || recorded.UserPoolID == "" || d.UserPoolID == recorded.UserPoolID { // otherwise the parameters stay
 				if err := storeOf(p).Delete(ctx, t.name, credstore.Endpoint); err != nil {
@@ -257,13 +267,10 @@ func (t *target) removeLeftovers(cmd *cobra.Command, p *provision.Provisioner, y
 		return err
 	}
 	removed, err := p.RemoveLeftovers(cmd.Context())
-	if err != nil {
-		return err
-	}
 	if asJSON(cmd) {
-		return printJSON(cmd, map[string]any{"removed": orEmpty(removed)})
+		return cmp.Or(printJSON(cmd, map[string]any{"removed": orEmpty(removed)}), err)
 	}
-	if len(removed) == 0 {
+	if len(removed) == 0 && err == nil {
 		_, err = fmt.Fprintln(cmd.OutOrStdout(), "nothing is left over")
 		return err
 	}
@@ -272,7 +279,7 @@ func (t *target) removeLeftovers(cmd *cobra.Command, p *provision.Provisioner, y
 			return err
 		}
 	}
-	return nil
+	return err
 }
 
 // printChanges tells of each change on stderr.
@@ -300,7 +307,7 @@ type setupOutput struct {
 	UserPoolID    string          `json:"user_pool_id"`
 	ClientID      string          `json:"client_id"`
 	DiscoveryURL  string          `json:"discovery_url"`
-	TokenEndpoint string          `json:"token_endpoint"`
+	TokenEndpoint string          `json:"token_endpoint,omitempty"` // which a rotation does not look up
 	Scope         string          `json:"scope"`
 	Username      string          `json:"username,omitempty"`
 	ParameterPath string          `json:"parameter_path"`

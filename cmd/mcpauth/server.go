@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -236,6 +237,8 @@ func (s *server) advise(err error) error {
 		return fmt.Errorf("no answer from %s within %s, allow more with --timeout", cmp.Or(s.name, s.url), s.timeout)
 	case s.name != "" && (errors.As(err, &refused) || errors.As(err, &challenge) || errors.As(err, &platform)):
 		return fmt.Errorf("%w; find the failing check with: %s", err, s.command("doctor"))
+	case errors.Is(err, syscall.ECONNREFUSED) && s.url != "":
+		return fmt.Errorf("%w; nothing listens there: start the server, or mend --url", err)
 	case s.auth == authNone && errors.As(err, &platform) && platform.Unauthorized():
 		return fmt.Errorf("%w; authenticate with --mcp-name, --bearer-env or --auth iam", err)
 	}

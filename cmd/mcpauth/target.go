@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -112,6 +113,11 @@ func (t *target) read(ctx context.Context) (aws.Config, error) {
 	cfg, err := config.LoadDefaultConfig(ctx, options...)
 	if err != nil {
 		return cfg, configError(err)
+	}
+	if at := aws.ToString(cfg.BaseEndpoint); at != "" {
+		if u, err := url.Parse(at); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+			return cfg, usagef("AWS_ENDPOINT_URL, or endpoint_url of the profile, is no URL such as http://%s: mend it, or unset it", localAddr)
+		}
 	}
 	return cfg, nil
 }

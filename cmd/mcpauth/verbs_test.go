@@ -45,7 +45,7 @@ func TestAWSCommandLine(t *testing.T) {
 		t.Skipf("no aws command line: %v %s", err, out)
 	}
 	if testing.Short() {
-		t.Skip("each of its calls takes half a second")
+		t.Skip("each of its calls takes most of a second")
 	}
 	runVerbs(t, "testdata/aws", false)
 }
@@ -87,6 +87,7 @@ func (s *scanned) Log(args ...any) {
 func (s *scanned) Fatal(args ...any) { s.T.Helper(); s.T.Fatal(args...) }
 
 func runVerbs(t *testing.T, dir string, scan bool) {
+	t.Parallel()
 	p := testscript.Params{
 		Dir: dir,
 		Setup: func(e *testscript.Env) error {
@@ -184,7 +185,6 @@ func serveMCP(ts *testscript.TestScript, args []string) {
 	arn, err := standIn(ts).AddRuntime(runtime)
 	ts.Check(err)
 	ts.Setenv("RUNTIME_ARN", arn)
-	ts.Setenv("RUNTIME_ID", arn[strings.LastIndex(arn, "/")+1:])
 	putParameter(ts, name+"/"+credstore.Endpoint, arn)
 }
 

@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -22,14 +23,23 @@ import (
 
 // regionForm is what region names look like.
 // https://docs.aws.amazon.com/global-infrastructure/latest/regions/aws-regions.html
-var regionForm = regexp.MustCompile(`^[a-z]{2,4}(-[a-z]+)+-\d$`)
+const regionForm = `[a-z]{2,4}(-[a-z]+)+-\d{1,2}`
+
+var (
+	regionName   = regexp.MustCompile(`^` + regionForm + `$`)
+	regionInText = regexp.MustCompile(`\b` + regionForm + `\b`)
+)
+
+// IsRegion reports whether name can be a region's. An SDK makes a host name of
+// anything else.
+func IsRegion(name string) bool { return regionName.MatchString(name) }
 
 // examineAccount finds out who asks, and where, and what the stack was deployed
 // with.
 func (e *exam) examineAccount(ctx context.Context) {
 	e.step("aws.region", func() Check {
 		region := e.cfg.AWS.Region
-		if regionForm.MatchString(region) {
+		if IsRegion(region) {
 			return pass(region)
 		}
 		c := Check{
@@ -109,10 +119,7 @@ func (e *exam) retrieve(ctx context.Context) error {
 
 // regionIn is the first region that a text names.
 func regionIn(text string) string {
-	if m := regexp.MustCompile(`\b[a-z]{2,4}(-[a-z]+)+-\d\b`).FindString(text); m != "" {
-		return m
-	}
-	return "REGION"
+	return cmp.Or(regionInText.FindString(text), "REGION")
 }
 
 // Stack is what CloudFormation tells of a stack.

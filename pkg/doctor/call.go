@@ -94,6 +94,9 @@ func sample(schema json.RawMessage, depth int) (any, bool) {
 	case "object":
 		object := map[string]any{}
 		for _, name := range s.Required {
+			if _, done := object[name]; done {
+				continue // or a name that is repeated on each level would take forever
+			}
 			v, ok := sample(s.Properties[name], depth+1)
 			if !ok {
 				return nil, false
@@ -108,7 +111,8 @@ func sample(schema json.RawMessage, depth int) (any, bool) {
 		}
 		return n, s.Above == nil && s.Multiple == nil && n == float64(int64(n))
 	case "string":
-		return strings.Repeat("a", max(1, s.MinLength)), s.Pattern == "" && s.Format == "" && s.MinLength <= 100
+		const most = 100
+		return strings.Repeat("a", min(max(1, s.MinLength), most)), s.Pattern == "" && s.Format == "" && s.MinLength <= most
 	case "boolean":
 		return false, true
 	case "array":

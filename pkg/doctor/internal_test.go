@@ -74,6 +74,9 @@ func TestSample(t *testing.T) {
 		`{"type":"object","properties":{"a":{"type":["string","null"]}},"required":["a"]}`:                          "",
 		strings.Repeat(`{"type":"object","required":["a"],"properties":{"a":`, 20) + `1` + strings.Repeat(`}}`, 20): "",
 		`7`: "",
+		// A server's schema costs no more than its size.
+		`{"type":"string","minLength":1000000000000000000}`: "",
+		strings.Repeat(`{"type":"object","required":["a"`+strings.Repeat(`,"a"`, 100)+`],"properties":{"a":`, 8) + `{"type":"boolean"}` + strings.Repeat(`}}`, 8): strings.Repeat(`{"a":`, 8) + `false` + strings.Repeat(`}`, 8),
 	} {
 		v, ok := sample(json.RawMessage(schema), 0)
 		got, _ := json.Marshal(v)
