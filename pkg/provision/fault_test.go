@@ -155,12 +155,14 @@ func (w *world) second() string {
 // making its signing key takes long. A lock may be there that could not be given
 // back.
 func (w *world) checkOnePool() error {
-	made := slices.DeleteFunc(w.aws.Leftovers(), func(line string) bool { return strings.Contains(line, "/.lock/") })
+	made := slices.DeleteFunc(w.aws.Leftovers(), isLock)
 	if pools := len(made) - len(w.before); pools != 4+6 { // pool, domain, resource server, client; 6 parameters
 		return fmt.Errorf("got %d things more than before, want 10: %q", pools, made)
 	}
 	return nil
 }
+
+func isLock(leftover string) bool { return strings.Contains(leftover, "/.lock/") }
 
 // checkRotated checks that another secret is published and that the one before
 // still works.

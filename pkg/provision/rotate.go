@@ -1,6 +1,7 @@
 package provision
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -23,7 +24,14 @@ func (p *Provisioner) Rotate(ctx context.Context, name string) (Result, error) {
 
 // Tidy deletes the secret that a rotation replaced, when its Overlap is over.
 func (p *Provisioner) Tidy(ctx context.Context, name string) (Result, error) {
-	return p.onServer(ctx, name, func(r *run, set recorded) error { return r.tidy(ctx, set) })
+	return p.onServer(ctx, name, func(r *run, set recorded) error {
+		minutes, err := p.lifetime(ctx, set.UserPoolID, set.ClientID)
+		if err != nil {
+			return err
+		}
+		r.d.AccessTokenMinutes = cmp.Or(minutes, r.d.AccessTokenMinutes)
+		return r.tidy(ctx, set)
+	})
 }
 
 // onServer runs do on a set that somebody owns and that is complete.

@@ -74,6 +74,21 @@ func TestRotate(t *testing.T) {
 	}
 }
 
+// A replaced secret lives for as long as the client's tokens do, and an hour more.
+func TestTidy_longTokens(t *testing.T) {
+	w := newWorld(t)
+	w.must(create(properties(w.pool, map[string]any{"AccessTokenMinutes": "300"})))
+	if _, err := w.rotator().Rotate(t.Context(), "calc"); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []int{0, 1} {
+		w.pass(3*time.Hour + time.Minute)
+		if res, err := w.rotator().Tidy(t.Context(), "calc"); err != nil || len(res.Changes) != want {
+			t.Errorf("got %q, %v, want %d changes", res.Changes, err, want)
+		}
+	}
+}
+
 // case 21: of a rotation that died at any call nothing stays but one secret.
 func TestRotate_crash(t *testing.T) {
 	inWorld(func(t *testing.T, w *world) {
