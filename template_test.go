@@ -226,6 +226,14 @@ func TestTemplateServiceTimeout(t *testing.T) {
 			if service < own+10 || service > own+60 || own == 0 {
 				t.Errorf("%s: ServiceTimeout %d s, timeout of %s %d s", id, service, function, own)
 			}
+			// Lambda keeps an event that it has no concurrency for, by default for six
+			// hours: a client made when CloudFormation has rolled back is nobody's.
+			// https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html
+			var age int
+			text, _ := at(tp.Resources, function, "Properties", "EventInvokeConfig", "MaximumEventAgeInSeconds").(string)
+			if fmt.Sscan(text, &age); kind == "Custom::MCPClient" && (age < 60 || age > service) {
+				t.Errorf("%s runs events of up to %d s, CloudFormation waits %d s", function, age, service)
+			}
 		}
 	}
 }
