@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -292,6 +293,13 @@ func TestTemplateClients(t *testing.T) {
 	for id, r := range clients {
 		if got := list(at(r, "DependsOn")); !slices.Equal(got, []string{"CognitoSetupFunctionEventInvokeConfig", "PoolAccess", "ParameterAccess"}) {
 			t.Errorf("%s depends on %q", id, got)
+		}
+		// Also on the domain: cognito-setup may make none in the stack's own pool.
+		if got, want := at(r, "Properties", "DomainPrefix"), at(clients["McpClient"], "Properties", "DomainPrefix"); want == nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s has DomainPrefix %v, want %v", id, got, want)
+		}
+		if got, want := at(r, "Properties", "KmsKeyId"), at(clients["McpClient"], "Properties", "KmsKeyId"); !reflect.DeepEqual(got, want) {
+			t.Errorf("%s has KmsKeyId %v, want %v", id, got, want)
 		}
 	}
 }
