@@ -426,6 +426,15 @@ func TestTemplateTidying(t *testing.T) {
 			t.Errorf("%s is not in every stack: %v", id, r)
 		}
 	}
+	// Another server's secret can be rotated too, with mcpauth.
+	for _, file := range []string{"docs/more-servers/template.yaml", "docs/more-servers.md"} {
+		text := readText(t, file)
+		for _, want := range []string{`"action":"tidy"`, "ScheduleExpression: rate(1 day)", "SourceArn: !GetAtt"} {
+			if !strings.Contains(text, want) {
+				t.Errorf("%s has no %s: a replaced secret stays alive", file, want)
+			}
+		}
+	}
 }
 
 // What is called by an event may be called by its sender, and by no other.

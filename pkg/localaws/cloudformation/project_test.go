@@ -177,6 +177,10 @@ func TestProject_moreServers(t *testing.T) {
 	if got := a.aws.Parameters()["/app/mcp/mcp_second_calculator/cognito_secret"].KeyID; got != key {
 		t.Errorf("the second server's secret is under key %q, want %s", got, key)
 	}
+	tidied, err := a.Function("CognitoSetupFunction").Invoke(t.Context(), []byte(`{"action":"tidy","mcp_name":"mcp_second_calculator","parameter_prefix":"/app/mcp"}`))
+	if err != nil || tidied.FunctionError != "" {
+		t.Errorf("got %s, %v", tidied.Payload, err)
+	}
 	a.mustDeploy(project(t, "template.yaml"), "MoreMcpServers=mcp_second_calculator")
 	res, err := a.Function("AgentFunction").Invoke(t.Context(), []byte(`{"prompt":"What is 2+2?"}`))
 	if err != nil || !strings.Contains(string(res.Payload), "The sum of 2 + 2 = 4.") || strings.Contains(string(res.Payload), "unavailable") {
