@@ -225,6 +225,20 @@ func TestDocs_tables(t *testing.T) {
 	slices.Sort(wantAlarms)
 	same("alarms of docs/operating.md", alarms, wantAlarms)
 
+	var exports, wantExports []string
+	for _, row := range table(t, "docs/upgrading.md", "## What stays as it is") {
+		if strings.HasPrefix(row[0], "outputs and exports") {
+			exports = names(row[1])
+		}
+	}
+	for name, o := range tmpl.Outputs {
+		if at(o, "Export") != nil {
+			wantExports = append(wantExports, name)
+		}
+	}
+	slices.Sort(wantExports)
+	same("exports of docs/upgrading.md", exports, wantExports)
+
 	var codes, wantCodes []string
 	for _, row := range table(t, "docs/operating.md", "### Error codes of the agent") {
 		for _, code := range names(row[0]) {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -226,6 +227,14 @@ func TestTemplateServiceTimeout(t *testing.T) {
 			if service < own+10 || service > own+60 || own == 0 {
 				t.Errorf("%s: ServiceTimeout %d s, timeout of %s %d s", id, service, function, own)
 			}
+			// Lambda keeps an event that it has no concurrency for, by default for six
+			// hours: a client made when CloudFormation has rolled back is nobody's.
+			// https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html
+			var age int
+			text, _ := at(tp.Resources, function, "Properties", "EventInvokeConfig", "MaximumEventAgeInSeconds").(string)
+			if fmt.Sscan(text, &age); kind == "Custom::MCPClient" && (age < 60 || age > service) {
+				t.Errorf("%s runs events of up to %d s, CloudFormation waits %d s", function, age, service)
+			}
 		}
 	}
 }
@@ -284,6 +293,13 @@ func TestTemplateClients(t *testing.T) {
 	for id, r := range clients {
 		if got := list(at(r, "DependsOn")); !slices.Equal(got, []string{"CognitoSetupFunctionEventInvokeConfig", "PoolAccess", "ParameterAccess"}) {
 			t.Errorf("%s depends on %q", id, got)
+		}
+		// Also on the domain: cognito-setup may make none in the stack's own pool.
+		if got, want := at(r, "Properties", "DomainPrefix"), at(clients["McpClient"], "Properties", "DomainPrefix"); want == nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s has DomainPrefix %v, want %v", id, got, want)
+		}
+		if got, want := at(r, "Properties", "KmsKeyId"), at(clients["McpClient"], "Properties", "KmsKeyId"); !reflect.DeepEqual(got, want) {
+			t.Errorf("%s has KmsKeyId %v, want %v", id, got, want)
 		}
 	}
 }
@@ -410,6 +426,15 @@ func TestTemplateTidying(t *testing.T) {
 			t.Errorf("%s is not in every stack: %v", id, r)
 		}
 	}
+	// Another server's secret can be rotated too, with mcpauth.
+	for _, file := range []string{"docs/more-servers/template.yaml", "docs/more-servers.md"} {
+		text := readText(t, file)
+		for _, want := range []string{`"action":"tidy"`, "ScheduleExpression: rate(1 day)", "SourceArn: !GetAtt"} {
+			if !strings.Contains(text, want) {
+				t.Errorf("%s has no %s: a replaced secret stays alive", file, want)
+			}
+		}
+	}
 }
 
 // What is called by an event may be called by its sender, and by no other.
@@ -497,10 +522,34 @@ func TestDeployerPolicy(t *testing.T) {
 		"Custom::MCPClient":            "lambda:InvokeFunction",
 		"Custom::MCPImage":             "lambda:InvokeFunction",
 	}
+	// What the handlers that read a resource call: the permissions of "read" in
+	// the types' schemas, but for those of features that the template leaves out.
+	// https://docs.aws.amazon.com/cloudformation-cli/latest/userguide/resource-type-schema.html
+	reads := map[string]string{
+		"AWS::Cognito::UserPool": "cognito-idp:DescribeUserPool cognito-idp:GetUserPoolMfaConfig",
+		"AWS::DynamoDB::Table": "dynamodb:DescribeContinuousBackups dynamodb:DescribeContributorInsights dynamodb:DescribeKinesisStreamingDestination " +
+			"dynamodb:DescribeTable dynamodb:DescribeTimeToLive dynamodb:GetResourcePolicy dynamodb:ListTagsOfResource",
+		"AWS::ECR::Repository":  "ecr:DescribeRepositories ecr:GetLifecyclePolicy ecr:GetRepositoryPolicy ecr:ListTagsForResource",
+		"AWS::Events::EventBus": "events:DescribeEventBus events:ListTagsForResource",
+		"AWS::Events::Rule":     "events:DescribeRule events:ListTagsForResource events:ListTargetsByRule",
+		"AWS::Logs::LogGroup":   "logs:DescribeIndexPolicies logs:DescribeLogGroups logs:DescribeResourcePolicies logs:GetDataProtectionPolicy logs:ListTagsForResource",
+		"AWS::SNS::Topic":       "sns:GetDataProtectionPolicy sns:GetTopicAttributes sns:ListSubscriptionsByTopic sns:ListTagsForResource",
+		"AWS::SQS::Queue":       "sqs:GetQueueAttributes sqs:ListQueueTags",
+		"AWS::SSM::Parameter":   "ssm:GetParameters ssm:ListTagsForResource",
+		"AWS::Serverless::Function": "lambda:GetAlias lambda:GetEventSourceMapping lambda:GetFunction lambda:GetFunctionCodeSigningConfig lambda:GetFunctionEventInvokeConfig " +
+			"lambda:GetFunctionRecursionConfig lambda:GetFunctionScalingConfig lambda:GetFunctionUrlConfig lambda:GetProvisionedConcurrencyConfig lambda:GetRuntimeManagementConfig",
+	}
 	var allowed []string
 	walk(policy, func(m map[string]any) {
-		if m["Effect"] == "Allow" {
-			allowed = append(allowed, list(m["Action"])...)
+		if m["Effect"] != "Allow" {
+			return
+		}
+		allowed = append(allowed, list(m["Action"])...)
+		for _, a := range list(m["Action"]) {
+			everything := m["Resource"] == "*"
+			if strings.Contains(a, "*") && (everything || !reading.MatchString(a)) || everything && named.MatchString(a) {
+				t.Errorf("docs/deployer-policy.json allows %s on %v", a, m["Resource"])
+			}
 		}
 		// The runtime that is to be made has no name for IAM yet.
 		// https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonbedrockagentcore.html
@@ -513,18 +562,24 @@ func TestDeployerPolicy(t *testing.T) {
 		if creates[typ] == "" {
 			t.Errorf("%s: what does making a %s take?", id, typ)
 		}
-		for action := range strings.FieldsSeq(creates[typ]) {
-			if !slices.Contains(allowed, action) {
-				t.Errorf("%s: nobody with docs/deployer-policy.json can make a %s (%q)", id, typ, action)
+		for action := range strings.FieldsSeq(creates[typ] + " " + reads[typ]) {
+			allows := func(a string) bool {
+				start, wildcard := strings.CutSuffix(a, "*")
+				return a == action || wildcard && strings.HasPrefix(action, start)
+			}
+			if !slices.ContainsFunc(allowed, allows) {
+				t.Errorf("%s: nobody with docs/deployer-policy.json can make and read a %s (%q)", id, typ, action)
 			}
 		}
 	}
-	for _, a := range allowed {
-		if strings.Contains(a, "*") {
-			t.Errorf("docs/deployer-policy.json allows %s", a)
-		}
-	}
 }
+
+// named are changes to what CloudFormation names by the stack.
+var named = regexp.MustCompile(`^(logs:(Create|Delete|Put|Tag)|cloudwatch:(DeleteAlarms|PutMetricAlarm))`)
+
+// reading is the one kind of wildcard that the deployer's policy has, for the
+// stack's own resources: reading how they are set up, not what they hold.
+var reading = regexp.MustCompile(`^((lambda|sns):Get|(dynamodb|events):Describe|(events|sns):List)\*$`)
 
 // samconfig.toml and events/env.json name nothing that the template does not
 // have.

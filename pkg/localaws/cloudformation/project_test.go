@@ -168,11 +168,19 @@ func TestProject_moves(t *testing.T) {
 func TestProject_moreServers(t *testing.T) {
 	t.Parallel()
 	a := newAccount(t)
-	a.mustDeploy(project(t, "template.yaml"))
+	const key = "arn:aws:kms:eu-central-1:000000000000:key/00000000-0000-0000-0000-000000000001"
+	a.mustDeploy(project(t, "template.yaml"), "KmsKeyArn="+key)
 	before := a.without("image ")
 	b := newStack(t, a.aws, "second")
 	second := project(t, "docs/more-servers/template.yaml")
-	b.mustDeploy(second, "BaseStack=test")
+	b.mustDeploy(second, "BaseStack=test", "KmsKeyArn="+key)
+	if got := a.aws.Parameters()["/app/mcp/mcp_second_calculator/cognito_secret"].KeyID; got != key {
+		t.Errorf("the second server's secret is under key %q, want %s", got, key)
+	}
+	tidied, err := a.Function("CognitoSetupFunction").Invoke(t.Context(), []byte(`{"action":"tidy","mcp_name":"mcp_second_calculator","parameter_prefix":"/app/mcp"}`))
+	if err != nil || tidied.FunctionError != "" {
+		t.Errorf("got %s, %v", tidied.Payload, err)
+	}
 	a.mustDeploy(project(t, "template.yaml"), "MoreMcpServers=mcp_second_calculator")
 	res, err := a.Function("AgentFunction").Invoke(t.Context(), []byte(`{"prompt":"What is 2+2?"}`))
 	if err != nil || !strings.Contains(string(res.Payload), "The sum of 2 + 2 = 4.") || strings.Contains(string(res.Payload), "unavailable") {
