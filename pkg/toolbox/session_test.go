@@ -398,6 +398,40 @@ func TestOptional_slow(t *testing.T) {
 	})
 }
 
+// An attempt to connect in which the process was frozen, and whose connection has
+// died meanwhile, holds up nobody after the thaw and harms nothing when it ends.
+func TestConnect_frozen(t *testing.T) { // case 103
+	for _, optional := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			var frozen atomic.Int64
+			now := func() time.Time { return time.Now().Add(time.Duration(frozen.Load())) }
+			f := &fake{sessions: true, on: map[string]func(*exchange) bool{"initialize": func(x *exchange) bool {
+				if x.n == 0 {
+					<-x.r.Context().Done()
+				}
+				return x.n == 0
+			}}}
+			s := inMemory("calc", f)
+			s.Optional = optional
+			b := open(t, toolbox.Options{Now: now}, s)
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			defer cancel()
+			b.Tools(ctx)
+			frozen.Store(int64(time.Hour)) // the wall clock alone has moved
+			start := time.Now()
+			tools, unavailable, err := b.Tools(t.Context())
+			if len(tools) != 1 || unavailable != nil || err != nil || time.Since(start) != 0 {
+				t.Errorf("optional %t: got %v, unavailable %v, %v after %v", optional, toolNames(tools), unavailable, err, time.Since(start))
+			}
+			time.Sleep(2 * time.Minute) // the first attempt has ended
+			if tools := mustTools(t, b); len(tools) != 1 || len(f.requests("initialize")) != 2 {
+				t.Errorf("optional %t: got %v after %d attempts", optional, toolNames(tools), len(f.requests("initialize")))
+			}
+			b.Close(context.Background())
+		})
+	}
+}
+
 // A clock that was ahead and is set back neither keeps an optional server left
 // alone nor a listing in use until it has caught up again.
 func TestClockSetBack(t *testing.T) { // case 46
