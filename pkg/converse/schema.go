@@ -171,7 +171,7 @@ type pattern struct {
 }
 
 func (p *pattern) MatchString(text string) bool {
-	p.checker.step(p.size * len(text) / 100)
+	p.checker.step(p.size * len(text) / 300)
 	return p.Regexp.MatchString(text)
 }
 
