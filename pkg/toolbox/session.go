@@ -26,6 +26,11 @@ const (
 	// https://docs.aws.amazon.com/bedrock-agentcore/latest/devguide/bedrock-agentcore-limits.html
 	callTimeout = 15 * time.Minute
 
+	// answerTimeout bounds all of an answer, a stream that is taken up again
+	// included: AgentCore streams for no longer.
+	// https://docs.aws.amazon.com/bedrock-agentcore/latest/devguide/bedrock-agentcore-limits.html
+	answerTimeout = time.Hour
+
 	// How long an optional server that cannot be reached is left alone.
 	minRest = 5 * time.Second
 	maxRest = 5 * time.Minute
@@ -42,6 +47,7 @@ const (
 var (
 	errConnectTimeout = fmt.Errorf("not connected within %s", connectTimeout)
 	errCallTimeout    = fmt.Errorf("no answer within %s", callTimeout)
+	errAnswerTimeout  = fmt.Errorf("no end of the answer within %s", answerTimeout)
 )
 
 // session is one server: the connection to it and what it offers. A connection

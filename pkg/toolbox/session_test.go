@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
 	"strings"
 	"sync"
@@ -230,6 +231,40 @@ func TestCallBudget(t *testing.T) {
 		}
 		b.Close(context.Background())
 	})
+}
+
+// A server that never comes to its answer does not keep a caller without a
+// deadline for ever, whether it goes on talking or has itself asked again.
+func TestCallBudget_stream(t *testing.T) { // case 57
+	for name, on := range map[string]func(*exchange) bool{
+		"talks": func(x *exchange) bool {
+			x.ResponseWriter.Header().Set("Content-Type", "text/event-stream")
+			for x.r.Context().Err() == nil {
+				io.WriteString(x, ": working\n\n")
+				select {
+				case <-time.After(30 * time.Second):
+				case <-x.r.Context().Done():
+				}
+			}
+			return true
+		},
+		"is asked again": func(x *exchange) bool { x.raw(200, "text/event-stream", "id: 1\nretry: 30000\n\n"); return true },
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			f := &fake{on: map[string]func(*exchange) bool{"tools/call": on, "GET": on}}
+			b := open(t, toolbox.Options{}, inMemory("calc", f))
+			mustTools(t, b)
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			time.AfterFunc(2*time.Hour, cancel) // what the test waits for at most
+			start := time.Now()
+			_, err := b.Call(ctx, "add", nil)
+			if !errors.As(err, new(*toolbox.UnknownOutcomeError)) || errors.Is(err, context.DeadlineExceeded) || time.Since(start) > time.Hour {
+				t.Errorf("%s: %v after %s", name, err, time.Since(start))
+			}
+			b.Close(context.Background())
+		})
+	}
 }
 
 // A time limit of the HTTP transport is not the caller's deadline either.
