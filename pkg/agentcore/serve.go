@@ -285,8 +285,8 @@ func (s *Server) copy(w http.ResponseWriter, body io.Reader) {
 	buf := make([]byte, 32<<10)
 	for {
 		n, err := body.Read(buf)
+		s.extend(w) // the end of a body is written too
 		if n > 0 {
-			s.extend(w)
 			if _, err := w.Write(buf[:n]); err != nil {
 				return
 			}

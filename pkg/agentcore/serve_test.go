@@ -285,6 +285,27 @@ func TestServer_longInvocation(t *testing.T) {
 	}
 }
 
+// lateEnd is a body that ends a while after its last piece.
+type lateEnd struct{ io.Reader }
+
+func (b lateEnd) Read(p []byte) (int, error) {
+	n, err := b.Reader.Read(p)
+	if err == io.EOF {
+		<-time.After(200 * time.Millisecond)
+	}
+	return n, err
+}
+
+// A stream that pauses before its end arrives whole.
+func TestServer_lateEnd(t *testing.T) {
+	url, _ := server(t, &agentcore.Server{BodyTimeout: 50 * time.Millisecond, Invoke: func(context.Context, agentcore.Invocation) agentcore.Reply {
+		return agentcore.Reply{Status: http.StatusOK, Body: io.NopCloser(lateEnd{strings.NewReader("all")})}
+	}})
+	if got := read(t, post(t, t.Context(), url+"/invocations", "{}")); got != "all" {
+		t.Errorf("got %q", got)
+	}
+}
+
 // What is under way when the server stops may finish; what does not is told to.
 func TestServer_stop(t *testing.T) {
 	for _, finishes := range []bool{true, false} {

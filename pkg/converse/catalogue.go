@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/bedrockruntime/types"
+	"github.com/santhosh-tekuri/jsonschema/v6"
 )
 
 // catalogue is the tools of a conversation in the form that Bedrock takes. It
@@ -74,18 +76,56 @@ func (c *catalogue) configuration(cache bool) *types.ToolConfiguration {
 }
 
 func newTool(t Tool) *tool {
+	description, schema := t.Description, offeredSchema(t.InputSchema)
+	if !acceptable(schema) {
+		description += "\nIts input, as JSON Schema: " + cut(string(schema), maxDescribed)
+		schema = json.RawMessage(`{"type":"object"}`)
+	}
 	spec := types.ToolSpecification{
 		Name:        aws.String(t.Name),
-		InputSchema: &types.ToolInputSchemaMemberJson{Value: rawDocument{raw: offeredSchema(t.InputSchema)}},
+		InputSchema: &types.ToolInputSchemaMemberJson{Value: rawDocument{raw: schema}},
 	}
-	if strings.TrimSpace(t.Description) != "" { // an empty one is refused
-		spec.Description = aws.String(strings.ToValidUTF8(t.Description, "\uFFFD"))
+	if strings.TrimSpace(description) != "" { // an empty one is refused
+		spec.Description = aws.String(strings.ToValidUTF8(description, "\uFFFD"))
 	}
 	return &tool{
 		Tool:    t,
 		spec:    &types.ToolMemberToolSpec{Value: spec},
 		checker: sync.OnceValue(func() *checker { return compile(t.InputSchema) }),
 	}
+}
+
+// maxDescribed is how many bytes of a schema are put into a description.
+const maxDescribed = 8 << 10
+
+// What Claude asks of a schema, whatever dialect that names: to be one of draft
+// 2020-12, and such names of parameters. One that it refuses would fail every
+// request, used or not.
+// https://github.com/strands-agents/harness-sdk/issues/565
+// https://github.com/aws-solutions-library-samples/accelerated-intelligent-document-processing-on-aws/issues/709
+var (
+	draft2020 = sync.OnceValue(func() *jsonschema.Schema {
+		return jsonschema.NewCompiler().MustCompile("https://json-schema.org/draft/2020-12/schema") // the library has it
+	})
+	validParameter = regexp.MustCompile(`^[a-zA-Z0-9_.-]{1,64}$`)
+)
+
+// acceptable reports whether Claude takes a schema. A parameter that is required
+// and not described is held against it too.
+func acceptable(schema json.RawMessage) bool {
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(schema))
+	if err != nil || longestNumber(doc) > maxNumber || draft2020().Validate(doc) != nil {
+		return false
+	}
+	members := doc.(map[string]any) // as offeredSchema makes it
+	properties, _ := members["properties"].(map[string]any)
+	for name := range properties {
+		if !validParameter.MatchString(name) {
+			return false
+		}
+	}
+	required, _ := members["required"].([]any)
+	return !slices.ContainsFunc(required, func(name any) bool { return properties[name.(string)] == nil })
 }
 
 // offeredSchema is a tool's schema as the model is told it: the server's own

@@ -84,6 +84,9 @@ func (c *conversation) run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		if reply.stop == types.StopReasonEndTurn && len(uses) > 0 {
+			reply.stop = types.StopReasonToolUse // https://github.com/strands-agents/sdk-python/issues/644
+		}
 		switch reply.stop {
 		case types.StopReasonToolUse:
 			if len(uses) == 0 {

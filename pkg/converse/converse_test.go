@@ -242,6 +242,20 @@ func TestRun_stopReasons(t *testing.T) {
 	}
 }
 
+// Some models' turns that ask for tools come with the stop reason of a turn that
+// asks for none.
+func TestRun_endTurnWithToolUse(t *testing.T) { // case 78
+	bothWays(t, func(t *testing.T, events func(converse.Event)) {
+		ask := localaws.Ask(use("t1", "echo", `{}`))
+		ask.StopReason = string(types.StopReasonEndTurn)
+		box := tools(nil, "echo")
+		answer, err := newRig(converse.Config{}, localaws.Script(ask, localaws.Say("done"))).Run(t.Context(), converse.Request{Prompt: "go", Events: events}, box)
+		if err != nil || answer.Output != "done" || len(box.calls) != 1 {
+			t.Errorf("got %q after %d calls, %v, want done after one", answer.Output, len(box.calls), err)
+		}
+	})
+}
+
 // case 84
 func TestRun_badRequest(t *testing.T) {
 	user := func(texts ...string) (m []converse.Message) {

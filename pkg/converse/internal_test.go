@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
 )
 
 func TestCut(t *testing.T) {
@@ -167,6 +169,13 @@ func TestCheck_endless(t *testing.T) {
 		return fmt.Sprintf(`{"$schema":%q,"definitions":{%s"40":%s},`, dialect, &parts, last)
 	}
 	const draft7, draft2020 = "http://json-schema.org/draft-07/schema#", "https://json-schema.org/draft/2020-12/schema"
+	list := func(n int, items string) string { return "[" + strings.Repeat(items+",", n-1) + items + "]" }
+	long := `{"a":"` + strings.Repeat("x", 10_000) + `"}`
+	var object, properties []string
+	for i := range 10 {
+		object = append(object, fmt.Sprintf(`"m%d":"x"`, i))
+		properties = append(properties, fmt.Sprintf(`"m%d":{"anyOf":[{"type":"string","maxLength":9},{"type":"null"}],"default":null,"title":"M"}`, i))
+	}
 	deep := strings.Repeat(`{"a":`, 40) + `{}` + strings.Repeat(`}`, 40)
 	for _, tt := range []struct{ name, schema, input, want string }{
 		{"all of them fit", chain(draft2020, "allOf", `{"type":"object"}`) + `"$ref":"#/definitions/0"}`, `{}`, refused},
@@ -174,14 +183,47 @@ func TestCheck_endless(t *testing.T) {
 		{"an older dialect", chain(draft7, "allOf", `{"type":"object","format":"regex"}`) + `"allOf":[{"$ref":"#/definitions/0"}]}`, `{}`, refused},
 		{"deep input", `{"allOf":[{"$ref":"#/$defs/x"},{"$ref":"#/$defs/x"}],"$defs":{"x":{"properties":{"a":{"$ref":"#"}}}}}`, deep, refused},
 		{"much input", `{"properties":{"a":{"items":{"anyOf":[{"type":"string"},{"type":"integer"}]}}}}`, `{"a":[` + strings.Repeat("1,", 10_000) + `1]}`, ""},
+		{"many objects", `{"properties":{"a":{"items":{"$ref":"#/$defs/O"},"type":"array"}},"$defs":{"O":{"type":"object","additionalProperties":false,"properties":{` + strings.Join(properties, ",") + `}}}}`,
+			`{"a":` + list(1000, `{`+strings.Join(object, ",")+`}`) + `}`, ""},
 		{"a format of an older dialect", `{"$schema":"` + draft7 + `","properties":{"a":{"format":"ipv4"}}}`, `{"a":"x"}`,
 			"The input does not fit the tool's schema:\n- at '/a': 'x' is not valid ipv4: expected four decimals"},
 		{"a reference that only the check can resolve", `{"$dynamicRef":"#a","$defs":{"a":{"$dynamicAnchor":"a","required":["x"]}}}`, `{}`, ""},
 		{"a dialect's schema", `{"$ref":"` + draft2020 + `"}`, `{"type":1}`, ""},
+		{"a large regular expression", `{"properties":{"a":{"pattern":"` + strings.Repeat("(x{0,1000}y?)?", 5) + `z$"}}}`, long, refused},
+		{"regular expressions without end", `{"properties":{"a":{"pattern":"` + strings.Repeat("(x{0,1000}y?)?", 60) + `z$"}}}`, long, ""},
+		{"a regular expression for many names", `{"patternProperties":{"^(a|x{0,1000})$":true}}`, `{"` + strings.Repeat("x", 30_000) + `":1}`, refused},
+		{"an enum of numbers, many times", `{"properties":{"a":{"anyOf":` + list(100, `{"$ref":"#/$defs/e"}`) + `}},"$defs":{"e":{"enum":` + list(9000, "2") + `}}}`, `{"a":1}`, refused},
+		{"an enum for many values", `{"properties":{"a":{"items":{"enum":` + list(9000, `"x"`) + `}}}}`, `{"a":` + list(2000, `"y"`) + `}`, refused},
+		{"many parts of which none fits, many times", `{"properties":{"a":{"items":{"anyOf":` + list(1000, `{"type":"null"}`) + `}}}}`, `{"a":` + list(1000, `1`) + `}`, refused},
+		{"a long number, many times", `{"properties":{"a":{"items":{"type":"integer"}}}}`, `{"a":` + list(10_000, `1e9999`) + `}`, refused},
+		{"different items", `{"properties":{"a":{"uniqueItems":true}}}`, `{"a":[` + list(20_000, `1`) + `,1]}`, refused},
+		{"a long number", `{"properties":{"a":{"type":"integer","minimum":0}}}`, `{"a":` + strings.Repeat("9", 5000) + `}`, ""},
+		{"an enum of usual size", `{"properties":{"a":{"items":{"enum":` + list(300, `"x"`) + `}}}}`, `{"a":` + list(2000, `"x"`) + `}`, ""},
 		{"a name of its own", `{"$id":"https://example.com/a",` + chain(draft2020, "allOf", `{"type":"object"}`)[1:] + `"$ref":"#/definitions/0"}`, `{}`, refused},
 	} {
 		if got := newTool(Tool{InputSchema: json.RawMessage(tt.schema)}).check(json.RawMessage(tt.input)); got != tt.want {
 			t.Errorf("%s: got %q, want %q", tt.name, got, tt.want)
 		}
+	}
+}
+
+// What the model is told of wrong input stays short, whatever the schema quotes.
+func TestCheck_faults(t *testing.T) {
+	name := strings.Repeat("n", 10_000)
+	schema := `{"additionalProperties":{"items":{"type":"string"}}}`
+	got := newTool(Tool{InputSchema: json.RawMessage(schema)}).check(json.RawMessage(`{"` + name + `":[1` + strings.Repeat(",1", 10_000) + `]}`))
+	if !strings.HasPrefix(got, "The input does not fit the tool's schema:\n- at '/nnn") || len(got) > 2100 {
+		t.Errorf("got %d bytes: %.100q", len(got), got)
+	}
+	invalid := &jsonschema.ValidationError{}
+	for range 10 {
+		invalid.Causes = append(invalid.Causes, &jsonschema.ValidationError{Causes: make([]*jsonschema.ValidationError, 3)})
+		for i := range 3 {
+			invalid.Causes[len(invalid.Causes)-1].Causes[i] = &jsonschema.ValidationError{}
+		}
+	}
+	few(invalid, 7)
+	if len(invalid.Causes) != 3 || len(invalid.Causes[2].Causes) != 1 {
+		t.Errorf("%d causes are left, and %d in the last, want 3 and 1", len(invalid.Causes), len(invalid.Causes[2].Causes))
 	}
 }

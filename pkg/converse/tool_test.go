@@ -321,6 +321,32 @@ func TestRun_strangeIDs(t *testing.T) {
 	})
 }
 
+// case 62: a tool whose schema the model would be refused for is offered without
+// it and described by it, since one refusal fails every request.
+func TestRun_refusedSchema(t *testing.T) {
+	for name, schema := range map[string]string{
+		"name of a parameter":         `{"type":"object","properties":{"filter[x]":{"type":"integer"}}}`,
+		"draft 4":                     `{"$schema":"http://json-schema.org/draft-04/schema#","type":"object","properties":{"filter":{"type":"integer","minimum":0,"exclusiveMinimum":true}}}`,
+		"draft 7":                     `{"$schema":"http://json-schema.org/draft-07/schema#","type":"object","properties":{"filter":{"items":[{"type":"integer"}]}}}`,
+		"no schema in any draft":      `{"type":"object","properties":{"filter":{"type":"int"}}}`,
+		"parameter that is not there": `{"type":"object","required":["filter"]}`,
+		"endless number":              `{"type":"object","properties":{"filter":{"maximum":1e999999999}}}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			model := &watched{model: localaws.Script(localaws.Ask(use("t1", "find", `{"filter":[1],"filter[x]":2}`)), localaws.Say("done"))}
+			box := tools(nil, "echo", "find")
+			box.tools[1].InputSchema = json.RawMessage(schema)
+			answer, err := newRig(converse.Config{}, model.answer).Run(t.Context(), converse.Request{Prompt: "go"}, box)
+			if err != nil || answer.Output != "done" {
+				t.Fatalf("got %q, %v, want done", answer.Output, err)
+			}
+			if got := model.last().Tools[1]; string(got.InputSchema) != `{"type":"object"}` || !strings.HasPrefix(got.Description, "find\n") || !strings.HasSuffix(got.Description, schema) {
+				t.Errorf("offered as %+v", got)
+			}
+		})
+	}
+}
+
 // case 81: whatever a tool's result talks the model into, only what the toolbox
 // offers this conversation is run.
 func TestRun_allowedTools(t *testing.T) {

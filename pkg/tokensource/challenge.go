@@ -15,8 +15,8 @@ type challenge struct {
 
 // challengeWord is a word at the front of a WWW-Authenticate header (RFC 9110,
 // sections 5.6.2 and 11.6.1): a scheme, or a parameter with a quoted or a plain
-// value.
-var challengeWord = regexp.MustCompile(`(?s)^[ \t,]*([-!#$%&'*+.^_|~\w` + "`" + `]+)(?:[ \t]*=[ \t]*(?:"((?:[^"\\]|\\.)*)"|([-!#$%&'*+.^_|~\w` + "`" + `]*)))?`)
+// value. The token68 of another scheme reads as one or the other.
+var challengeWord = regexp.MustCompile(`(?s)^[ \t,]*([-!#$%&'*+./^_|~\w` + "`" + `]+)(?:[ \t]*=[ \t]*(?:"((?:[^"\\]|\\.)*)"|([-!#$%&'*+./^_|~\w` + "`" + `]*)=*))?`)
 
 var quotedPair = regexp.MustCompile(`(?s)\\(.)`)
 

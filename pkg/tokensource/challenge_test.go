@@ -26,6 +26,8 @@ func TestParseChallenge(t *testing.T) {
 		{[]string{`Bearer error="x", scope="never ends`}, challenge{code: "x"}},
 		{[]string{`Bearer ERROR="x"`}, challenge{code: "x"}},
 		{[]string{`Bearererror="x"`}, challenge{}},
+		{[]string{`Negotiate YII+a/b==, Bearer error="x"`}, challenge{code: "x"}},
+		{[]string{`NTLM a/b=,Bearer error="x"`}, challenge{code: "x"}},
 		{[]string{`,, ,Bearer ,error="x",,`}, challenge{code: "x"}},
 		{[]string{`Basic dXNlcjpwYXNz==`, `;;`, "Bearer \x00"}, challenge{}},
 	} {

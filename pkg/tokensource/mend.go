@@ -30,7 +30,8 @@ type ask struct {
 	metadataURL string   // of RFC 9728; empty: the well-known places
 	scopes      []string // of the first challenge, for credentials that have no scope
 	extra       []string // stepped up to
-	extraFailed bool     // the token endpoint refused to step up
+	granted     []string // those of extra that a token was given for
+	denied      []string // that the token endpoint refused
 }
 
 // rejects paces how fast tokens are given up.
@@ -122,7 +123,7 @@ func (s *Source) noteHelped() {
 func (s *Source) stepUp(needs []string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(needs) == 0 || s.asks.extraFailed || len(without(needs, s.cfg.StepUpScopes)) > 0 {
+	if len(needs) == 0 || s.asks.denies(needs) || len(without(needs, s.cfg.StepUpScopes)) > 0 {
 		return false
 	}
 	if more := without(needs, s.asks.extra); len(more) > 0 {
@@ -140,10 +141,18 @@ func (s *Source) rollBack(f *flight) bool {
 	if len(f.asks.extra) == 0 || !errors.As(f.err, &refused) || refused.Code == "invalid_client" {
 		return false
 	}
-	s.asks.extra, s.asks.extraFailed = nil, true
-	s.cfg.Logger.Warn("the client does not get more scopes", "resource", s.origin, "scopes", f.asks.extra, "error", f.err)
+	lost := without(f.asks.extra, f.asks.granted)
+	if len(lost) == 0 {
+		lost = f.asks.granted // the client does not get them any more
+	}
+	s.asks.granted = without(f.asks.granted, lost)
+	s.asks.extra, s.asks.denied = s.asks.granted, append(slices.Clip(s.asks.denied), lost...)
+	s.cfg.Logger.Warn("the client does not get more scopes", "resource", s.origin, "scopes", lost, "error", f.err)
 	return true
 }
+
+// denies reports whether the token endpoint has refused one of these scopes.
+func (a ask) denies(scopes []string) bool { return len(without(scopes, a.denied)) < len(scopes) }
 
 // without is what of a is not in b.
 func without(a, b []string) (rest []string) {

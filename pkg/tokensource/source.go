@@ -79,13 +79,20 @@ func (s *Source) tokenFor(ctx context.Context, needs []string) (Token, error) {
 		switch {
 		case err == nil:
 			return t, nil
-		case err == errLeftBehind, err == errNotGranted && needs == nil:
+		case err == errLeftBehind, err == errNotGranted && !s.denied(needs):
 			continue // to the flight that takes its place
 		case waits == maxWaits || !s.waitOut(ctx, err):
 			return Token{}, err
 		}
 		waits++
 	}
+}
+
+// denied reports whether the token endpoint has refused one of these scopes.
+func (s *Source) denied(scopes []string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.asks.denies(scopes)
 }
 
 // wait waits for f to end, or ctx.
@@ -161,6 +168,7 @@ func (s *Source) run(ctx context.Context, f *flight) {
 	s.flight, f.token, f.err = nil, token, err
 	if f.err == nil {
 		s.token, s.failure, s.failures, s.hold = f.token, nil, 0, window{}
+		s.asks.granted = f.asks.extra
 		s.cfg.Logger.Debug("access token fetched", "resource", s.origin, "expiry", f.token.Expiry)
 		return
 	}

@@ -105,6 +105,51 @@ func TestRoundTrip_stepUpRefusedMeanwhile(t *testing.T) { // case 35
 	})
 }
 
+// A scope that is refused takes none of those away that were granted before, also
+// not from those who wait for a token with them.
+func TestRoundTrip_stepUpKeepsEarlier(t *testing.T) { // case 35
+	synctest.Test(t, func(t *testing.T) {
+		i := newIssuer()
+		i.accept = func(form url.Values, _, _ string) string {
+			if strings.Contains(form.Get("scope"), "srv/admin") {
+				return "invalid_scope"
+			}
+			return ""
+		}
+		resource := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			need, asked := "srv/"+strings.TrimPrefix(r.URL.Path, "/"), ""
+			for _, p := range i.requests() {
+				if p.granted {
+					asked = p.form.Get("scope")
+				}
+			}
+			if !strings.Contains(asked, need) {
+				w.Header().Set("WWW-Authenticate", `Bearer error="insufficient_scope", scope="`+need+`"`)
+				w.WriteHeader(http.StatusForbidden)
+			}
+		})
+		s := newSource(t, i, tokensource.Config{Base: inMemory{resource}, StepUpScopes: []string{"srv/write", "srv/admin"}})
+		ask := func(path string) error {
+			_, err := call(t.Context(), s.Client(), "https://mcp.example.com/"+path, "x")
+			return err
+		}
+		if err := ask("write"); err != nil {
+			t.Fatal(err)
+		}
+		var challenge *tokensource.ChallengeError
+		if err := ask("admin"); !errors.As(err, &challenge) {
+			t.Errorf("got %v, want a ChallengeError", err)
+		}
+		time.Sleep(10 * time.Minute) // the token has ended
+		if err := ask("write"); err != nil {
+			t.Errorf("after another scope was refused: %v", err)
+		}
+		if err := ask("admin"); !errors.As(err, &challenge) || len(i.requests()) != 4 {
+			t.Errorf("got %v after %d token requests, want a ChallengeError after 4", err, len(i.requests()))
+		}
+	})
+}
+
 // A signed-in user has the scopes of the client, and asks for none.
 func TestNew_userStepsUpNot(t *testing.T) {
 	_, err := tokensource.New(tokensource.Config{Credentials: newSet(), Resource: resourceURL, User: true, StepUpScopes: []string{"srv/admin"}})

@@ -101,7 +101,7 @@ func parse(text []byte, id int64) (*message, error) {
 	var room [48]byte
 	usual := append(strconv.AppendInt(append(room[:0], `{"jsonrpc":"2.0","id":`...), id, 10), `,"result":`...)
 	if text = bytes.TrimRight(text, "\n"); bytes.HasPrefix(text, usual) && text[len(text)-1] == '}' {
-		result := text[len(usual) : len(text)-1]
+		result := bytes.Trim(text[len(usual):len(text)-1], " \t\r\n")
 		if json.Valid(result) && string(result) != "null" {
 			return &message{Result: result, usual: true}, nil
 		}

@@ -41,6 +41,7 @@ func TestAnswer_unusable(t *testing.T) {
 		{"a batch", "application/json", `[{"jsonrpc":"2.0","id":%d,"result":` + ok + `}]`},
 		{"no result", "application/json", `{"jsonrpc":"2.0","id":%d}`},
 		{"a null result", "application/json", `{"jsonrpc":"2.0","id":%d,"result":null}`},
+		{"a null result after a blank", "application/json", `{"jsonrpc":"2.0","id":%d,"result": null }`},
 		{"a result that is no object", "application/json", `{"jsonrpc":"2.0","id":%d,"result":"fine"}`},
 		{"a result and an error", "application/json", `{"jsonrpc":"2.0","id":%d,"result":` + ok + `,"error":{"code":1,"message":"x"}}`},
 		{"a request", "application/json", `{"jsonrpc":"2.0","id":%d,"method":"ping"}`},

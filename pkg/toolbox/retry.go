@@ -29,7 +29,7 @@ func delay(err error, harmless bool, n int) (time.Duration, bool) {
 	var unknown *UnknownOutcomeError
 	most := maxReconnects
 	switch {
-	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), errors.Is(err, ErrStalled):
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), errors.Is(err, ErrStalled), errors.Is(err, errAnswerTimeout):
 		return 0, false
 	case errors.As(err, &unknown) && !harmless:
 		return 0, false

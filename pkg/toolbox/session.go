@@ -26,6 +26,11 @@ const (
 	// https://docs.aws.amazon.com/bedrock-agentcore/latest/devguide/bedrock-agentcore-limits.html
 	callTimeout = 15 * time.Minute
 
+	// answerTimeout bounds all of an answer, a stream that is taken up again
+	// included: AgentCore streams for no longer.
+	// https://docs.aws.amazon.com/bedrock-agentcore/latest/devguide/bedrock-agentcore-limits.html
+	answerTimeout = time.Hour
+
 	// How long an optional server that cannot be reached is left alone.
 	minRest = 5 * time.Second
 	maxRest = 5 * time.Minute
@@ -42,6 +47,7 @@ const (
 var (
 	errConnectTimeout = fmt.Errorf("not connected within %s", connectTimeout)
 	errCallTimeout    = fmt.Errorf("no answer within %s", callTimeout)
+	errAnswerTimeout  = fmt.Errorf("no end of the answer within %s", answerTimeout)
 )
 
 // session is one server: the connection to it and what it offers. A connection
@@ -54,6 +60,8 @@ type session struct {
 	flight   singleflight.Group
 	used     atomic.Int64 // see wire
 
+	resolving sync.Mutex // held while the server is being resolved
+
 	mu         sync.Mutex // guards what follows
 	conn       *conn      // nil: not connected
 	listing    *listing   // of conn
@@ -65,7 +73,14 @@ type session struct {
 	failures   int // to connect, in a row
 	lastErr    error
 	restUntil  time.Time // no attempt to connect before, if the server is optional
-	slow       bool      // the attempt under way has outlasted a caller's patience
+	attempt    *attempt  // to connect, under way; nil: none
+	slow       bool      // it has outlasted a caller's patience
+}
+
+// attempt is one attempt to connect.
+type attempt struct {
+	began  time.Time
+	cancel context.CancelFunc
 }
 
 func newSession(life context.Context, s Server, o Options) *session {
@@ -79,6 +94,7 @@ func (s *session) fail(err error) error { return &ServerError{Server: s.server.N
 // at its own deadline, it goes on within its own.
 func (s *session) connect(ctx context.Context) (*conn, error) {
 	s.mu.Lock()
+	s.leave()
 	c, restUntil, lastErr := s.conn, s.restUntil, s.lastErr
 	s.mu.Unlock()
 	rest := restUntil.Sub(s.now()) // beyond maxRest when the clock was set back
@@ -102,17 +118,31 @@ func (s *session) connect(ctx context.Context) (*conn, error) {
 	}
 }
 
+// leave leaves an attempt to connect behind that is older than its own time
+// limit: the process was frozen in the middle of it, and the other side may be
+// gone. s.mu is held.
+func (s *session) leave() {
+	if a := s.attempt; a != nil && s.now().Sub(a.began) > connectTimeout {
+		a.cancel()
+		s.attempt, s.slow = nil, false
+		s.flight.Forget("connect")
+	}
+}
+
 // open makes a connection and lists the tools, until that works or its time is
 // up.
 func (s *session) open() (*conn, error) {
-	s.mu.Lock()
-	c, changes := s.conn, s.changes
-	s.mu.Unlock()
-	if c != nil { // made between a caller's look and its attempt
-		return c, nil
-	}
 	ctx, cancel := context.WithTimeoutCause(s.life, connectTimeout, errConnectTimeout)
 	defer cancel()
+	s.mu.Lock()
+	c, changes := s.conn, s.changes
+	if c != nil { // made between a caller's look and its attempt
+		s.mu.Unlock()
+		return c, nil
+	}
+	mine := &attempt{s.now(), cancel}
+	s.attempt = mine
+	s.mu.Unlock()
 	c, l, err := s.dial(ctx)
 	for n := 0; err != nil; n++ {
 		wait, again := delay(err, true, n)
@@ -127,7 +157,13 @@ func (s *session) open() (*conn, error) {
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.slow = false
+	if s.attempt != mine { // it was left behind
+		if err == nil {
+			go c.close(s.life)
+		}
+		return nil, errConnectTimeout
+	}
+	s.attempt, s.slow = nil, false
 	if err != nil {
 		s.lastErr = err
 		s.restUntil = s.now().Add(backoff(s.failures, minRest, maxRest))
@@ -145,7 +181,9 @@ func (s *session) dial(ctx context.Context) (*conn, *listing, error) {
 	if e := s.server.Era; e != "" && e != Era2025 && e != Era2026 {
 		return nil, nil, fmt.Errorf("protocol era %.40q: want %s or %s", e, Era2025, Era2026)
 	}
+	s.resolving.Lock()
 	e, err := s.server.Resolve(ctx)
+	s.resolving.Unlock()
 	if err != nil {
 		return nil, nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
 	"strings"
 	"sync"
@@ -232,6 +233,40 @@ func TestCallBudget(t *testing.T) {
 	})
 }
 
+// A server that never comes to its answer does not keep a caller without a
+// deadline for ever, whether it goes on talking or has itself asked again.
+func TestCallBudget_stream(t *testing.T) { // case 57
+	for name, on := range map[string]func(*exchange) bool{
+		"talks": func(x *exchange) bool {
+			x.ResponseWriter.Header().Set("Content-Type", "text/event-stream")
+			for x.r.Context().Err() == nil {
+				io.WriteString(x, ": working\n\n")
+				select {
+				case <-time.After(30 * time.Second):
+				case <-x.r.Context().Done():
+				}
+			}
+			return true
+		},
+		"is asked again": func(x *exchange) bool { x.raw(200, "text/event-stream", "id: 1\nretry: 30000\n\n"); return true },
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			f := &fake{on: map[string]func(*exchange) bool{"tools/call": on, "GET": on}}
+			b := open(t, toolbox.Options{}, inMemory("calc", f))
+			mustTools(t, b)
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			time.AfterFunc(2*time.Hour, cancel) // what the test waits for at most
+			start := time.Now()
+			_, err := b.Call(ctx, "add", nil)
+			if !errors.As(err, new(*toolbox.UnknownOutcomeError)) || errors.Is(err, context.DeadlineExceeded) || time.Since(start) > time.Hour {
+				t.Errorf("%s: %v after %s", name, err, time.Since(start))
+			}
+			b.Close(context.Background())
+		})
+	}
+}
+
 // A time limit of the HTTP transport is not the caller's deadline either.
 func TestCallBudget_transport(t *testing.T) {
 	f := &fake{on: map[string]func(*exchange) bool{"tools/call": func(x *exchange) bool { <-x.r.Context().Done(); return true }}}
@@ -396,6 +431,40 @@ func TestOptional_slow(t *testing.T) {
 		}
 		b.Close(context.Background())
 	})
+}
+
+// An attempt to connect in which the process was frozen, and whose connection has
+// died meanwhile, holds up nobody after the thaw and harms nothing when it ends.
+func TestConnect_frozen(t *testing.T) { // case 103
+	for _, optional := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			var frozen atomic.Int64
+			now := func() time.Time { return time.Now().Add(time.Duration(frozen.Load())) }
+			f := &fake{sessions: true, on: map[string]func(*exchange) bool{"initialize": func(x *exchange) bool {
+				if x.n == 0 {
+					<-x.r.Context().Done()
+				}
+				return x.n == 0
+			}}}
+			s := inMemory("calc", f)
+			s.Optional = optional
+			b := open(t, toolbox.Options{Now: now}, s)
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			defer cancel()
+			b.Tools(ctx)
+			frozen.Store(int64(time.Hour)) // the wall clock alone has moved
+			start := time.Now()
+			tools, unavailable, err := b.Tools(t.Context())
+			if len(tools) != 1 || unavailable != nil || err != nil || time.Since(start) != 0 {
+				t.Errorf("optional %t: got %v, unavailable %v, %v after %v", optional, toolNames(tools), unavailable, err, time.Since(start))
+			}
+			time.Sleep(2 * time.Minute) // the first attempt has ended
+			if tools := mustTools(t, b); len(tools) != 1 || len(f.requests("initialize")) != 2 {
+				t.Errorf("optional %t: got %v after %d attempts", optional, toolNames(tools), len(f.requests("initialize")))
+			}
+			b.Close(context.Background())
+		})
+	}
 }
 
 // A clock that was ahead and is set back neither keeps an optional server left

@@ -158,6 +158,7 @@ func (s *session) join(ctx context.Context) error {
 		return err
 	}
 	s.mu.Lock()
+	s.leave()
 	slow := s.slow
 	s.mu.Unlock()
 	if slow {

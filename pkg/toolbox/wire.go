@@ -188,6 +188,8 @@ func ofNetwork(err error) bool {
 // head of the answer that began it. A JSON-RPC error is an [*agentcore.Error]
 // too, whatever the HTTP status.
 func (w *wire) request(ctx context.Context, id int64, text []byte, more http.Header) (json.RawMessage, http.Header, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, answerTimeout, errAnswerTimeout)
+	defer cancel()
 	r, err := w.send(ctx, http.MethodPost, text, more)
 	if err != nil {
 		return nil, nil, err
