@@ -3,6 +3,7 @@ package provision
 import (
 	"context"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 
@@ -102,6 +103,31 @@ func sameScopes(a, b []types.ResourceServerScopeType) bool {
 		return l
 	}
 	return slices.Equal(lines(a), lines(b))
+}
+
+// poolResourceServers lists the resource servers of the pool: none when there is no
+// such pool.
+func (p *Provisioner) poolResourceServers(ctx context.Context, poolID string) iter.Seq2[types.ResourceServerType, error] {
+	return func(yield func(types.ResourceServerType, error) bool) {
+		pages := cognitoidentityprovider.NewListResourceServersPaginator(p.Cognito, &cognitoidentityprovider.ListResourceServersInput{
+			UserPoolId: aws.String(poolID), MaxResults: aws.Int32(50),
+		})
+		for pages.HasMorePages() {
+			page, err := pages.NextPage(ctx)
+			if is[*types.ResourceNotFoundException](err) {
+				return
+			}
+			if err != nil {
+				yield(types.ResourceServerType{}, fmt.Errorf("listing the resource servers of user pool %s: %w", poolID, err))
+				return
+			}
+			for _, s := range page.ResourceServers {
+				if !yield(s, nil) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // describeResourceServer returns the server's resource server, or nil.

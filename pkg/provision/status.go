@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider"
 	"github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider/types"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 
@@ -209,10 +208,11 @@ type Leftover struct {
 // labelPattern is what a name field looks like that was written here.
 var labelPattern = regexp.MustCompile(`^mcp(?:user)?-([a-zA-Z0-9_][a-zA-Z0-9_-]{0,63})-[0-9a-f]{32}$`)
 
-// Leftovers finds what runs that nobody repeated have left of this owner's
-// things: app clients and resource servers in the user pools that servers under
-// the prefix use or that were made here, such a pool itself when it is empty,
-// and locks. A set-up that is under way looks the same: ask when none is.
+// Leftovers finds what this owner's runs have left when they failed and nobody
+// repeated them: app clients and resource servers in the user pools that servers
+// under the prefix use or that were made here, such a pool itself when it is
+// empty, and locks. A set-up that is under way looks the same, so call it when
+// none is.
 func (p *Provisioner) Leftovers(ctx context.Context) ([]Leftover, error) {
 	if err := credstore.CheckPrefix(p.prefix()); err != nil {
 		return nil, err
@@ -320,8 +320,8 @@ func (p *Provisioner) inventory(ctx context.Context) (servers map[string]clients
 	return servers, pools, locks, nil
 }
 
-// leftoversIn finds the app clients of the owner's that are not the recorded
-// ones, and the resource servers of the owner's of servers that are not recorded.
+// leftoversIn finds the owner's app clients that are not the recorded ones, and
+// the owner's resource servers of servers that are not recorded.
 func (p *Provisioner) leftoversIn(ctx context.Context, poolID string, recordedServers map[string]clients) ([]Leftover, error) {
 	// ofOwner is a run for the server that the label names, if it is this owner's.
 	ofOwner := func(name string) *run {
@@ -335,50 +335,38 @@ func (p *Provisioner) leftoversIn(ctx context.Context, poolID string, recordedSe
 		return nil
 	}
 	var left []Leftover
-	pages := cognitoidentityprovider.NewListUserPoolClientsPaginator(p.Cognito, &cognitoidentityprovider.ListUserPoolClientsInput{
-		UserPoolId: aws.String(poolID), MaxResults: aws.Int32(60),
-	})
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx)
+	for c, err := range p.poolClients(ctx, poolID) {
 		if err != nil {
-			return nil, fmt.Errorf("listing the app clients of user pool %s: %w", poolID, err)
+			return nil, err
 		}
-		for _, c := range page.UserPoolClients {
-			id, name := aws.ToString(c.ClientId), aws.ToString(c.ClientName)
-			r := ofOwner(name)
-			if r == nil {
-				continue
-			}
-			known := recordedServers[r.d.Name]
-			if id == known.machine || id == known.user {
-				continue
-			}
-			left = append(left, Leftover{fmt.Sprintf("app client %s of %s in user pool %s", id, r.d.Name, poolID), func(ctx context.Context) error {
-				if name == r.userLabel() && known.user == "" { // then its user is not recorded either
-					return r.removeUser(ctx, poolID, recorded{})
-				}
-				return r.deleteClient(ctx, poolID, id)
-			}})
+		id, name := aws.ToString(c.ClientId), aws.ToString(c.ClientName)
+		r := ofOwner(name)
+		if r == nil {
+			continue
 		}
+		known := recordedServers[r.d.Name]
+		if id == known.machine || id == known.user {
+			continue
+		}
+		left = append(left, Leftover{fmt.Sprintf("app client %s of %s in user pool %s", id, r.d.Name, poolID), func(ctx context.Context) error {
+			if name == r.userLabel() && known.user == "" { // then its user is not recorded either
+				return r.removeUser(ctx, poolID, recorded{})
+			}
+			return r.deleteClient(ctx, poolID, id)
+		}})
 	}
-	servers := cognitoidentityprovider.NewListResourceServersPaginator(p.Cognito, &cognitoidentityprovider.ListResourceServersInput{
-		UserPoolId: aws.String(poolID), MaxResults: aws.Int32(50),
-	})
-	for servers.HasMorePages() {
-		page, err := servers.NextPage(ctx)
+	for s, err := range p.poolResourceServers(ctx, poolID) {
 		if err != nil {
-			return nil, fmt.Errorf("listing the resource servers of user pool %s: %w", poolID, err)
+			return nil, err
 		}
-		for _, s := range page.ResourceServers {
-			r := ofOwner(aws.ToString(s.Name))
-			if r == nil || recordedServers[r.d.Name].machine != "" {
-				continue
-			}
-			left = append(left, Leftover{fmt.Sprintf("resource server %s in user pool %s", r.d.Name, poolID), func(ctx context.Context) error {
-				_, err := r.removeFromPool(ctx, poolID, recorded{})
-				return err
-			}})
+		r := ofOwner(aws.ToString(s.Name))
+		if r == nil || recordedServers[r.d.Name].machine != "" {
+			continue
 		}
+		left = append(left, Leftover{fmt.Sprintf("resource server %s in user pool %s", r.d.Name, poolID), func(ctx context.Context) error {
+			_, err := r.removeFromPool(ctx, poolID, recorded{})
+			return err
+		}})
 	}
 	return left, nil
 }
