@@ -62,16 +62,17 @@ const (
 	// farewell is how long invocations have to answer once they were told to end.
 	farewell = 2 * time.Second
 
-	// linger is how long a stopping server goes on answering at least, and settle
-	// how long what has been accepted may take to be read, so that a caller who is
-	// just sending gets an answer that says so rather than a broken connection.
+	// linger is the least time that a stopping server goes on answering, and settle
+	// how long requests on accepted connections may take to be read, so that a
+	// caller that is just sending gets an answer and not a broken connection.
 	linger = 500 * time.Millisecond
 	settle = 100 * time.Millisecond
 )
 
 // Serve answers on l, which it closes, until ctx ends. Then new invocations are
 // refused with 503, those under way may finish within DrainTimeout, and Serve
-// returns nil. A listener that fails before is its error. It is called once.
+// returns nil. It returns an error if the listener fails before. It is called
+// once.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	s.defaults()
 	work, cut := context.WithCancel(context.WithoutCancel(ctx))
