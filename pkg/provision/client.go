@@ -163,8 +163,8 @@ func sameLifetime(has *types.UserPoolClientType, want *cognitoidentityprovider.U
 }
 
 // describeClient returns the app client, or nil when there is none.
-func (r *run) describeClient(ctx context.Context, poolID, clientID string) (*types.UserPoolClientType, error) {
-	out, err := r.Cognito.DescribeUserPoolClient(ctx, &cognitoidentityprovider.DescribeUserPoolClientInput{
+func (p *Provisioner) describeClient(ctx context.Context, poolID, clientID string) (*types.UserPoolClientType, error) {
+	out, err := p.Cognito.DescribeUserPoolClient(ctx, &cognitoidentityprovider.DescribeUserPoolClientInput{
 		UserPoolId: aws.String(poolID), ClientId: aws.String(clientID),
 	})
 	if is[*types.ResourceNotFoundException](err) {

@@ -261,7 +261,7 @@ func (r *run) ensure(ctx context.Context) (Result, error) {
 	want := credstore.Credentials{
 		ClientID:     aws.ToString(client.ClientId),
 		ClientSecret: set.ClientSecret, // ensureSecret saw to it
-		DiscoveryURL: r.issuer(res.UserPoolID) + "/.well-known/openid-configuration",
+		DiscoveryURL: r.issuer(res.UserPoolID) + openidConfiguration,
 		Domain:       domain,
 		UserPoolID:   res.UserPoolID,
 		Scope:        strings.Join(r.scopes(), " "),
@@ -354,6 +354,9 @@ func (p *Provisioner) backoff(attempt int) time.Duration {
 	d := min(5*time.Second, 100*time.Millisecond<<min(attempt, 6))
 	return d/2 + rand.N(d/2)
 }
+
+// openidConfiguration is where the discovery document is, below the issuer.
+const openidConfiguration = "/.well-known/openid-configuration"
 
 // issuer is the issuer of a user pool's tokens, on which its documents are found.
 // https://docs.aws.amazon.com/cognito/latest/developerguide/federation-endpoints.html

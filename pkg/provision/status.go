@@ -107,7 +107,7 @@ func (p *Provisioner) lifetime(ctx context.Context, poolID, clientID string) (mi
 	if clientID == "" {
 		return 0, nil
 	}
-	client, err := p.newRun(Desired{}, true).describeClient(ctx, poolID, clientID)
+	client, err := p.describeClient(ctx, poolID, clientID)
 	if client == nil || client.TokenValidityUnits == nil || client.TokenValidityUnits.AccessToken != types.TimeUnitsTypeMinutes {
 		return 0, err
 	}
@@ -168,12 +168,12 @@ func (p *Provisioner) recordedDesire(ctx context.Context, name string, set recor
 // poolOfDiscovery is the user pool that the discovery URL names, if the recorded
 // app client is in it; otherwise empty.
 func (p *Provisioner) poolOfDiscovery(ctx context.Context, set recorded) (string, error) {
-	base, _ := strings.CutSuffix(set.DiscoveryURL, "/.well-known/openid-configuration")
+	base := strings.TrimSuffix(set.DiscoveryURL, openidConfiguration)
 	id := base[strings.LastIndex(base, "/")+1:]
 	if !validPool.MatchString(id) || set.ClientID == "" {
 		return "", nil
 	}
-	client, err := p.newRun(Desired{}, true).describeClient(ctx, id, set.ClientID)
+	client, err := p.describeClient(ctx, id, set.ClientID)
 	if client == nil {
 		return "", err
 	}
@@ -186,7 +186,7 @@ func (p *Provisioner) clientScopes(ctx context.Context, name, poolID, clientID s
 	if clientID == "" {
 		return nil, nil
 	}
-	client, err := p.newRun(Desired{}, true).describeClient(ctx, poolID, clientID)
+	client, err := p.describeClient(ctx, poolID, clientID)
 	if client == nil {
 		return nil, err
 	}

@@ -95,7 +95,7 @@ func (r *run) ensureUser(ctx context.Context) (res Result, settled bool, err err
 		return res, settled, err
 	}
 	want := credstore.Credentials{
-		DiscoveryURL: r.issuer(aws.ToString(pool.Id)) + "/.well-known/openid-configuration",
+		DiscoveryURL: r.issuer(aws.ToString(pool.Id)) + openidConfiguration,
 		UserPoolID:   aws.ToString(pool.Id),
 		UserClientID: aws.ToString(client.ClientId),
 	}
