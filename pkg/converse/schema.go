@@ -17,9 +17,9 @@ const (
 	maxSteps = 50_000 // of one check; 1,000 objects of ten members take 11,000
 )
 
-// checker is a schema whose check ends. References let a schema of a few lines
-// apply its parts more often than anybody can wait for, and the library cannot
-// be stopped from outside.
+// checker is a schema with a bound on the steps of a check. References let a
+// schema of a few lines apply its parts more often than anybody can wait for, and
+// the library cannot be stopped from outside.
 type checker struct {
 	schema *jsonschema.Schema
 
@@ -38,8 +38,8 @@ func (t *tool) check(input json.RawMessage) (fault string) {
 	defer c.mu.Unlock()
 	c.steps = 0
 	defer func() {
-		// It took too many steps. Or the library, which has no value for a number
-		// whose exponent is beyond a million, compared with it all the same.
+		// It took too many steps, or the library panicked on a number whose
+		// exponent is beyond a million.
 		if recover() != nil {
 			fault = "The input cannot be checked against the tool's schema."
 		}
@@ -56,15 +56,15 @@ func (t *tool) check(input json.RawMessage) (fault string) {
 	return ""
 }
 
-// noLoader refuses every reference out of a schema: a server's schema must not
-// make us fetch anything.
+// noLoader refuses every reference that leaves the schema: a server's schema must
+// not make us fetch anything.
 type noLoader struct{}
 
 func (noLoader) Load(string) (any, error) {
 	return nil, errors.New("references to other documents are not followed")
 }
 
-// place is where a tool's schema is for the library.
+// place is the library's name for a tool's schema.
 const place = "tool:///input"
 
 // compile compiles the schema of a tool's input; nil when that is not possible.
@@ -99,10 +99,11 @@ func compile(raw json.RawMessage) (c *checker) {
 	return c
 }
 
-// count has every part of a schema count the steps of a check, in the place of
-// its format, which the library looks at before it goes on to other parts. It
-// reports false where a reference leads to parts that cannot be found from here:
-// a dynamic one, or one to the schema of a dialect, which the library knows.
+// count makes every part of a schema count the steps of a check. It does so in
+// place of the part's format, which the library checks before it goes on to other
+// parts. It reports false where a reference leads to parts that cannot be found
+// from here: a dynamic one, or one to the schema of a dialect, which the library
+// knows.
 func (c *checker) count(v reflect.Value, seen map[*jsonschema.Schema]bool) bool {
 	switch v.Kind() {
 	case reflect.Interface:
