@@ -79,9 +79,9 @@ type wrapped struct {
 // It returns nil once CloudFormation has an answer, FAILED included, so that
 // Lambda does not run the event again. It returns an error, which makes Lambda
 // count a failure and, unless the function's MaximumRetryAttempts is 0, run the
-// event again, when nobody can be answered: the reply URL is missing or is not
-// one of CloudFormation's, and then the Handler is not called; or the answer
-// could not be delivered. Neither errors nor logs contain the signed URL.
+// event again, in two cases: the reply URL is missing or is not one of
+// CloudFormation's, and then the Handler is not called; or the answer could not
+// be delivered. Neither errors nor logs contain the signed URL.
 func Wrap(h Handler, o Options) func(context.Context, json.RawMessage) error {
 	w := &wrapped{
 		h:      h,

@@ -47,7 +47,7 @@ type Provisioner struct {
 	Logger *slog.Logger // default: discard
 
 	// Backoff is the pause before a repeated attempt, counted from 0. The
-	// default doubles from 100 ms to 5 s, of which half is chance.
+	// default doubles from 100 ms to 5 s; half of it is random.
 	Backoff func(attempt int) time.Duration
 	// Wait pauses between two looks at something that takes time. The default
 	// waits for d, or until ctx ends and then returns its error.
@@ -91,7 +91,7 @@ type Result struct {
 // OwnedError says that something is there already and is not this owner's.
 type OwnedError struct {
 	What  string // "the parameters under /app/mcp/calc/"
-	Owner string // empty: nobody that left a tag
+	Owner string // empty: there is no owner's tag
 }
 
 func (e *OwnedError) Error() string {

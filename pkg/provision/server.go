@@ -26,7 +26,7 @@ func (r *run) ensureResourceServer(ctx context.Context, pool *types.UserPoolType
 	if pool.Id == nil { // in a run that only looks
 		return true, r.change(creation, create)
 	}
-	if set.empty() && !r.dry { // there is none, most likely: save the look
+	if set.empty() && !r.dry { // most likely there is none, so try without a look
 		if err := r.change(creation, create); !is[*types.InvalidParameterException](err) {
 			return true, err
 		}

@@ -18,8 +18,8 @@ import (
 // Status is what is recorded of a server, compared with what exists.
 type Status struct {
 	Result          // Changes is what it would take to make the two agree
-	Endpoint string // recorded by whoever deployed the server
-	Owner    string // empty: nobody that left a tag
+	Endpoint string // recorded when the server was deployed
+	Owner    string // empty: there is no owner's tag
 	Resource string // the owner's name for it
 
 	// UserClientID is the app client of user authentication, empty without it,
@@ -27,7 +27,7 @@ type Status struct {
 	UserClientID string
 }
 
-// Status looks at a server, whoever owns it, and changes nothing. It answers
+// Status looks at a server of any owner and changes nothing. It returns
 // credstore.ErrNotFound when nothing is recorded.
 func (p *Provisioner) Status(ctx context.Context, name string) (Status, error) {
 	if err := p.check(Desired{Name: name}); err != nil {
@@ -53,10 +53,9 @@ func (p *Provisioner) Status(ctx context.Context, name string) (Status, error) {
 	return s, err
 }
 
-// Restore makes again, for whoever owns the server, what Status finds missing or
-// otherwise of its machine credentials. Unlike [Provisioner.Ensure] it needs not
-// be told anew what the server was set up with. A set that nobody owns is
-// refused.
+// Restore mends, for a server of any owner, what Status finds missing or changed
+// of its machine credentials. Unlike [Provisioner.Ensure] it need not be told
+// what the server was set up with. A set without an owner is refused.
 func (p *Provisioner) Restore(ctx context.Context, name string) (Result, error) {
 	if err := p.check(Desired{Name: name}); err != nil {
 		return Result{}, err
@@ -230,33 +229,11 @@ func (p *Provisioner) Leftovers(ctx context.Context) ([]Leftover, error) {
 	}
 	var left []Leftover
 	for _, id := range slices.Sorted(maps.Keys(pools)) {
-		pool, err := p.describePool(ctx, id)
-		if err != nil {
-			return nil, err
-		}
-		if pool == nil {
-			continue
-		}
 		in, err := p.leftoversIn(ctx, id, servers)
 		if err != nil {
 			return nil, err
 		}
 		left = append(left, in...)
-		r := p.newRun(Desired{}, false)
-		if pool.UserPoolTags[tagPool] == p.poolKey() {
-			empty, err := r.lastServer(ctx, id)
-			if err != nil {
-				return nil, err
-			}
-			if empty {
-				left = append(left, Leftover{"user pool " + id + ", which no server uses", func(ctx context.Context) error {
-					if err := r.removable(ctx, pool, recorded{}); err != nil {
-						return err
-					}
-					return r.removePool(ctx, pool)
-				}})
-			}
-		}
 	}
 	for _, key := range locks {
 		_, used := servers[key]
@@ -320,8 +297,9 @@ func (p *Provisioner) inventory(ctx context.Context) (servers map[string]clients
 	return servers, pools, locks, nil
 }
 
-// leftoversIn finds the owner's app clients that are not the recorded ones, and
-// the owner's resource servers of servers that are not recorded.
+// leftoversIn finds the owner's app clients that are not the recorded ones, the
+// owner's resource servers of servers that are not recorded, and the pool itself
+// if it was made here and is empty.
 func (p *Provisioner) leftoversIn(ctx context.Context, poolID string, recordedServers map[string]clients) ([]Leftover, error) {
 	// ofOwner is a run for the server that the label names, if it is this owner's.
 	ofOwner := func(name string) *run {
@@ -333,6 +311,10 @@ func (p *Provisioner) leftoversIn(ctx context.Context, poolID string, recordedSe
 			return r
 		}
 		return nil
+	}
+	pool, err := p.describePool(ctx, poolID)
+	if err != nil || pool == nil {
+		return nil, err
 	}
 	var left []Leftover
 	for c, err := range p.poolClients(ctx, poolID) {
@@ -368,5 +350,18 @@ func (p *Provisioner) leftoversIn(ctx context.Context, poolID string, recordedSe
 			return err
 		}})
 	}
-	return left, nil
+	if pool.UserPoolTags[tagPool] != p.poolKey() {
+		return left, nil
+	}
+	r := p.newRun(Desired{}, false)
+	empty, err := r.lastServer(ctx, poolID)
+	if empty {
+		left = append(left, Leftover{"user pool " + poolID + ", which no server uses", func(ctx context.Context) error {
+			if err := r.removable(ctx, pool, recorded{}); err != nil {
+				return err
+			}
+			return r.removePool(ctx, pool)
+		}})
+	}
+	return left, err
 }

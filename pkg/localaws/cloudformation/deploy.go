@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"agentcore-mcp-auth/pkg/localaws"
 )
@@ -130,8 +129,8 @@ func (d *deployment) fail(err error) {
 	d.failed = append(d.failed, err)
 }
 
-// leftBehind takes from the stack what the template no longer has, and what
-// was replaced.
+// leftBehind takes from the stack the resources that the template no longer has,
+// and those that were replaced.
 func (d *deployment) leftBehind() []leaving {
 	var gone []leaving
 	for _, st := range d.steps {
@@ -209,8 +208,8 @@ func (d *deployment) refused(now, was *resource, err error) error {
 	if was != nil {
 		status = UpdateFailed
 	}
+	d.emit(now, status, err.Error())
 	err = fmt.Errorf("%s (%s): %w", now.logicalID, now.resourceType, err)
-	d.emit(now, status, strings.TrimPrefix(err.Error(), now.logicalID+" ("+now.resourceType+"): "))
 	d.fail(err)
 	return err
 }
