@@ -15,8 +15,8 @@ import (
 // deployment that succeeded, or take their default. A stack whose making failed
 // can only be deleted, as in CloudFormation.
 //
-// ctx ending makes the operation fail; nothing is rolled back then, so that
-// whoever interrupts a local run does not wait.
+// When ctx ends the operation fails and nothing is rolled back, so that an
+// interrupted local run ends at once.
 func (s *Stack) Deploy(ctx context.Context, t *Template, parameters map[string]string) error {
 	s.operation.Lock()
 	defer s.operation.Unlock()
