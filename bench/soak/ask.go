@@ -176,8 +176,8 @@ func (a *askers) direct(q question) {
 	}
 }
 
-// event is an event of a bus: Lambda tries it again, and gives it up to the
-// dead letters. What comes of it comes to the bus.
+// event is an event of a bus: Lambda tries it again, and then gives it to the
+// dead letters. Its result is published on the bus.
 func (a *askers) event(q question) {
 	defer a.open.Done()
 	event, _ := json.Marshal(events.CloudWatchEvent{

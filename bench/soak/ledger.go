@@ -125,8 +125,8 @@ func (l *ledger) judge(e *entry, a trigger.Answer) {
 	}
 }
 
-// done is that a message was deleted or an event taken: its result must be on
-// the bus.
+// done records that a message was deleted or an event taken, so that its result
+// must be on the bus.
 func (l *ledger) done(q question) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -355,9 +355,9 @@ func (r *Report) print(out io.Writer) {
 }
 
 // verdict is an error when something happened that must not. A result may be on
-// the bus twice, which is how often EventBridge promises to deliver: at least
-// once. A process can be killed when the result is out and the ledger does not
-// have it yet. Whoever waits for an answer gets one.
+// the bus twice, where a process was killed when the result was out and not yet in
+// the ledger; EventBridge itself promises delivery at least once. A caller that
+// waits for an answer gets one.
 func (r *Report) verdict() error {
 	var errs []error
 	for _, w := range r.Ways {

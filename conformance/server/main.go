@@ -2,14 +2,13 @@
 // against: package mcpserver around the tools, prompts and resources that the
 // suite asks for by name. It serves no other purpose.
 //
-// It listens on a free loopback port, or on the one that -addr names, and
-// writes the URL of its endpoint as the first line of standard output. It logs
-// JSON lines on standard error and stops on an interrupt.
+// It listens on a free loopback port, and writes the URL of its endpoint as the
+// first line of standard output. It logs JSON lines on standard error and stops
+// on an interrupt.
 package main
 
 import (
 	"context"
-	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -23,18 +22,16 @@ import (
 )
 
 func main() {
-	addr := flag.String("addr", "127.0.0.1:0", "loopback address to listen on")
-	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, *addr, os.Stdout, os.Stderr); err != nil {
+	if err := run(ctx, os.Stdout, os.Stderr); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
 
 // run serves until ctx is done.
-func run(ctx context.Context, addr string, stdout, stderr io.Writer) error {
+func run(ctx context.Context, stdout, stderr io.Writer) error {
 	s := server.NewMCPServer("conformance", "1.0.0",
 		server.WithToolCapabilities(true),
 		server.WithPromptCapabilities(true),
@@ -49,7 +46,7 @@ func run(ctx context.Context, addr string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	l, err := net.Listen("tcp", addr)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
 	}

@@ -12,9 +12,9 @@ import (
 )
 
 // requestError gives err, which ended the request of ctx, the code that callers
-// know it by. The order matters: what a server error wraps is looked at before
-// it. Whether time is up is ctx's to say: a connection that could not be made
-// in its own time is a context.DeadlineExceeded too.
+// know it by. The order matters: the error that a server error wraps comes before
+// it. Only ctx tells whether time is up: a connection that could not be made in
+// its own time is a context.DeadlineExceeded too.
 func requestError(ctx context.Context, err error, usage trigger.Usage) error {
 	code, ok := credentialCode(err)
 	var server *toolbox.ServerError

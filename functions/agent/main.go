@@ -10,7 +10,7 @@
 //	MCP_PARAMETER_PREFIX  where the servers' parameters are; default /app/mcp
 //	MCP_AUTH              m2m (default), user (for development), iam or none; name=mode pairs override it for single servers
 //	MCP_ERA               protocol to speak, 2025-11-25 (default) or 2026-07-28; name=era pairs for single servers
-//	MCP_TOOLS             server/tool for the only tools to use of a server, !server/tool for those not to use; a trailing * for any rest; what a server calls destructive is used only if it is named here
+//	MCP_TOOLS             server/tool for the only tools to use of a server, !server/tool for those not to use; a trailing * for any rest; a tool that its server calls destructive is used only if it is named here
 //	TOOL_PREFIX           always: every tool is server__tool to the model, not only where two servers clash
 //	MCP_ISSUER_HOSTS      hosts of issuers other than Cognito, and of their token endpoints, separated by commas
 //	DIRECT_TOOLS          true: the calculator's tools run in this process; default false
@@ -35,7 +35,7 @@
 //	SCHEDULE_PROMPT       what a schedule asks whose event has no prompt
 //	RECORDS_AT_ONCE       records of an SQS batch worked on at once; default 5
 //	RESULT_BUS            event bus, by name or ARN, for what queues, topics and buses asked
-//	LEDGER_TABLE          DynamoDB table, by name or ARN, that keeps what comes twice from being answered twice; default: each process keeps its own
+//	LEDGER_TABLE          DynamoDB table, by name or ARN, with which a record that comes twice is answered once; default: each process remembers its own
 //
 // As a container also:
 //

@@ -173,7 +173,7 @@ func (e *environment) loop() converse.Config {
 	return c
 }
 
-// readServers reads what is set of the MCP servers.
+// readServers reads the settings of the MCP servers.
 func (e *environment) readServers(s *settings) {
 	var err error
 	if s.servers, err = toolbox.ParseServers(e.getenv("MCP_SERVERS")); err != nil {
@@ -231,9 +231,9 @@ func perServer(v string, values []string, servers []toolbox.Server) (map[string]
 	return set, nil
 }
 
-// readTools reads a list of server/tool, of which one that begins with ! is
-// forbidden and the others are the only ones allowed of their server. A
-// trailing * stands for any rest.
+// readTools reads a list of server/tool. An entry that begins with ! forbids a
+// tool; the others are the only tools allowed of their server. A trailing *
+// stands for any rest.
 func readTools(v string, servers []toolbox.Server) error {
 	for part := range list(v) {
 		entry, deny := strings.CutPrefix(part, "!")

@@ -78,8 +78,8 @@ func (r *requestTools) event(e converse.Event) trigger.Event {
 	}
 }
 
-// Call runs a tool. What a credential is to blame for ends the conversation,
-// because the model cannot mend it; every other failure is the model's to read.
+// Call runs a tool. A failure of the credentials ends the conversation, because
+// the model cannot mend it; every other failure is for the model to read.
 func (r *requestTools) Call(ctx context.Context, name string, input json.RawMessage) (converse.Result, error) {
 	if t, ok := r.inProcess[name]; ok {
 		text, err := t.Call(ctx, input)
@@ -99,7 +99,7 @@ func (r *requestTools) Call(ctx context.Context, name string, input json.RawMess
 	}
 }
 
-// origin says which server a tool is of, and what it is called there.
+// origin is the server that a tool belongs to, and its name there.
 func (r *requestTools) origin(name string) (server, tool string) {
 	if t, ok := r.inProcess[name]; ok {
 		return direct, t.Name

@@ -21,11 +21,11 @@ type upkeep struct {
 	ParameterPrefix string `json:"parameter_prefix"` // default /app/mcp
 }
 
-// handler is one kind of event's.
+// handler handles the events of one sender.
 type handler func(context.Context, json.RawMessage) error
 
-// dispatch tells the schedules' events from CloudFormation's, of which none has
-// an action.
+// dispatch tells the schedules' events from CloudFormation's, which have no
+// action.
 func dispatch(p *provision.Provisioner, cloudFormation handler) handler {
 	return func(ctx context.Context, event json.RawMessage) error {
 		var probe struct {

@@ -27,20 +27,15 @@ const resourceType = "Custom::MCPImage"
 // programs are what the function carries, and how each is started where
 // AgentCore runs it.
 var programs = map[string]image.Config{
-	// The Host header that the platform sends is not documented, and its
-	// authorizer is in front: any is taken.
+	// The Host header that the platform sends is not documented, so any is
+	// admitted; the platform's authorizer is in front.
 	"mcp-server": {Name: "mcp-server", Port: 8000, Env: map[string]string{"MCP_ALLOWED_HOSTS": "*"}},
 	"agent":      {Name: "agent", Port: 8080},
 }
 
-// tokens is the part of ECR that is used.
-type tokens interface {
-	GetAuthorizationToken(context.Context, *ecr.GetAuthorizationTokenInput, ...func(*ecr.Options)) (*ecr.GetAuthorizationTokenOutput, error)
-}
-
 // publisher serves Custom::MCPImage.
 type publisher struct {
-	ecr     tokens
+	ecr     *ecr.Client
 	region  string
 	archive string // of the programs
 	local   bool   // the registry may be on a loopback address
@@ -83,7 +78,7 @@ func (p *publisher) decode(e cfn.Event) (properties, error) {
 	raw := e.ResourceProperties
 	for _, name := range slices.Sorted(maps.Keys(raw)) {
 		if !slices.Contains([]string{"ServiceToken", "ServiceTimeout", "RepositoryUri", "Binary", "Version"}, name) {
-			return got, fmt.Errorf("property %.80q: there is none of this name; remove it", name)
+			return got, fmt.Errorf("property %.80q is unknown; remove it", name)
 		}
 		if _, ok := raw[name].(string); !ok {
 			return got, fmt.Errorf("property %s: want a string", name)
@@ -177,13 +172,13 @@ func (p *publisher) logIn(ctx context.Context, r *repository) (image.Target, err
 	return image.Target{}, fmt.Errorf("property RepositoryUri: the repository is in the registry %s, this account's is %s; use a repository of this account", r.host, endpoint.Host)
 }
 
-// sameRegistry compares registries, whose FIPS names are other names of theirs.
+// sameRegistry compares registries, each of which also has a FIPS name.
 func sameRegistry(a, b string) bool {
 	return strings.Replace(a, ".ecr-fips.", ".ecr.", 1) == strings.Replace(b, ".ecr-fips.", ".ecr.", 1)
 }
 
-// elsewhere sends what is for a registry's host to where the registry is, as
-// its proxyEndpoint says, which makes a difference in local runs only.
+// elsewhere sends requests for a registry's host to its proxyEndpoint, which is
+// another address in local runs only.
 // https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_AuthorizationData.html
 type elsewhere struct {
 	host     string
@@ -200,6 +195,6 @@ func (t elsewhere) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	resp.Request = r // relative locations are of the host that was meant
+	resp.Request = r // relative locations are of the registry's own host
 	return resp, nil
 }

@@ -129,16 +129,7 @@ func read(lookup func(string) (string, bool)) (settings, error) {
 	if v := getenv("MCP_ALLOWED_HOSTS"); v != "" {
 		s.hosts = list(v)
 	}
-	switch v := getenv("LOG_LEVEL"); v {
-	case "debug":
-		s.level = slog.LevelDebug
-	case "", "info":
-		s.level = slog.LevelInfo
-	case "warn":
-		s.level = slog.LevelWarn
-	case "error":
-		s.level = slog.LevelError
-	default:
+	if v := getenv("LOG_LEVEL"); v != "" && s.level.UnmarshalText([]byte(v)) != nil {
 		wrong = append(wrong, fmt.Errorf("LOG_LEVEL is %.40q: want debug, info, warn or error", v))
 	}
 	var err error

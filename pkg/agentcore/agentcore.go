@@ -58,9 +58,9 @@ func IsARN(s string) bool { return strings.HasPrefix(s, "arn:") }
 // InvocationURL is where the runtime is invoked: at base when that is not
 // empty (an endpoint override, such as AWS_ENDPOINT_URL), otherwise at the
 // service's address in the ARN's own region and partition. An empty qualifier
-// means DEFAULT, the endpoint that every runtime has. The ARN is escaped once, as
-// one path element, which the service insists on; url.PathEscape would leave its
-// colons. What is no ARN of a runtime, or no base, is refused with what is wanted.
+// means DEFAULT, the endpoint that every runtime has. The service insists on the
+// ARN as one path element, escaped once; url.PathEscape would leave its colons.
+// The error for a wrong ARN or base says what is wanted.
 //
 // The result is for parsing as a whole. Assigning it to the Path of a url.URL
 // undoes the escapes.

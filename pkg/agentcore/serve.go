@@ -37,14 +37,13 @@ type Reply struct {
 // https://docs.aws.amazon.com/bedrock-agentcore/latest/devguide/runtime-http-protocol-contract.html
 type Server struct {
 	// Invoke answers an invocation. It is called by several goroutines at once.
-	// Its context ends when the caller leaves, with Timeout, and when the server
-	// stops and will not wait longer.
+	// Its context ends when the caller leaves, after 15 minutes, and when the
+	// server stops and will not wait longer.
 	Invoke func(context.Context, Invocation) Reply
 
 	AtOnce       int           // invocations; more are answered 503; default 16
 	MaxBody      int64         // bytes of a request; default 4 MiB
 	BodyTimeout  time.Duration // for a request's body, and for each write of an answer; default 30 s
-	Timeout      time.Duration // for an invocation; default 15 minutes, as AgentCore's
 	DrainTimeout time.Duration // for what is under way when the server stops; default 15 s
 	Logger       *slog.Logger  // default: discard
 
@@ -56,19 +55,24 @@ type Server struct {
 }
 
 const (
+	// maxInvocation is AgentCore's own bound on a request.
+	// https://docs.aws.amazon.com/bedrock-agentcore/latest/devguide/bedrock-agentcore-limits.html
+	maxInvocation = 15 * time.Minute
+
 	// farewell is how long invocations have to answer once they were told to end.
 	farewell = 2 * time.Second
 
-	// linger is how long a stopping server goes on answering at least, and settle
-	// how long what has been accepted may take to be read, so that a caller who is
-	// just sending gets an answer that says so rather than a broken connection.
+	// linger is the least time that a stopping server goes on answering, and settle
+	// how long requests on accepted connections may take to be read, so that a
+	// caller that is just sending gets an answer and not a broken connection.
 	linger = 500 * time.Millisecond
 	settle = 100 * time.Millisecond
 )
 
 // Serve answers on l, which it closes, until ctx ends. Then new invocations are
 // refused with 503, those under way may finish within DrainTimeout, and Serve
-// returns nil. A listener that fails before is its error. It is called once.
+// returns nil. It returns an error if the listener fails before. It is called
+// once.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	s.defaults()
 	work, cut := context.WithCancel(context.WithoutCancel(ctx))
@@ -128,9 +132,6 @@ func (s *Server) defaults() {
 	if s.BodyTimeout <= 0 {
 		s.BodyTimeout = 30 * time.Second
 	}
-	if s.Timeout <= 0 {
-		s.Timeout = 15 * time.Minute
-	}
 	if s.DrainTimeout <= 0 {
 		s.DrainTimeout = 15 * time.Second
 	}
@@ -153,9 +154,10 @@ func (s *Server) drain() <-chan struct{} {
 	return s.idle
 }
 
-// timed gives the reading of each request's body, which net/http reads to its
-// end where nobody else does, and the writing of each answer a deadline of its
-// own: those that a request before it on the connection had would still count.
+// timed gives the reading of each request's body and the writing of each answer
+// a deadline of its own. Without it, the deadlines of the request before it on
+// the connection would still count. net/http reads a body to its end where
+// nobody else does.
 func (s *Server) timed(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.BodyTimeout))
@@ -169,9 +171,9 @@ func (s *Server) extend(w http.ResponseWriter) {
 	http.NewResponseController(w).SetWriteDeadline(time.Now().Add(s.BodyTimeout)) // every connection of net/http has one
 }
 
-// servePing says whether work is under way, which keeps the session alive. The
-// time is that of the last change: one that moved with each ping would keep the
-// session for ever.
+// servePing says whether work is under way, which keeps the session alive. Its
+// time is that of the last change: a time that moved with each ping would keep
+// the session for ever.
 func (s *Server) servePing(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
@@ -230,7 +232,7 @@ func (s *Server) serveInvocation(work context.Context, w http.ResponseWriter, r 
 	if !ok {
 		return
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), s.Timeout)
+	ctx, cancel := context.WithTimeout(r.Context(), maxInvocation)
 	defer cancel()
 	defer context.AfterFunc(work, cancel)()
 	reply, ok := s.invoke(ctx, Invocation{Header: r.Header, SessionID: r.Header.Get(HeaderRuntimeSession), Body: body})
@@ -277,9 +279,9 @@ func (s *Server) invoke(ctx context.Context, in Invocation) (reply Reply, ok boo
 	return s.Invoke(ctx, in), true
 }
 
-// copy sends what body has, each piece at once, until it ends or the caller
-// takes no more. A body that breaks off breaks the connection, so that no caller
-// takes the half for the whole.
+// copy sends the body, each piece at once, until it ends or the caller takes no
+// more. A body that breaks off breaks the connection, so that no caller takes a
+// part for the whole.
 func (s *Server) copy(w http.ResponseWriter, body io.Reader) {
 	control := http.NewResponseController(w)
 	buf := make([]byte, 32<<10)
@@ -303,7 +305,7 @@ func (s *Server) copy(w http.ResponseWriter, body io.Reader) {
 	}
 }
 
-// refuse answers with an error in the form that the agent's own have.
+// refuse answers with an error in the same form as the agent's own.
 func refuse(w http.ResponseWriter, status int, code, message string, retryable bool) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)

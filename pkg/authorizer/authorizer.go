@@ -15,9 +15,8 @@
 //	...
 //	http.Handle("/", a.Protect("/mcp", server))
 //
-// An [Authorizer] is safe for concurrent use. Whatever it does not admit it
-// refuses with a [*Refusal], which says why to the operator; the caller gets a
-// status and an error code of RFC 6750.
+// An [Authorizer] is safe for concurrent use. It refuses with a [*Refusal], which
+// tells the operator why; the caller gets a status and an error code of RFC 6750.
 //
 // Runnable examples are in example_test.go; they need no AWS account.
 //
@@ -116,8 +115,8 @@ type Authorizer struct {
 }
 
 // verified is a token whose signature by key has been checked. Every other rule
-// is applied anew each time, and the signature too once the issuer's key of
-// that id is another.
+// is applied anew each time, and so is the signature once the issuer has another
+// key of that id.
 type verified struct {
 	token *token
 	key   *rsa.PublicKey
@@ -262,8 +261,8 @@ func isLoopback(name string) bool {
 	return name == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-// Check returns what a token says when it may pass. The error is a [*Refusal]
-// otherwise. The token is the bare JWT, without "Bearer".
+// Check returns the claims of a token that may pass; otherwise its error is a
+// [*Refusal]. The token is the bare JWT, without "Bearer".
 func (a *Authorizer) Check(ctx context.Context, bearer string) (Claims, error) {
 	if len(bearer) > maxToken {
 		return Claims{}, refuse(CheckForm, "%d bytes long, at most %d are read", len(bearer), maxToken)
@@ -302,8 +301,8 @@ func (a *Authorizer) Check(ctx context.Context, bearer string) (Claims, error) {
 	return t.Claims.clone(), nil
 }
 
-// remember keeps a verified token, in place of one that has ended or, failing
-// that, of any.
+// remember keeps a verified token. When there are too many it drops those that
+// have ended, or else any.
 func (a *Authorizer) remember(id [sha256.Size]byte, v verified) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

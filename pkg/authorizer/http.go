@@ -37,8 +37,8 @@ func Bearer(r *http.Request) (string, error) {
 	return token, nil
 }
 
-// isB64Token reports whether a text is the b64token of RFC 6750, but for the
-// place of its equal signs.
+// isB64Token reports whether a text is the b64token of RFC 6750. It does not
+// mind where the equal signs are.
 func isB64Token(text string) bool {
 	for i := range len(text) {
 		switch c := text[i]; {
@@ -62,9 +62,10 @@ func FromContext(ctx context.Context) (Claims, bool) {
 
 // Handler serves with next the requests whose bearer passes, and answers the
 // others itself: 401 or 403 with a challenge that points to the metadata
-// document at metadataURL (RFC 9728 section 5.1), or 503. Why goes to the log,
-// with a hash of the token and the X-Request-Id of the answer, if it has one;
-// the answer does not say it. An empty metadataURL is left out of the challenge.
+// document at metadataURL (RFC 9728 section 5.1), or 503. The reason is in the
+// log, with a hash of the token and the X-Request-Id of the answer, if it has
+// one; it is not in the answer. An empty metadataURL is left out of the
+// challenge.
 //
 // The token ends here: next sees no Authorization header, so that nothing behind
 // can log it or pass it on.

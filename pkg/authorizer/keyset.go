@@ -35,7 +35,7 @@ const (
 )
 
 // keySet is the keys of one issuer. Callers share one fetch; a set that was
-// fetched serves until a better one has been, however long the issuer is down.
+// fetched serves until another one has been, however long the issuer is down.
 type keySet struct {
 	discoveryURL, issuer string
 	client               *http.Client
@@ -64,9 +64,9 @@ func within(now, from time.Time, d time.Duration) bool {
 	return 0 <= age && age < d
 }
 
-// find returns the key of an id, after a fetch if the id is not known and the
-// last fetch allows another. It waits for that, but no longer than ctx. A known
-// key is returned at once. The error is a *Refusal.
+// find returns the key of an id. A known key is returned at once. Otherwise find
+// waits for a fetch, if the last one allows another, but no longer than ctx. The
+// error is a *Refusal.
 func (s *keySet) find(ctx context.Context, keyID string) (*rsa.PublicKey, error) {
 	s.mu.Lock()
 	now := s.now()

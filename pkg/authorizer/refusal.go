@@ -5,11 +5,10 @@ import (
 	"net/http"
 )
 
-// Check names one of the things that are checked, in the order in which they
-// are.
+// Check names one of the things that are checked.
 type Check string
 
-// The checks.
+// The checks, in their order.
 const (
 	CheckHeader    Check = "authorization header" // there is exactly one, with scheme Bearer
 	CheckForm      Check = "token form"           // a compact JWS of two JSON objects and a signature
@@ -27,8 +26,8 @@ const (
 	CheckClaim     Check = "custom claim"
 )
 
-// Refusal says why a token may not pass. It is for the operator's eyes: whoever
-// presented the token learns the status and nothing else.
+// Refusal says why a token may not pass. It is for the operator: the caller who
+// presented the token is told the status and an error code, and nothing else.
 type Refusal struct {
 	Check  Check
 	Reason string // holds no token; parts of one are quoted and cut short

@@ -41,8 +41,8 @@ func readArguments(input json.RawMessage, params []string) ([]json.RawMessage, e
 }
 
 // member cuts the first member off the inside of an object that is known to be
-// valid JSON. It keeps to the bytes where encoding/json would decode, which
-// costs a tool call more than the rest of it.
+// valid JSON. It works on the bytes: decoding them with encoding/json would cost
+// more than the rest of a tool call.
 func member(b []byte) (name string, value, rest []byte) {
 	n := valueLen(b)
 	if bytes.IndexByte(b[:n], '\\') < 0 {

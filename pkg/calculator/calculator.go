@@ -155,7 +155,7 @@ func greet(_ context.Context, args []json.RawMessage) (string, error) {
 	return "Hello, " + name + "! Nice to meet you.", nil
 }
 
-// unprintable reports what would let a name break out of its line: control
+// unprintable reports whether r would let a name break out of its line: control
 // characters, line and paragraph separators, and the bidirectional overrides
 // and isolates of Unicode annex 9.
 func unprintable(r rune) bool {

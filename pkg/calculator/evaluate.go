@@ -88,7 +88,7 @@ func (n *node) value(ctx context.Context) (number, error) {
 	return v, nil
 }
 
-// vanishes reports whether a decimal zero is none, but a number too small.
+// vanishes reports whether a decimal zero stands for a number that is too small.
 func (n *node) vanishes(args []number) bool {
 	switch n.kind {
 	case '+', '-':

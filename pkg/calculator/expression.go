@@ -77,7 +77,7 @@ func parse(text string, variables ...string) (expression, error) {
 func translate(text string) (string, error) {
 	var s scanner.Scanner
 	src := []byte(text)
-	// What the scanner complains of is refused below, by what it is.
+	// Whatever the scanner reports as an error is refused below, by its token.
 	s.Init(token.NewFileSet().AddFile("", -1, len(src)), src, func(token.Position, string) {}, scanner.ScanComments)
 	var out strings.Builder
 	depth := 0

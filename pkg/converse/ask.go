@@ -10,8 +10,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/bedrockruntime/types"
 )
 
-// How often each model is asked for one turn, and how long is waited between
-// two rounds over all models.
+// How often each model is asked for one turn, and how long to wait between two
+// rounds over all models.
 const (
 	maxRounds = 5
 	firstWait = 500 * time.Millisecond
@@ -25,8 +25,9 @@ type reply struct {
 	usage   *types.TokenUsage // nil: unknown
 }
 
-// ask makes one model call and repeats what may pass, with the next model first
-// if there are several. Nothing is begun that leaves no time for an answer.
+// ask makes one model call, and repeats it after a failure that may pass: with
+// the next model, if there are several. It begins nothing that leaves no time for
+// an answer.
 func (c *conversation) ask(ctx context.Context) (reply, error) {
 	var failed *ModelError
 	models := len(c.cfg.ModelIDs)
@@ -53,12 +54,12 @@ func (c *conversation) ask(ctx context.Context) (reply, error) {
 		failed = modelError(err)
 		failed.ModelID = c.cfg.ModelIDs[c.model]
 		if given {
-			break // text that is out cannot be taken back
+			break // text that was sent cannot be taken back
 		}
 		if failed.transient {
 			spent = 0
 		} else if spent++; failed.Kind != Throttled || spent == models {
-			break // a quota is a model's own; anything else that does not pass is not
+			break // another model helps only against a used-up quota, which is each model's own
 		}
 		c.model = (c.model + 1) % models
 	}
@@ -150,7 +151,7 @@ func (c *conversation) input() *bedrockruntime.ConverseInput {
 }
 
 // withoutReasoning copies messages for another model than the one that gave
-// them: the signatures in its reasoning are good for itself alone.
+// them: a model takes only its own signatures of reasoning.
 func withoutReasoning(messages []types.Message) []types.Message {
 	kept := make([]types.Message, len(messages))
 	for i, m := range messages {

@@ -11,8 +11,8 @@ import (
 const (
 	parallel = 16 // tools of one conversation that run at once
 
-	// grace is how long a tool whose context has ended is waited for, so that
-	// one that heeds it is not left running.
+	// grace is how long to wait for a tool whose context has ended, so that one
+	// that heeds it is not left running.
 	grace = 20 * time.Millisecond
 )
 
@@ -76,8 +76,8 @@ func (c *conversation) runTools(ctx context.Context, uses []use) ([]Result, erro
 	return results, nil
 }
 
-// call runs one tool, if it may be run. Whatever it does, call returns soon
-// after its time is up or ctx has ended.
+// call runs one tool, if it may be run. It returns soon after the tool's time is
+// up or ctx has ended, whatever the tool does.
 func (c *conversation) call(ctx context.Context, u use) (Result, error) {
 	t, known := c.tools.byName[u.name]
 	switch {

@@ -33,8 +33,8 @@ func (t Tool) equal(o Tool) bool {
 	return t.Name == o.Name && t.Description == o.Description && bytes.Equal(t.InputSchema, o.InputSchema)
 }
 
-// catalogue is that of the last conversation if it offered the same tools;
-// otherwise a new one, which takes over what is the same.
+// catalogue returns the catalogue of the last conversation if it offered the same
+// tools; otherwise a new one, which takes over the tools that are the same.
 func (l *Loop) catalogue(offered []Tool) (*catalogue, error) {
 	last := l.last.Load()
 	if last != nil && slices.EqualFunc(last.tools, offered, Tool.equal) {
@@ -129,9 +129,10 @@ func acceptable(schema json.RawMessage) bool {
 }
 
 // offeredSchema is a tool's schema as the model is told it: the server's own
-// where Bedrock takes that. One that it refuses would fail every request, used
-// or not, so what is refused at the top of a schema is left out: any type but
-// object, a null, and alternatives. Input is still checked against the whole.
+// where Bedrock takes that. A schema that Bedrock refuses would fail every
+// request, even if the tool is not used. So what it refuses at the top of a
+// schema is left out: any type but object, a null, and alternatives. Input is
+// still checked against the whole schema.
 // https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ToolInputSchema.html
 func offeredSchema(raw json.RawMessage) json.RawMessage {
 	var members map[string]json.RawMessage

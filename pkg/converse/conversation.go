@@ -29,10 +29,10 @@ type conversation struct {
 	answer    Answer
 }
 
-// Run has one conversation. The Answer tells what was used so far also beside
-// an error, which is a [*RequestError], a [*ModelError], a [*DeadlineError],
-// what tools returned, or the cause of the context's cancellation. When the
-// context ends Run returns within 50 milliseconds, and nothing goes on but a
+// Run has one conversation. Its error is a [*RequestError], a [*ModelError], a
+// [*DeadlineError], what tools returned, or the cause of the context's
+// cancellation; beside an error the Answer still tells what was used so far. When
+// the context ends, Run returns within 50 milliseconds, and nothing goes on but a
 // tool call that ignores its context.
 func (l *Loop) Run(ctx context.Context, request Request, tools Toolbox) (Answer, error) {
 	c := &conversation{
@@ -67,9 +67,9 @@ func (c *conversation) open(ctx context.Context) (err error) {
 // stay configured, because Bedrock wants them there while the history has tool
 // uses.
 func (c *conversation) run(ctx context.Context) error {
-	limit := ""      // the Stop constant, once it is the last model call
+	limit := ""      // the Stop constant, once this is the last model call
 	widened := false // a turn that was cut short has been asked for again
-	again := false   // it is being asked for
+	again := false   // this call asks for it again
 	for {
 		reply, err := c.ask(ctx)
 		if m, ok := err.(*ModelError); ok && again && m.Kind == Refused {

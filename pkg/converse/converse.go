@@ -2,18 +2,18 @@
 // use tools: ask the model, run the tools it asks for, give it their results,
 // until it answers.
 //
-// A conversation always ends, and well where it can. Turns, tool calls, tokens,
-// repetitions and time are limited; at a limit the model is asked once more for
-// the best answer it can give, and [Answer.StopReason] says which limit it was.
-// Time is the context's deadline: nothing is started that cannot finish before
-// it, and some of it is kept back for that last answer.
+// A conversation always ends, with an answer where possible. Turns, tool calls,
+// tokens, repetitions and time are limited; at a limit the model is asked once
+// more for the best answer it can give, and [Answer.StopReason] says which limit
+// it was. Time is the context's deadline: nothing is started that cannot finish
+// before it, and some of it is kept back for that last answer.
 //
-// What a tool does wrong is the model's to read and never ends a conversation:
-// an unknown name, input that breaks the tool's schema, a failure, a panic, a
+// A tool's fault is for the model to read and never ends a conversation: an
+// unknown name, input that breaks the tool's schema, a failure, a panic, a
 // timeout, an empty or an oversized result.
 //
 // Make one [Loop] with [New] in main, and call [Loop.Run] for each conversation,
-// many at once if need be. The type of its error says whose it is to mend.
+// many at once if need be. The type of its error says who can mend it.
 //
 // Runnable examples are in example_test.go; they need no AWS account.
 //
@@ -38,28 +38,28 @@ type Model interface {
 }
 
 // Streamer is a [Model] that can also answer piece by piece, as
-// *bedrockruntime.Client can. It is used for requests that want events; with a
-// Model that is none, a turn's text is one event.
+// *bedrockruntime.Client can. It is used for requests that want events. Without
+// it, a turn's text is one event.
 type Streamer interface {
 	ConverseStream(context.Context, *bedrockruntime.ConverseStreamInput, ...func(*bedrockruntime.Options)) (*bedrockruntime.ConverseStreamOutput, error)
 }
 
 // Toolbox is the tools of one conversation.
 type Toolbox interface {
-	// Tools lists what the model is offered; no other tool is called, whatever it
-	// asks for. The loop keeps the list, and what it points to must not change
-	// afterwards.
+	// Tools lists the tools that the model is offered; no other tool is called,
+	// whatever the model asks for. The loop keeps the list, so what it points to
+	// must not change afterwards.
 	Tools(context.Context) ([]Tool, error)
 
 	// Call runs a tool; input is a JSON object that the tool's schema admits. It
 	// may be called from several goroutines at once. Its error ends the
-	// conversation; what the model should read of a failure is a Result with
-	// IsError. A Call that goes on after its context has ended is left behind:
-	// the conversation continues without it, and it ends when it ends.
+	// conversation; a failure that the model should read is a Result with IsError.
+	// The conversation does not wait for a Call that goes on after its context has
+	// ended.
 	Call(ctx context.Context, name string, input json.RawMessage) (Result, error)
 }
 
-// Tool is what the model is told of a tool.
+// Tool is what the model is told about a tool.
 type Tool struct {
 	Name        string // [a-zA-Z0-9_-]{1,64}
 	Description string
@@ -109,9 +109,9 @@ type Config struct {
 
 	ToolTimeout time.Duration // per tool call
 
-	// AnswerTime is how long the model may need for an answer. So much is kept
-	// back before the context's deadline; with less than half of it no model call
-	// is started.
+	// AnswerTime is how long the model may need for an answer. This much is kept
+	// back before the context's deadline; with less than half of it left no model
+	// call is started.
 	AnswerTime time.Duration
 
 	MaxResultBytes  int // of one tool result
@@ -120,9 +120,9 @@ type Config struct {
 	Logger *slog.Logger // what neither the model nor the caller is told, such as the stack of a panic; nil: discard
 }
 
-// Loop runs conversations. It holds settings, and of the tools what is the same
-// for every conversation; all else lives in one call of [Loop.Run]. It is safe
-// for concurrent use.
+// Loop runs conversations. It holds the settings and the compiled tools of the
+// last conversation; all else lives in one call of [Loop.Run]. It is safe for
+// concurrent use.
 type Loop struct {
 	cfg  Config
 	last atomic.Pointer[catalogue] // of the last conversation
@@ -153,7 +153,7 @@ type Answer struct {
 }
 
 // ToolCall is one tool use that was answered, also when the tool was not run
-// because the model named or fed it wrongly.
+// because its name or input was wrong.
 type ToolCall struct {
 	Name     string
 	Duration time.Duration

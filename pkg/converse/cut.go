@@ -7,8 +7,8 @@ import (
 	"unicode/utf8"
 )
 
-// presentable makes a tool's text one that Bedrock takes: of at most limit
-// bytes and a notice, in UTF-8, and not blank.
+// presentable makes a tool's text one that Bedrock takes: at most limit bytes
+// and a notice, in UTF-8, and not blank.
 func presentable(text string, limit int) string {
 	text = strings.ToValidUTF8(shortened(text, limit), "\uFFFD")
 	if strings.TrimSpace(text) == "" {

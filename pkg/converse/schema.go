@@ -25,9 +25,10 @@ const (
 	maxProgram = 100_000 // instructions of a schema's regular expressions
 )
 
-// checker is a schema whose check ends. References let a schema of a few lines
-// apply its parts more often than anybody can wait for, a regular expression can
-// take minutes, and the library cannot be stopped from outside.
+// checker is a schema with a bound on the steps of a check. References let a
+// schema of a few lines apply its parts more often than anybody can wait for, a
+// regular expression can take minutes, and the library cannot be stopped from
+// outside.
 type checker struct {
 	schema  *jsonschema.Schema
 	program int // instructions of its regular expressions
@@ -119,8 +120,8 @@ func longestNumber(v any) (n int) {
 	return n
 }
 
-// noLoader refuses every reference out of a schema: a server's schema must not
-// make us fetch anything.
+// noLoader refuses every reference that leaves the schema: a server's schema must
+// not make us fetch anything.
 type noLoader struct{}
 
 func (noLoader) Load(string) (any, error) {

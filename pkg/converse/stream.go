@@ -13,8 +13,8 @@ import (
 	"github.com/aws/smithy-go/transport/http/protocol/restjson1"
 )
 
-// stream makes one model call piece by piece, gives out its text as it comes,
-// and puts together the message that Converse would have answered.
+// stream makes one model call piece by piece, emits its text as it comes, and
+// puts together the message that Converse would have answered.
 func (c *conversation) stream(ctx context.Context, m Streamer, in *bedrockruntime.ConverseInput) (r reply, given bool, err error) {
 	out, err := m.ConverseStream(ctx, streamInput(in), once, ownProtocol)
 	if err != nil {
@@ -47,8 +47,8 @@ func (c *conversation) stream(ctx context.Context, m Streamer, in *bedrockruntim
 	}
 }
 
-// ownProtocol gives a stream a codec of its own. That of the client is written
-// to by all of its streams at once. https://github.com/aws/smithy-go/issues/714
+// ownProtocol gives a stream a codec of its own: all streams of a client write
+// to the client's codec at once. https://github.com/aws/smithy-go/issues/714
 func ownProtocol(o *bedrockruntime.Options) { o.Protocol = restjson1.New(nil) }
 
 func streamInput(in *bedrockruntime.ConverseInput) *bedrockruntime.ConverseStreamInput {
@@ -73,7 +73,7 @@ type assembly struct {
 	usage  *types.TokenUsage
 }
 
-// block is one content block of it: what has come says of which kind.
+// block is one of its content blocks. The fields that are set tell its kind.
 type block struct {
 	use       *types.ToolUseBlockStart
 	text      strings.Builder // or a tool use's input
@@ -82,7 +82,7 @@ type block struct {
 	redacted  []byte
 }
 
-// add takes the next event. delta is the text in it for whoever watches.
+// add takes the next event. delta is the text in it.
 func (a *assembly) add(event types.ConverseStreamOutput) (delta string, err error) {
 	switch e := event.(type) {
 	case *types.ConverseStreamOutputMemberMessageStart:
@@ -137,8 +137,8 @@ func (b *block) add(delta types.ContentBlockDelta) (text string, err error) {
 	return "", nil
 }
 
-// unknownPart refuses what cannot be put together: a turn without it would not
-// be the one that the model gave. Nothing that the loop asks for brings it.
+// unknownPart refuses a part that cannot be put together: a turn without it would
+// not be the one that the model gave. The loop asks for no such part.
 func unknownPart(part any) error {
 	return &ModelError{Kind: Failed, Message: fmt.Sprintf("its stream has a part of a kind that is not known: %T", part)}
 }

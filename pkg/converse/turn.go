@@ -18,11 +18,11 @@ type use struct {
 	fault    string          // why it cannot be run, for the model to read; empty: nothing speaks against it yet
 }
 
-// takeTurn makes of the model's message what goes back to it, and lists its
-// tool uses. All goes back as it came, reasoning and its signatures included,
-// but for what Bedrock gives out and does not take back: blank text, and a tool
-// use whose name or input is none. A message of which no tool result could be
-// given is a [*ModelError].
+// takeTurn makes the message that goes back to the model from the model's own,
+// and lists its tool uses. All goes back as it came, reasoning and its signatures
+// included, except what Bedrock sends and does not take back: blank text, and a
+// tool use with an invalid name or input. A message to which no tool result could
+// be given is a [*ModelError].
 func takeTurn(m types.Message) (types.Message, []use, error) {
 	turn := types.Message{Role: m.Role}
 	var uses []use
@@ -70,7 +70,7 @@ func takeUse(b types.ToolUseBlock) (use, types.ContentBlock) {
 	if u.input, ok = toolInput(b.Input); !ok {
 		u.fault = "The input of a tool must be a JSON object."
 	}
-	b.Input = rawDocument{raw: u.input} // the same bytes, without making them again for every turn to come
+	b.Input = rawDocument{raw: u.input} // the same bytes, encoded once for all later turns
 	return u, &types.ContentBlockMemberToolUse{Value: b}
 }
 

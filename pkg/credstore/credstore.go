@@ -19,6 +19,7 @@
 package credstore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -146,8 +147,8 @@ type Store struct {
 	Prefix   string // default DefaultPrefix
 	KMSKeyID string // key for SecureStrings; empty: the account's aws/ssm key
 
-	// Tags go with every parameter that Write creates. Parameter Store takes
-	// them in the request that creates a parameter and in no other.
+	// Tags are put on every parameter that Write creates. Parameter Store takes
+	// them only in the request that creates a parameter.
 	Tags map[string]string
 
 	// Sealed makes Snapshot leave the secrets encrypted. That is enough to see
@@ -190,12 +191,7 @@ func CheckPrefix(prefix string) error {
 	return nil
 }
 
-func (s *Store) prefix() string {
-	if s.Prefix == "" {
-		return DefaultPrefix
-	}
-	return s.Prefix
-}
+func (s *Store) prefix() string { return cmp.Or(s.Prefix, DefaultPrefix) }
 
 // check refuses a name or a prefix that cannot be part of a path.
 func (s *Store) check(name string) error {
@@ -261,7 +257,7 @@ func (s *Store) Snapshot(ctx context.Context, name string) (Credentials, error) 
 		for _, p := range page.Parameters {
 			base := strings.TrimPrefix(aws.ToString(p.Name), path)
 			if base == HeldUntil {
-				c.HeldUntil, _ = time.Parse(time.RFC3339, aws.ToString(p.Value)) // what is no time holds nobody
+				c.HeldUntil, _ = time.Parse(time.RFC3339, aws.ToString(p.Value)) // a value that is no time holds nobody
 			}
 			if i := slices.IndexFunc(fields, func(f field) bool { return f.name == base }); i >= 0 {
 				fields[i].set(aws.ToString(p.Value))
@@ -354,7 +350,7 @@ func (s *Store) put(ctx context.Context, name string, f field, overwrite bool) e
 	if err != nil && f.secret != nil {
 		err = &maskedError{err, *f.secret} // a service may quote the value it refuses
 	}
-	if err == nil && overwrite && out.Version == 1 { // this made a new one, which nobody owns
+	if err == nil && overwrite && out.Version == 1 { // the write made a new parameter, without an owner's tags
 		_, err = s.API.DeleteParameters(ctx, &ssm.DeleteParametersInput{Names: []string{name}})
 		err = errors.Join(fmt.Errorf("it was deleted meanwhile: %w", ErrNotFound), err)
 	}
@@ -364,10 +360,10 @@ func (s *Store) put(ctx context.Context, name string, f field, overwrite bool) e
 	return nil
 }
 
-// Hold has readers wait for [Store.Release], since a set whose client changes
-// cannot be written in one request: a reader in between would have the secret
-// of one client with the id of another. Should the writer die, they wait until
-// the given time and no longer.
+// Hold has readers wait for [Store.Release]. A set whose client changes cannot
+// be written in one request, so a reader in between would have the secret of one
+// client with the id of another. If the writer dies, readers wait until the given
+// time and no longer.
 func (s *Store) Hold(ctx context.Context, name string, until time.Time) error {
 	if err := s.check(name); err != nil {
 		return err
@@ -395,7 +391,7 @@ func (s *Store) Delete(ctx context.Context, name string, parameters ...string) e
 		return err
 	}
 	if len(parameters) == 0 {
-		parameters = append(parameters, HeldUntil) // with the others ten, the most that a request takes
+		parameters = append(parameters, HeldUntil) // ten with the others, the most that a request takes
 		for _, f := range new(Credentials).fields() {
 			if f.name != Endpoint { // the endpoint belongs to whoever deployed the server
 				parameters = append(parameters, f.name)

@@ -21,10 +21,11 @@ const (
 	agedTimeout = 3 * time.Second
 )
 
-// Set is one server's credentials, read once and then kept for five minutes;
-// after that they are read again, and still answered while Parameter Store
-// cannot be reached or throttles. A failed read is not remembered. It is safe
-// for concurrent use; readers at the same time share one request.
+// Set is one server's credentials, read once and then kept for five minutes.
+// After that they are read again; while that fails because Parameter Store
+// cannot be reached or throttles, the old ones are still returned. A failed read
+// is not remembered. A Set is safe for concurrent use; readers at the same time
+// share one request.
 type Set struct {
 	store *Store
 	name  string
@@ -65,8 +66,8 @@ func (s *Set) Get(ctx context.Context) (Credentials, error) {
 	return c, err
 }
 
-// Refresh reads the credentials past what is kept. A read under way is shared
-// and belongs to no single caller: it goes on when one of them leaves.
+// Refresh reads the credentials whether or not some are kept. Callers at the
+// same time share one read, which goes on when one of them leaves.
 func (s *Set) Refresh(ctx context.Context) (Credentials, error) {
 	ch := s.group.DoChan("", func() (any, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readTimeout)

@@ -15,7 +15,7 @@ import (
 // https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/crpg-ref-responses.html
 const maxBody = 4096
 
-// answer is what the work on an event came to.
+// answer is the outcome of the work on an event.
 type answer struct {
 	event      cfn.Event
 	started    time.Time
@@ -25,8 +25,8 @@ type answer struct {
 }
 
 // build makes the answer and its body of at most maxBody bytes. A reason that
-// is too long is cut; attributes are never cut, and do not fit or cannot be
-// written at the price of FAILED.
+// is too long is cut. Attributes are never cut: if they do not fit or cannot be
+// written, the answer is FAILED.
 func (a *answer) build() (cfn.Response, []byte) {
 	e := a.event
 	res := cfn.Response{

@@ -16,6 +16,7 @@
 package customresource
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -54,11 +55,6 @@ type Options struct {
 	// AllowLoopback admits reply URLs on loopback addresses, for local runs.
 	AllowLoopback bool
 
-	// Reserve is how long before Lambda's deadline the work is stopped so that
-	// the answer can be sent, and at most a third of the time there is.
-	// Default: 5 s.
-	Reserve time.Duration
-
 	// Transport sends the answer. Default: one that makes a new connection for
 	// each attempt, since Lambda freezes the process between events.
 	Transport http.RoundTripper
@@ -66,17 +62,16 @@ type Options struct {
 
 // Times that bound one event.
 const (
-	defaultReserve = 5 * time.Second
-	sendWithin     = time.Minute // for an answer where ctx has no deadline
+	answerReserve = 5 * time.Second // before Lambda's deadline, to send the answer in; at most a third of the time there is
+	sendWithin    = time.Minute     // for an answer where ctx has no deadline
 )
 
 // wrapped is a Handler with all it needs.
 type wrapped struct {
-	h       Handler
-	log     *slog.Logger
-	reserve time.Duration
-	urls    urlRule
-	client  *http.Client
+	h      Handler
+	log    *slog.Logger
+	urls   urlRule
+	client *http.Client
 }
 
 // Wrap makes the Lambda handler of a custom resource.
@@ -84,18 +79,16 @@ type wrapped struct {
 // It returns nil once CloudFormation has an answer, FAILED included, so that
 // Lambda does not run the event again. It returns an error, which makes Lambda
 // count a failure and, unless the function's MaximumRetryAttempts is 0, run the
-// event again, when nobody can be answered: the reply URL is missing or is not
-// one of CloudFormation's, and then the Handler is not called; or the answer
-// could not be delivered. Neither errors nor logs contain the signed URL.
+// event again, in two cases: the reply URL is missing or is not one of
+// CloudFormation's, and then the Handler is not called; or the answer could not
+// be delivered. Neither errors nor logs contain the signed URL.
 func Wrap(h Handler, o Options) func(context.Context, json.RawMessage) error {
-	w := &wrapped{h: h, log: o.Logger, reserve: o.Reserve, urls: urlRule{region: o.Region, loopback: o.AllowLoopback}}
-	if w.log == nil {
-		w.log = slog.Default()
+	w := &wrapped{
+		h:      h,
+		log:    cmp.Or(o.Logger, slog.Default()),
+		urls:   urlRule{region: o.Region, loopback: o.AllowLoopback},
+		client: newClient(o.Transport),
 	}
-	if w.reserve <= 0 {
-		w.reserve = defaultReserve
-	}
-	w.client = newClient(o.Transport)
 	return w.serve
 }
 
@@ -138,7 +131,7 @@ func (w *wrapped) serve(ctx context.Context, raw json.RawMessage) error {
 // longer than that deadline and a little grace, in which a Handler that
 // respects ctx says itself where it stopped.
 func (w *wrapped) work(ctx context.Context, log *slog.Logger, e cfn.Event) (string, map[string]any, error) {
-	reserve := w.reserve
+	reserve := answerReserve
 	if deadline, ok := ctx.Deadline(); ok {
 		reserve = min(reserve, time.Until(deadline)/3)
 		var cancel context.CancelFunc
@@ -178,7 +171,7 @@ func (w *wrapped) work(ctx context.Context, log *slog.Logger, e cfn.Event) (stri
 	}
 }
 
-// clip bounds what an event that nobody checked can add to a log line.
+// clip bounds what an unchecked event can add to a log line.
 func clip(s string) string { return s[:min(len(s), 80)] }
 
 // fallbackID is the physical id of a resource whose Create returned none: the

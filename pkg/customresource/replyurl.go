@@ -48,7 +48,7 @@ func (r urlRule) check(raw string) (*url.URL, error) {
 
 // OnThisMachine reports whether an endpoint, such as AWS_ENDPOINT_URL, is at a
 // loopback address: whether AWS itself is on this machine, as in local runs. A
-// name is none, localhost neither.
+// name does not count, not even localhost.
 func OnThisMachine(endpoint string) bool {
 	u, err := url.Parse(endpoint)
 	if err != nil {
@@ -117,8 +117,8 @@ func s3Region(endpoint string) (region string, ok bool) {
 	return region, validRegion.MatchString(region) && strings.HasPrefix(region, "cn-") == china
 }
 
-// redactURL is a URL that can be logged: without its query, which is signed,
-// and without anything else that can carry a secret.
+// redactURL is a URL that can be logged: without its signed query, and without
+// anything else that can carry a secret.
 func redactURL(raw string) string {
 	u, err := url.Parse(raw)
 	if err != nil || u.Opaque != "" {

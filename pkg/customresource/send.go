@@ -56,7 +56,7 @@ func (w *wrapped) send(ctx context.Context, to *url.URL, body []byte) (attempts 
 	}
 	// What is left after this is for logging the failure and returning it.
 	deadline = deadline.Add(-min(time.Until(deadline)/10, 200*time.Millisecond))
-	// An answer is owed also when the work was told to stop.
+	// CloudFormation gets an answer also when the work was told to stop.
 	ctx, cancel := context.WithDeadline(context.WithoutCancel(ctx), deadline)
 	defer cancel()
 

@@ -1,11 +1,11 @@
 // Package doctor finds out why an agent does not get through to an MCP server
 // that wants machine credentials, and what to do about it.
 //
-// [Examine] walks the way that a request takes, from the AWS credentials of
-// whoever asks to a tool call: parameters, discovery document, app client,
-// token, runtime, authorizer, MCP. Each stop is one [Check]; one that fails says
-// what was expected, what was found, the likely cause and the next command. What
-// builds on a failure is skipped, so that the first failure is the one to mend.
+// [Examine] goes the way that a request takes, from the caller's AWS credentials
+// to a tool call: parameters, discovery document, app client, token, runtime,
+// authorizer, MCP. Each stop is one [Check]. One that fails says what was
+// expected, what was found, the likely cause and the next command. Checks that
+// depend on a failed one are skipped, so the first failure is the one to mend.
 //
 // [Explain] says the same of a single refusal: an HTTP answer, an error text, or
 // a token.
@@ -49,8 +49,7 @@ type Check struct {
 	Cause    string `json:"cause,omitempty"` // the likely one; of a Skip the reason
 	Next     string `json:"next,omitempty"`  // a command line
 
-	// Repair mends a failure without harm to what works; nil: nothing known
-	// does.
+	// Repair mends a failure without harm to what works; nil: none is known.
 	Repair *Repair `json:"-"`
 }
 
@@ -89,7 +88,7 @@ type Config struct {
 	Timeout time.Duration
 
 	Flags []string    // what suggested commands of this project end in: flags and their values, such as --profile and dev
-	Each  func(Check) // is told of every check as it ends; nil: nobody
+	Each  func(Check) // called with every check as it ends; may be nil
 }
 
 // Report is what Examine found.
@@ -98,7 +97,7 @@ type Report struct {
 	Checks               []Check
 }
 
-// Count is the number of checks that ended so.
+// Count is the number of checks with this status.
 func (r Report) Count(s Status) (n int) {
 	for _, c := range r.Checks {
 		if c.Status == s {
@@ -122,9 +121,9 @@ type exam struct {
 	cfg    Config
 	advice advice
 	http   *http.Client // without credentials, following nothing
-	ended  func() error // why there is to be no further check; nil: there is
+	ended  func() error // the reason to make no further checks, or nil
 	checks []Check
-	root   map[string]string // the failure that keeps a check from being of use, by the check's id
+	root   map[string]string // the failed check that a check depends on, by the check's id
 
 	identity, account string // of the caller
 	stack             *Stack
@@ -138,9 +137,9 @@ type exam struct {
 	server            *conversation
 }
 
-// Examine walks the whole way. It changes nothing, and asks nobody but those
-// whom an agent asks, CloudFormation, and the control planes. What is left when
-// ctx ends is skipped.
+// Examine makes all checks. It changes nothing, and sends requests only to the
+// services that an agent calls, to CloudFormation and to the control planes. When
+// ctx ends, the checks that are left are skipped.
 func Examine(ctx context.Context, cfg Config) Report {
 	e := newExam(ctx, cfg)
 	e.examineAccount(ctx)
@@ -159,7 +158,7 @@ func newExam(ctx context.Context, cfg Config) *exam {
 	if cfg.Timeout <= 0 {
 		cfg.Timeout = 40 * time.Second
 	}
-	// Whoever waits for an answer is better told of a throttle than kept waiting.
+	// A person who waits is better told of a throttle than kept waiting.
 	cfg.AWS.Retryer = func() aws.Retryer {
 		return retry.AddWithMaxBackoffDelay(retry.AddWithMaxAttempts(retry.NewStandard(), 2), 200*time.Millisecond)
 	}
@@ -169,7 +168,7 @@ func newExam(ctx context.Context, cfg Config) *exam {
 	return e
 }
 
-// patience is for what is never cold.
+// patience is the time limit for requests to services that have no cold start.
 func (e *exam) patience() time.Duration { return min(e.cfg.Timeout, 10*time.Second) }
 
 // step makes one check, unless one that it needs failed or was skipped because
@@ -191,7 +190,7 @@ func (e *exam) step(id string, check func() Check, needs ...string) {
 			root = id
 		}
 	}
-	if err := e.ended(); err != nil { // what it did to the last check is nobody's fault
+	if err := e.ended(); err != nil { // a check that ctx cut off has not failed
 		c, root = skip(err.Error()), id
 	}
 	c.ID = id

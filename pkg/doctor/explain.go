@@ -35,11 +35,11 @@ type Cause struct {
 // ErrUnknown says that a text holds nothing that Explain knows.
 var ErrUnknown = errors.New("neither an HTTP answer, nor an error of AWS, OAuth or MCP, nor a token")
 
-// Explain says what a text means that an agent, an MCP client, curl or the AWS
-// command line was answered: an HTTP answer with or without its headers, a
-// JSON-RPC or OAuth error, an error message. Of a token it tells what the claims
-// say; with cfg.Name they are compared with what the server's parameters and its
-// runtime ask. Without cfg.Name nobody is asked anything.
+// Explain says what an answer means that an agent, an MCP client, curl or the AWS
+// command line got: an HTTP answer with or without its headers, a JSON-RPC or
+// OAuth error, an error message. For a token it tells what the claims say; with
+// cfg.Name they are compared with what the server's parameters and its runtime
+// ask for. Without cfg.Name no request is sent.
 func Explain(ctx context.Context, text string, cfg Config) (Explanation, error) {
 	if token := tokenIn(text); token != "" {
 		return explainToken(ctx, token, cfg)
@@ -163,7 +163,7 @@ var (
 	bearerText = regexp.MustCompile(`Bearer (?:error|scope|realm|resource_metadata)=.*`)
 )
 
-// parseRefusal finds in a text what it can.
+// parseRefusal reads whatever a text tells of a refusal.
 func parseRefusal(text string) refusal {
 	text = strings.ReplaceAll(text, "\r\n", "\n")
 	if strings.Contains(text, "\n< HTTP/") || strings.HasPrefix(text, "< HTTP/") { // what curl -v says

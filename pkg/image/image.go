@@ -182,8 +182,8 @@ func newLayer(binary []byte, name string) (v1.Layer, error) {
 	}, tarball.WithCompressionLevel(compression), tarball.WithCompressedCaching, tarball.WithMediaType(types.OCILayer))
 }
 
-// roots are Mozilla's root certificates as this module pins them, but those
-// that may only be trusted under conditions, which a file cannot say.
+// roots are Mozilla's root certificates as this module pins them, without those
+// that may only be trusted under conditions, which a file cannot express.
 func roots() []byte {
 	var file bytes.Buffer
 	for r := range bundle.Roots() {

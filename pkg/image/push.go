@@ -36,12 +36,12 @@ type Target struct {
 // Format prints the repository alone.
 func (t Target) Format(f fmt.State, _ rune) { io.WriteString(f, t.Repository) }
 
-// Push puts the image into a repository and returns its URI by digest. What is
-// there already is not sent again, so a Push that was cut off is repeated
-// whole; what may pass is tried again until ctx ends, five times at most. The
-// image is tagged NAME-DIGEST, twelve digits of it, since registries clean away
-// what has no tag; the tag is never moved, so immutable tags are no hindrance,
-// and neither is another Push of the same image at the same time.
+// Push puts the image into a repository and returns its URI by digest. Layers
+// that are there already are not sent again, so a Push that was cut off can be
+// repeated. Failures that may pass are tried again until ctx ends, five times at
+// most. The image is tagged NAME-DIGEST, with twelve digits of the digest, since
+// registries delete untagged images. The tag is never moved, so immutable tags
+// and another Push of the same image at the same time do no harm.
 //
 // Its errors never contain the password.
 func (i *Image) Push(ctx context.Context, to Target) (uri string, err error) {
@@ -73,8 +73,8 @@ func (i *Image) Push(ctx context.Context, to Target) (uri string, err error) {
 	tag := repository.Tag(i.name + "-" + digest.Hex[:12])
 	err = remote.Write(tag, i.v1, options...)
 	if status(err) == http.StatusBadRequest || status(err) == http.StatusConflict {
-		// What another Push of this image has finished meanwhile cannot be
-		// made again. Writing begins with a look at what is there.
+		// Another Push of this image may have finished it meanwhile. Writing
+		// begins with a look at what is there, so it succeeds now.
 		err = remote.Write(tag, i.v1, options...)
 	}
 	if err != nil {
@@ -93,8 +93,8 @@ var again = []int{
 }
 
 // mayPass reports whether another attempt can help: after a broken connection
-// and what again lists, whatever error code the registry sends with it, but not
-// after a refusal by either side.
+// or a status in again, whatever error code comes with it, but not after a
+// refusal by either side.
 func mayPass(err error) bool {
 	var certificate *tls.CertificateVerificationError
 	switch {

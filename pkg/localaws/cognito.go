@@ -305,8 +305,8 @@ type paging struct {
 	NextToken  *string
 }
 
-// listed is one page of what there is, of at most most, in the order in which it
-// was made. show gives that place and what is to be shown.
+// listed is one page of all, at most most items in the order in which they were
+// made. show returns an item's place in that order and its view.
 func listed[T, V any](all iter.Seq[T], in *paging, most int32, scope string, show func(T) (seq int, view V)) ([]V, *string, *apiError) {
 	if err := checkRange(invalidParameter, "maxResults", in.MaxResults, 1, most); err != nil {
 		return nil, nil, err

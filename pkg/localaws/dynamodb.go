@@ -22,8 +22,8 @@ type Table struct {
 }
 
 // AddTable makes a table and returns its ARN. A name that exists is refused.
-// Items stay for two days after their time, as they may in the service; whoever
-// reads them has to look at it.
+// Items stay for two days after their time to live, as they may in the service,
+// so a reader has to compare it.
 // https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/howitworks-ttl.html
 func (s *Server) AddTable(t Table) (arn string, err error) {
 	switch {
@@ -115,7 +115,7 @@ func (d *dynamo) serve(w http.ResponseWriter, r *http.Request, rec *Record) {
 	writeDynamoDB(w, out, err)
 }
 
-// writeDynamoDB answers with out, or with an error, of which out may be a part.
+// writeDynamoDB answers with out, or with an error that may have out as a part.
 func writeDynamoDB(w http.ResponseWriter, out any, err *apiError) {
 	status := http.StatusOK
 	if err != nil {
@@ -203,7 +203,7 @@ func (d *dynamo) prepare(in *conditional, expressions int) (*table, *placeholder
 	return t, p, err
 }
 
-// check evaluates the condition of a request on the item as it is. What it
+// check evaluates the condition of a request on the present item. A value that it
 // returns beside an error is part of the error.
 func (in *conditional) check(condition expression, old item) (any, *apiError) {
 	if condition == nil || condition(old) {

@@ -75,7 +75,7 @@ func (t *table) key(it item) (string, *apiError) {
 	return *a.S, nil
 }
 
-// latestTTL is in the year 5138: what is later was not meant in seconds.
+// latestTTL is in the year 5138: a later one was not meant in seconds.
 const latestTTL = 100_000_000_000
 
 // check refuses an item that is too large, and one whose time to live the

@@ -61,8 +61,8 @@ func (s *Server) Events() []BusEvent {
 	return slices.Clone(b.events)
 }
 
-// eventBuses stands in for EventBridge's PutEvents. It has no rules: whoever
-// wants an event delivered takes it from [Server.Events].
+// eventBuses stands in for EventBridge's PutEvents. It has no rules and delivers
+// nothing; [Server.Events] has the events.
 type eventBuses struct {
 	s   *Server
 	ops map[string]operation

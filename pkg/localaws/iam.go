@@ -16,9 +16,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 )
 
-// Role is an IAM role. What is signed with its credentials may do what its
-// policies allow and nothing else, where the account's own credentials may do
-// everything.
+// Role is an IAM role. A request that is signed with its credentials may do only
+// what its policies allow. The account's own credentials may do everything.
 type Role struct {
 	Name     string            // 1 to 64 letters, digits or any of _+=,.@-
 	Policies []json.RawMessage // what it may do: policy documents

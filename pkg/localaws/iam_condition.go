@@ -38,9 +38,8 @@ var operators = map[string]operator{
 	"Bool":            {match: strings.EqualFold},
 }
 
-// conditionKeys are the keys that requests carry here. A key that no request
-// has would make its statement say what it does not say in an account, and is
-// refused.
+// conditionKeys are the keys that requests carry here. Any other is refused: it
+// would make a statement mean something else here than in an account.
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-keys.html
 // https://docs.aws.amazon.com/service-authorization/latest/reference/reference_policies_actions-resources-contextkeys.html
 var conditionKeys = []string{

@@ -257,9 +257,9 @@ func (d *statementDocument) policy(st *statement) (err error) {
 	return nil
 }
 
-// checkResource refuses what is no pattern of ARNs. The wildcards that IAM lets
-// reach beyond their segment are refused with the missing segments; the service
-// must not have any.
+// checkResource refuses a text that is no pattern of ARNs. IAM lets wildcards
+// reach beyond their segment; a pattern that lacks segments for that is refused,
+// and so is one that does not name partition and service.
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_resource.html
 func checkResource(resource string) error {
 	segments := strings.SplitN(resource, ":", 6)

@@ -59,30 +59,41 @@ type invoked struct {
 	kind            string // RequestResponse or Event
 }
 
-// SetRetries sets how often a failed event of an asynchronous invocation is run
-// again, 0 to 2, where it was for this version or alias of a function: the
-// MaximumRetryAttempts of an EventInvokeConfig, which is 2 where there is none.
-func (s *Server) SetRetries(name, qualifier string, most int) error {
-	if most < 0 || most > len(retryAfter) {
-		return fmt.Errorf("retries of function %.80q: want 0 to %d, not %d", name, len(retryAfter), most)
+// SetRetries sets how often a failed event of an asynchronous invocation of this
+// version or alias of a function is run again: the MaximumRetryAttempts of an
+// EventInvokeConfig, 0 to 2. nil stands for Lambda's default, 2.
+func (s *Server) SetRetries(name, qualifier string, most *int) error {
+	if most != nil && (*most < 0 || *most > len(retryAfter)) {
+		return fmt.Errorf("want 0 to %d, not %d", len(retryAfter), *most)
 	}
 	p := s.funcs
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.retries[name+":"+qualifier] = most
+	if most == nil {
+		delete(p.retries, name+":"+qualifier)
+	} else {
+		p.retries[name+":"+qualifier] = *most
+	}
 	return nil
 }
 
-// runEvent runs the event of an asynchronous invocation, again after a while
-// when the function fails, and with the code that there is by then. What failed
-// for good is in the log only: there is no dead-letter queue.
-func (p *functions) runEvent(inv invoked, id string, event []byte) {
+// Retries is how often a failed event of an asynchronous invocation is run
+// again.
+func (s *Server) Retries(name, qualifier string) int {
+	p := s.funcs
 	p.mu.Lock()
-	most, set := p.retries[inv.name+":"+inv.qualifier]
-	if !set {
-		most = len(p.retryAfter)
+	defer p.mu.Unlock()
+	if most, set := p.retries[name+":"+qualifier]; set {
+		return most
 	}
-	p.mu.Unlock()
+	return len(p.retryAfter)
+}
+
+// runEvent runs the event of an asynchronous invocation, again after a while
+// when the function fails, and with the code that there is by then. A final
+// failure is in the log only: there is no dead-letter queue.
+func (p *functions) runEvent(inv invoked, id string, event []byte) {
+	most := p.s.Retries(inv.name, inv.qualifier)
 	for tries := 0; inv.function != nil; inv.function = p.get(inv.name, inv.qualifier) {
 		res, err := inv.function.invoke(p.closed, id, event)
 		if errors.Is(err, errFunctionClosed) && p.closed.Err() == nil {

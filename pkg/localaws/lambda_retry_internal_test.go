@@ -42,7 +42,7 @@ func TestRunEvent(t *testing.T) {
 		t.Errorf("without a setting: %d tries, want 3", got)
 	}
 	for most := range 3 {
-		if err := s.SetRetries("f", latest, most); err != nil {
+		if err := s.SetRetries("f", latest, &most); err != nil {
 			t.Fatal(err)
 		}
 		if got := run(); got != most+1 {
@@ -50,9 +50,14 @@ func TestRunEvent(t *testing.T) {
 		}
 	}
 	for _, most := range []int{-1, 3} {
-		if s.SetRetries("f", latest, most) == nil {
+		if s.SetRetries("f", latest, &most) == nil {
 			t.Errorf("%d retries were taken", most)
 		}
+	}
+	s.SetRetries("f", latest, new(0))
+	s.SetRetries("f", latest, nil)
+	if got := s.Retries("f", latest); got != 2 {
+		t.Errorf("after the setting was removed: %d retries, want 2", got)
 	}
 
 	for len(failed) > 0 {

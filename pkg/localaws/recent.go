@@ -4,17 +4,17 @@ package localaws
 // says otherwise.
 const maxRecords = 10_000
 
-// appendLast appends v to list, which has at most max elements afterwards: the
-// oldest goes. A negative max is none.
+// appendLast appends v to list, and drops the oldest element if there would be
+// more than max. With a negative max there is no limit.
 func appendLast[T any](list []T, v T, max int) []T {
 	if max >= 0 && len(list) >= max {
-		clear(list[:1]) // what it points to goes now, its place with the array
+		clear(list[:1]) // frees what it points to; its place goes with the array
 		list = list[1:]
 	}
 	return append(list, v)
 }
 
-// recent is a map that forgets, for what is made anew with each request: it has
+// recent is a map that forgets, for values that each request makes anew: it has
 // the last maxRecords keys that were put into it, and at most twice as many. Its
 // zero value is ready to use.
 type recent[K comparable, V any] struct{ young, old map[K]V }

@@ -416,7 +416,7 @@ func (p *runtimes) authorize(a *answer, r *http.Request) bool {
 }
 
 // invokeAccess is what InvokeAgentRuntime asks for: the runtime and the
-// endpoint, and one action more for who names a user.
+// endpoint, and one more action when the request names a user.
 // https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonbedrockagentcore.html
 // https://docs.aws.amazon.com/bedrock-agentcore/latest/devguide/runtime-oauth.html
 func invokeAccess(arn string, r *http.Request) []access {

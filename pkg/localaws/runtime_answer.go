@@ -124,13 +124,13 @@ var headerLengths = []struct {
 	{"Baggage", "baggage", 0, 8192},
 }
 
-// session finds the session id a request goes with, making one up when the
-// request has none, and puts into the answer the id that the caller gets.
-// invalid is what is wrong with the request's.
+// session finds the session id of a request, making one up when the request has
+// none, and puts into the answer the id that the caller gets. invalid says what
+// is wrong with the request's id.
 //
-// An MCP runtime answers each request with a fresh id, the one it got
-// notwithstanding (seen in the service, against its documentation): a client
-// that always adopts the newest loses its session with a stateful server.
+// An MCP runtime answers each request with a fresh id, also when the request had
+// one (seen in the service, against its documentation): a client that always
+// adopts the newest loses its session with a stateful server.
 func (a *answer) session(r *http.Request) (id, invalid string) {
 	name := sessionHeader
 	if a.rt.Protocol == ProtocolMCP {

@@ -56,8 +56,8 @@ func (p *runtimes) serveControl(w http.ResponseWriter, r *http.Request, rec *Rec
 	}
 }
 
-// describe is the runtime as GetAgentRuntime answers it, of which there is one
-// version here. Its image is nobody's, and so is a role that it was not given.
+// describe is the runtime as GetAgentRuntime answers it, in its one version. Its
+// image is made up, and so is its role if it was not given one.
 func (rt *runtime) describe(id string) object {
 	at := rt.added.UTC().Format(time.RFC3339)
 	d := object{

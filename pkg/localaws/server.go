@@ -35,8 +35,8 @@
 // operation or a member of a request that it does not implement is refused by
 // name, so that nothing passes here only to fail in an account. That refusal is
 // status 501, which no service has. Each rule names the page or the SDK comment
-// it comes from. What is signed with a role's credentials is held to the role's
-// policies.
+// it comes from. A request that is signed with a role's credentials may do what
+// the role's policies allow.
 //
 // A Server's methods are safe for concurrent use. Errors say what was being done
 // and are for people; a request's errors are the service's own.

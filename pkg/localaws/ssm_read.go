@@ -161,7 +161,7 @@ type parameterMetadata struct {
 	LastModifiedDate                epoch
 }
 
-// parameterFilter is one filter of DescribeParameters, of which there is Path.
+// parameterFilter is one filter of DescribeParameters. Only Path is implemented.
 // https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_ParameterStringFilter.html
 type parameterFilter struct {
 	Key, Option string

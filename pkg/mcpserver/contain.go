@@ -158,7 +158,7 @@ func (h *Handler) addStuck(name string, n int) {
 	}
 }
 
-// checkArguments puts the arguments as they were sent into req and holds them
+// checkArguments puts the arguments as they were sent into req and checks them
 // against the tool's input schema. It returns a tool error when they do not
 // fit, so that the model can mend them
 // (https://modelcontextprotocol.io/seps/1303-input-validation-errors-as-tool-execution-errors).

@@ -47,9 +47,9 @@ func (h hostRule) check(r *http.Request) string {
 		return "this Host is not allowed on a loopback connection"
 	}
 
-	// No rule lets a foreign Origin in: the clients of an MCP server are no web
-	// pages. A page served by this machine itself, or by an allowed host, is
-	// not foreign; "*" says nothing about origins.
+	// No rule lets a foreign Origin in: web pages are not clients of an MCP
+	// server. A page served by this machine itself, or by an allowed host, is not
+	// foreign; "*" says nothing about origins.
 	origins := r.Header.Values("Origin")
 	if len(origins) == 0 {
 		return ""

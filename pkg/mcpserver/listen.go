@@ -10,9 +10,9 @@ import (
 	"github.com/mark3labs/mcp-go/server"
 )
 
-// listener is the session of a subscriptions/listen request. As long as that
-// lasts, mcp-go knows it by an id and passes on to it what is broadcast.
-// mcp-go's own transport is no help here: it often ends a stream before it has
+// listener is the session of a subscriptions/listen request. While the request
+// lasts, mcp-go knows the session by an id and passes broadcasts on to it.
+// mcp-go's own transport is not used, since it often ends a stream before it has
 // written the acknowledgement, and never says that a stream ends in good order.
 // https://modelcontextprotocol.io/specification/2026-07-28/basic/patterns/subscriptions
 type listener struct {

@@ -30,12 +30,12 @@ func (c *requestContext) Value(key any) any {
 }
 
 // headerKey finds the key under which mcp-go looks for the headers of a request
-// in its context. The key is not exported, as mcp-go wants to be given requests
-// through its own HTTP transport only; that transport decodes each message
-// several times over and makes a dozen channels for a session that a stateless
-// server does not have, which costs more than everything this package does.
-// Without the headers, handlers would miss them and traces would break off. A
-// server that nobody uses is asked, so that no hooks run.
+// in its context. Without them, handlers would miss them and traces would break
+// off. The key is not exported: mcp-go expects requests through its own HTTP
+// transport only. That transport decodes each message several times and makes a
+// dozen channels for a session that a stateless server does not have, which costs
+// more than everything this package does. The key is found with a server of its
+// own, so that no hooks run.
 func headerKey() (any, error) {
 	seen := &keyRecorder{Context: context.Background(), of: reflect.TypeFor[server.MCPServer]().PkgPath()}
 	server.NewMCPServer("none", "0").HandleMessage(seen, json.RawMessage(`{"jsonrpc":"2.0","id":1,"method":"ping"}`))
@@ -45,7 +45,8 @@ func headerKey() (any, error) {
 	return seen.keys[0], nil
 }
 
-// keyRecorder is a context that notes which numbers of a package it is asked for.
+// keyRecorder is a context that records the integer keys of one package's types
+// that it is asked for.
 type keyRecorder struct {
 	context.Context
 	of   string

@@ -57,12 +57,12 @@ type Config struct {
 
 	// Guard, if any, stands in front of every path but HealthPath, as a check of
 	// bearer tokens does: it passes on to next the requests that may be served,
-	// pings included, and answers the others itself, before anything of them
-	// has been looked at.
+	// pings included, and answers the others itself. It sees each request before
+	// anything else has looked at it.
 	Guard func(next http.Handler) http.Handler
 
-	// Caller, if any, tells the log who sent a request that is served, from what
-	// Guard has left in its context.
+	// Caller, if any, tells the log who sent a request, from what Guard has left
+	// in its context.
 	Caller func(context.Context) string
 
 	MaxBody     int64         // bytes of a request body; default 1 MiB. It may have 100,000 JSON values
@@ -81,17 +81,14 @@ type Config struct {
 }
 
 func (c Config) withDefaults() Config {
-	orInt := func(v *int64, d int64) {
-		if *v <= 0 {
-			*v = d
-		}
-	}
 	orTime := func(v *time.Duration, d time.Duration) {
 		if *v <= 0 {
 			*v = d
 		}
 	}
-	orInt(&c.MaxBody, 1<<20)
+	if c.MaxBody <= 0 {
+		c.MaxBody = 1 << 20
+	}
 	if c.MaxCalls <= 0 {
 		c.MaxCalls = 128
 	}
@@ -122,7 +119,7 @@ type Handler struct {
 	headerKey any // see func headerKey
 
 	slots   chan struct{} // one per request that is being served
-	crowd   int           // so many of them are a reason to look who else is waiting
+	crowd   int           // with so many of them, other goroutines get a turn first
 	listens chan struct{} // one per subscriptions/listen
 	memory  atomic.Int64  // bytes that larger bodies and what is made of them may still take
 
@@ -134,7 +131,7 @@ type Handler struct {
 	mu     sync.Mutex     // guards what follows
 	active int            // requests let in and not answered yet
 	idle   chan struct{}  // closed when draining has begun and active is 0
-	stuck  map[string]int // per tool or other piece of a team's code, calls given up that still run
+	stuck  map[string]int // calls that were given up and still run, by tool or other handler
 }
 
 // New puts an endpoint around s. The input schemas of the tools that s has must

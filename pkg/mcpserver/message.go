@@ -8,8 +8,8 @@ import (
 	"github.com/mark3labs/mcp-go/mcp"
 )
 
-// message is what the front has to know of a JSON-RPC request or notification.
-// Its slices point into the body it was read from.
+// message is what is checked of a JSON-RPC request or notification before mcp-go
+// sees it. Its slices point into the body it was read from.
 type message struct {
 	id     json.RawMessage // as sent; nil for a notification
 	method string
@@ -21,10 +21,10 @@ type message struct {
 	wide             [][2]int // where in the body the arguments have numbers that float64 cannot hold
 	huge             bool     // the arguments have numbers that are too long to be expanded
 
-	values int // JSON values in the whole of it
+	values int // JSON values in the whole message
 }
 
-// refusal is a JSON-RPC error that answers a message which goes no further.
+// refusal is a JSON-RPC error that answers a message which mcp-go does not get.
 type refusal struct {
 	id     json.RawMessage // nil: unknown
 	code   int

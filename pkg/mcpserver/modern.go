@@ -7,10 +7,10 @@ import (
 	"github.com/mark3labs/mcp-go/mcp"
 )
 
-// checkVersion refuses a version of the protocol that nobody speaks, except to
-// an initialize, which negotiates. It holds a request of 2026-07-28 or later
-// against the rules of its transport: the version stands in both the header and
-// the body, both agree and are served, and nothing resumes a stream. mcp-go
+// checkVersion refuses a version of the protocol that nobody speaks, except in
+// an initialize, which negotiates. It checks a request of 2026-07-28 or later by
+// the rules of its transport: the version is in both the header and the body,
+// the two agree, it is one that is served, and nothing resumes a stream. mcp-go
 // checks the other headers.
 // https://modelcontextprotocol.io/specification/2026-07-28/basic/transports
 func checkVersion(header http.Header, msg message) *mcp.JSONRPCErrorDetails {

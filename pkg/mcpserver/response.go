@@ -75,7 +75,7 @@ func (w *response) finish(c *call) int {
 	if w.streaming || w.status == 0 {
 		return w.status
 	}
-	if len(w.body) > 1<<10 { // of less, net/http takes the length itself
+	if len(w.body) > 1<<10 { // net/http itself sets the length of a shorter one
 		w.Header().Set("Content-Length", strconv.Itoa(len(w.body)))
 	}
 	w.ResponseWriter.WriteHeader(w.status)
@@ -95,7 +95,7 @@ func writeError(w *response, status int, id json.RawMessage, code int, text stri
 		Message string `json:"message"`
 		Data    any    `json:"data,omitempty"`
 	}
-	answer, _ := json.Marshal(struct { // of nothing that cannot be encoded
+	answer, _ := json.Marshal(struct { // all of it can be encoded
 		JSONRPC string          `json:"jsonrpc"`
 		ID      json.RawMessage `json:"id"`
 		Error   details         `json:"error"`

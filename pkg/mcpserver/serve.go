@@ -12,9 +12,8 @@ import (
 )
 
 const (
-	// linger is how long a draining server goes on answering at least, so that
-	// a caller who is just sending gets an answer that says so rather than a
-	// reset connection.
+	// linger is the least time that a draining server goes on answering, so that
+	// a caller that is just sending gets an answer and not a reset connection.
 	linger = 500 * time.Millisecond
 
 	// settle is how long the last connections may take to send what they have
@@ -33,8 +32,8 @@ const (
 
 // Serve answers on l, which it closes, until ctx is done. Then it refuses new
 // requests with 503, lets the running ones finish within the drain timeout,
-// tells the callers of those that do not, and returns nil. A listener that fails
-// before is its error. It is called once.
+// tells the callers of those that do not, and returns nil. It returns an error
+// if the listener fails before. It is called once.
 func (h *Handler) Serve(ctx context.Context, l net.Listener) error {
 	srv := &http.Server{
 		Handler:                      h,

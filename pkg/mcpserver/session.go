@@ -135,8 +135,8 @@ func (s *session) SetClientCapabilities(can mcp.ClientCapabilities) {
 	s.can = can
 }
 
-// GetLogLevel answers error unless the request itself set another level: a
-// level set by an earlier request is forgotten, as everything else of it.
+// GetLogLevel answers error unless the request itself set another level: levels
+// that earlier requests set are forgotten.
 func (s *session) GetLogLevel() mcp.LoggingLevel {
 	s.mu.Lock()
 	defer s.mu.Unlock()

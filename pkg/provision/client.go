@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 
@@ -162,8 +163,8 @@ func sameLifetime(has *types.UserPoolClientType, want *cognitoidentityprovider.U
 }
 
 // describeClient returns the app client, or nil when there is none.
-func (r *run) describeClient(ctx context.Context, poolID, clientID string) (*types.UserPoolClientType, error) {
-	out, err := r.Cognito.DescribeUserPoolClient(ctx, &cognitoidentityprovider.DescribeUserPoolClientInput{
+func (p *Provisioner) describeClient(ctx context.Context, poolID, clientID string) (*types.UserPoolClientType, error) {
+	out, err := p.Cognito.DescribeUserPoolClient(ctx, &cognitoidentityprovider.DescribeUserPoolClientInput{
 		UserPoolId: aws.String(poolID), ClientId: aws.String(clientID),
 	})
 	if is[*types.ResourceNotFoundException](err) {
@@ -173,6 +174,30 @@ func (r *run) describeClient(ctx context.Context, poolID, clientID string) (*typ
 		return nil, fmt.Errorf("reading app client %s: %w", clientID, err)
 	}
 	return out.UserPoolClient, nil
+}
+
+// poolClients lists the app clients of the pool: none when there is no such pool.
+func (p *Provisioner) poolClients(ctx context.Context, poolID string) iter.Seq2[types.UserPoolClientDescription, error] {
+	return func(yield func(types.UserPoolClientDescription, error) bool) {
+		pages := cognitoidentityprovider.NewListUserPoolClientsPaginator(p.Cognito, &cognitoidentityprovider.ListUserPoolClientsInput{
+			UserPoolId: aws.String(poolID), MaxResults: aws.Int32(60),
+		})
+		for pages.HasMorePages() {
+			page, err := pages.NextPage(ctx)
+			if is[*types.ResourceNotFoundException](err) {
+				return
+			}
+			if err != nil {
+				yield(types.UserPoolClientDescription{}, fmt.Errorf("listing the app clients of user pool %s: %w", poolID, err))
+				return
+			}
+			for _, c := range page.UserPoolClients {
+				if !yield(c, nil) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // findClients returns the app clients of the pool that bear the server's label
@@ -185,28 +210,19 @@ func (r *run) findClients(ctx context.Context, poolID string) ([]*types.UserPool
 // in the order of their ids.
 func (r *run) clientsNamed(ctx context.Context, poolID, name string, fits func(*types.UserPoolClientType) bool) ([]*types.UserPoolClientType, error) {
 	var found []*types.UserPoolClientType
-	pages := cognitoidentityprovider.NewListUserPoolClientsPaginator(r.Cognito, &cognitoidentityprovider.ListUserPoolClientsInput{
-		UserPoolId: aws.String(poolID), MaxResults: aws.Int32(60),
-	})
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx)
-		if is[*types.ResourceNotFoundException](err) {
-			return nil, nil
-		}
+	for c, err := range r.poolClients(ctx, poolID) {
 		if err != nil {
-			return nil, fmt.Errorf("listing the app clients of user pool %s: %w", poolID, err)
+			return nil, err
 		}
-		for _, c := range page.UserPoolClients {
-			if aws.ToString(c.ClientName) != name {
-				continue
-			}
-			client, err := r.describeClient(ctx, poolID, aws.ToString(c.ClientId))
-			if err != nil {
-				return nil, err
-			}
-			if client != nil && fits(client) {
-				found = append(found, client)
-			}
+		if aws.ToString(c.ClientName) != name {
+			continue
+		}
+		client, err := r.describeClient(ctx, poolID, aws.ToString(c.ClientId))
+		if err != nil {
+			return nil, err
+		}
+		if client != nil && fits(client) {
+			found = append(found, client)
 		}
 	}
 	slices.SortFunc(found, func(a, b *types.UserPoolClientType) int {
@@ -224,15 +240,15 @@ func (r *run) isMachine(c *types.UserPoolClientType) bool {
 
 // ours reports whether a recorded client may be changed and deleted: it bears
 // the server's label, or is a machine client that somebody has renamed. Any
-// other came into the parameter by another's hand.
+// other id was put into the parameter by somebody else.
 func (r *run) ours(c *types.UserPoolClientType) bool {
 	return aws.ToString(c.ClientName) == r.label() || r.isMachine(c)
 }
 
 // chooseClient finds the app client that an earlier or concurrent run has made:
 // the one that is recorded, else the one whose secret is published, else the
-// first. The others are surplus, to be deleted once a secret stands. There is
-// none: nil.
+// first. The others are surplus, to be deleted once a secret stands. Without any
+// it returns nil.
 func (r *run) chooseClient(ctx context.Context, pool *types.UserPoolType, set *recorded) (*types.UserPoolClientType, error) {
 	found, err := r.findClients(ctx, aws.ToString(pool.Id))
 	if err != nil || len(found) == 0 {

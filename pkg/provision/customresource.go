@@ -1,6 +1,7 @@
 package provision
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -136,7 +137,7 @@ func (h *Handler) delete(ctx context.Context, e cfn.Event) error {
 }
 
 // same reports whether the identity is another name of the server that res is
-// about: a pool that was made or taken over here goes by its id and by none.
+// about: a pool that was made or taken over here may be named by its id or not.
 func (p *Provisioner) same(ctx context.Context, identity Desired, res Result) (bool, error) {
 	r := p.newRun(identity, true)
 	if r.store().Path(identity.Name) != res.ParameterPath {
@@ -178,11 +179,7 @@ func (h *Handler) removeAbandoned(ctx context.Context, e cfn.Event, id string, r
 const ownPool = "own-pool"
 
 func physicalIDOf(d Desired, prefix string) string {
-	pool := d.UserPoolID
-	if pool == "" {
-		pool = ownPool
-	}
-	return "mcp-client:" + prefix + "/" + d.Name + ":" + pool
+	return "mcp-client:" + prefix + "/" + d.Name + ":" + cmp.Or(d.UserPoolID, ownPool)
 }
 
 func parsePhysicalID(id string) (d Desired, prefix string, ok bool) {
@@ -252,10 +249,7 @@ func Decode(props map[string]any) (d Desired, prefix string, err error) {
 	if d.Name == "" {
 		p.refuse("McpName is missing: the name of the MCP server")
 	}
-	prefix = p.text("ParameterPrefix")
-	if prefix == "" {
-		prefix = credstore.DefaultPrefix
-	}
+	prefix = cmp.Or(p.text("ParameterPrefix"), credstore.DefaultPrefix)
 	d.UserPoolID = p.text("UserPoolId")
 	d.DomainPrefix = p.text("DomainPrefix")
 	d.Scopes = p.list("Scopes")

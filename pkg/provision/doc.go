@@ -6,7 +6,7 @@
 // For development [Provisioner.EnsureUser] adds a test user, who signs in with a
 // password.
 //
-// [Provisioner.Ensure] brings the world to a [Desired] state and may be
+// [Provisioner.Ensure] makes what is there match a [Desired] state and may be
 // repeated at will; [Provisioner.Plan] says what it would do;
 // [Provisioner.Remove] takes one server away; [Provisioner.Rotate] replaces its
 // secret. [Handler] offers the same as a CloudFormation custom resource.
@@ -23,16 +23,16 @@
 // their name field instead, which ends in a hash of the owner (a stack's id
 // holds a UUID), the parameter prefix and the server's name. Owner, prefix and
 // name are known to every later event, so the label is too, even when every
-// parameter has been removed by hand; and nobody else arrives at it. An app
-// client must besides have the shape of a machine client, or of one for users,
+// parameter has been removed by hand, and nobody else arrives at it. An app
+// client must also have the settings of a machine client, or of one for users,
 // which bears another label than the machine's.
 //
 // # Why a crash after any call leaves nothing behind
 //
 // The order is: resource server, app client, secret, the other parameters, the
 // client id last. Removal goes the other way round: app client, resource
-// server, domain, pool, parameters. So whoever finds no resource server finds
-// no client to look for, and whoever finds no parameters finds the rest by its
+// server, domain, pool, parameters. So where there is no resource server there is
+// no client either, and where there are no parameters the rest is found by its
 // label.
 //
 // The creations that Cognito would simply repeat (pool, app client, added
@@ -46,9 +46,9 @@
 // one client with the id of another. Where a client takes the place of a recorded
 // one, in another pool for instance, there is no first: such a run takes the
 // server's lock and holds the set ([credstore.Store.Hold]) for as long as its
-// parameters do not belong together. Making or removing a pool and rotating a
-// secret have no such arbiter and take a lock ([Provisioner] says where), which
-// a dead process cannot hold for ever.
+// parameters do not belong together. Nothing decides either between two runs that
+// make or remove a pool or rotate a secret, so they take a lock ([Provisioner]
+// says where), which a dead process cannot hold for ever.
 //
 // # Rotation
 //

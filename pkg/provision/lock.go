@@ -13,12 +13,12 @@ import (
 )
 
 // A lock is a parameter that says who holds it and until when. Parameter Store
-// creates a parameter once or not at all: who has created it has the lock, and
-// gives it back by deleting it. It is never overwritten, as nothing would tell
-// who was first.
+// creates a parameter once or not at all: the run that creates it has the lock,
+// and gives it back by deleting it. It is never overwritten, since then nothing
+// would tell who was first.
 //
-// Whoever finds that the holder's time is over may delete the lock in its place.
-// Of two who do so the slower must not delete what has been taken since, so that
+// A run that finds the holder's time over may delete the lock in its place. Of
+// two that do so, the slower must not delete a lock that was taken since, so this
 // is done under a lock of its own, after another look.
 type lockValue struct {
 	Holder string    `json:"holder"`
@@ -30,7 +30,7 @@ const (
 	lockTime = 15 * time.Minute
 	// releaseTime is what giving it back may take, also when the context has ended.
 	releaseTime = 2 * time.Second
-	// lockMargin is for that, and for clocks that differ between the holder and who waits.
+	// lockMargin is for that, and for clocks that differ.
 	lockMargin = releaseTime + 3*time.Second
 	// evicting is the end of the name of the lock under which one is deleted
 	// whose time is over. No server's name has a dot.

@@ -36,25 +36,12 @@ type recorded struct {
 }
 
 // names lists the parameters that exist, without the endpoint, which is the
-// deployer's, and in such an order that the one that carries most comes first.
+// deployer's. They are in the order in which credstore writes them: the client
+// secret, whose tags say the most, comes first.
 func (s recorded) names() []string {
 	present := s.Credentials
 	present.Endpoint = ""
-	names := present.Differences(credstore.Credentials{})
-	slices.SortStableFunc(names, func(a, b string) int {
-		return boolOrder(a == credstore.ClientSecret, b == credstore.ClientSecret)
-	})
-	return names
-}
-
-func boolOrder(a, b bool) int {
-	switch {
-	case a && !b:
-		return -1
-	case b && !a:
-		return 1
-	}
-	return 0
+	return present.Differences(credstore.Credentials{})
 }
 
 func (s recorded) empty() bool   { return len(s.names()) == 0 }

@@ -102,9 +102,9 @@ func (p *Provisioner) describePool(ctx context.Context, id string) (*types.UserP
 	return out.UserPool, nil
 }
 
-// findPool looks for the pool that the owner's servers share: its name among
-// all pools, then its tag. Of several, which two stacks' tools made at the same
-// time, the oldest is the one. There is none: nil.
+// findPool looks for the pool that the owner's servers share: by its name among
+// all pools, then by its tag. Of several, which two runs made at the same time,
+// it returns the oldest; of none, nil.
 func (p *Provisioner) findPool(ctx context.Context) (*types.UserPoolType, error) {
 	var found *types.UserPoolType
 	pages := cognitoidentityprovider.NewListUserPoolsPaginator(p.Cognito, &cognitoidentityprovider.ListUserPoolsInput{MaxResults: aws.Int32(60)})
@@ -136,9 +136,9 @@ func olderPool(a, b *types.UserPoolType) bool {
 	return cmp.Or(aws.ToTime(a.CreationDate).Compare(aws.ToTime(b.CreationDate)), cmp.Compare(aws.ToString(a.Id), aws.ToString(b.Id))) < 0
 }
 
-// ensureDomain returns the address of the pool's domain, made if it has none.
-// A domain that is there is used as it is: the only place that tells is the
-// pool's own description.
+// ensureDomain returns the address of the pool's domain, and makes one if it has
+// none. A domain that is there is used as it is; only the pool's own description
+// names it.
 func (r *run) ensureDomain(ctx context.Context, pool *types.UserPoolType, set recorded) (string, error) {
 	if custom := aws.ToString(pool.CustomDomain); custom != "" && r.d.DomainPrefix == "" {
 		return "https://" + custom, nil

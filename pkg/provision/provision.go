@@ -47,10 +47,10 @@ type Provisioner struct {
 	Logger *slog.Logger // default: discard
 
 	// Backoff is the pause before a repeated attempt, counted from 0. The
-	// default doubles from 100 ms to 5 s, of which half is chance.
+	// default doubles from 100 ms to 5 s; half of it is random.
 	Backoff func(attempt int) time.Duration
-	// Wait pauses between two looks at something that takes its time. The
-	// default waits for d, or until ctx ends and then returns its error.
+	// Wait pauses between two looks at something that takes time. The default
+	// waits for d, or until ctx ends and then returns its error.
 	Wait func(ctx context.Context, d time.Duration) error
 	Now  func() time.Time // default time.Now
 }
@@ -91,7 +91,7 @@ type Result struct {
 // OwnedError says that something is there already and is not this owner's.
 type OwnedError struct {
 	What  string // "the parameters under /app/mcp/calc/"
-	Owner string // empty: nobody that left a tag
+	Owner string // empty: there is no owner's tag
 }
 
 func (e *OwnedError) Error() string {
@@ -105,18 +105,18 @@ func (e *OwnedError) Error() string {
 var errAgain = errors.New("another run made the same thing at the same time")
 
 // errLock says that another app client takes the place of the recorded one, or
-// another secret that of the published one. Then parameters are overwritten, so
-// that nothing decides between two runs but a lock.
+// another secret that of the published one. Then parameters are overwritten, and
+// only a lock can decide between two runs.
 var errLock = errors.New("the server's lock is needed")
 
 // holdTime is how long readers wait for a run that died while it replaced an
 // app client: more than it takes to write the parameters.
 const holdTime = time.Minute
 
-// Ensure brings the world to d and says what it changed. It touches nothing
-// that is as d wants it and nothing that is not the owner's: what stands in the
-// way is an [*OwnedError]. After any other error what was made stays, and the
-// next Ensure goes on from there.
+// Ensure makes what is there match d and says what it changed. It touches nothing
+// that is as d wants it, and nothing that is not the owner's: if another owner's
+// thing is in the way it returns an [*OwnedError]. After any other error what was
+// made stays, and the next Ensure goes on from there.
 func (p *Provisioner) Ensure(ctx context.Context, d Desired) (Result, error) {
 	if err := p.check(d); err != nil {
 		return Result{}, err
@@ -261,7 +261,7 @@ func (r *run) ensure(ctx context.Context) (Result, error) {
 	want := credstore.Credentials{
 		ClientID:     aws.ToString(client.ClientId),
 		ClientSecret: set.ClientSecret, // ensureSecret saw to it
-		DiscoveryURL: r.issuer(res.UserPoolID) + "/.well-known/openid-configuration",
+		DiscoveryURL: r.issuer(res.UserPoolID) + openidConfiguration,
 		Domain:       domain,
 		UserPoolID:   res.UserPoolID,
 		Scope:        strings.Join(r.scopes(), " "),
@@ -287,8 +287,8 @@ func (r *run) ensure(ctx context.Context) (Result, error) {
 	return res, r.ensureRotation(ctx, found, client)
 }
 
-// label is what the names of the server's app client and resource server are,
-// and what shows that they are this owner's. See the package comment.
+// label is the name of the server's app client and of its resource server. It
+// shows that they are this owner's; see the package comment.
 func (r *run) label() string { return r.labelFor("mcp") }
 
 // userLabel is the same for the app client and the user of user authentication.
@@ -354,6 +354,9 @@ func (p *Provisioner) backoff(attempt int) time.Duration {
 	d := min(5*time.Second, 100*time.Millisecond<<min(attempt, 6))
 	return d/2 + rand.N(d/2)
 }
+
+// openidConfiguration is where the discovery document is, below the issuer.
+const openidConfiguration = "/.well-known/openid-configuration"
 
 // issuer is the issuer of a user pool's tokens, on which its documents are found.
 // https://docs.aws.amazon.com/cognito/latest/developerguide/federation-endpoints.html

@@ -11,10 +11,10 @@ import (
 )
 
 // Remove takes the server away: app client, resource server, the user of
-// [Provisioner.EnsureUser], parameters, and with the last server the domain and the pool that were made here. What is
-// not there, or not this owner's, is no error and is left alone. A UserPoolID
-// limits it to that pool, and then to parameters that speak of that pool. With
-// RetainOnDelete it only gives the ownership up.
+// [Provisioner.EnsureUser], parameters, and with the last server the domain and
+// the pool that were made here. What is not there, or not this owner's, is no
+// error and is left alone. A UserPoolID limits it to that pool, and to parameters
+// that name that pool. With RetainOnDelete it only gives the ownership up.
 func (p *Provisioner) Remove(ctx context.Context, d Desired) (Result, error) {
 	return p.remove(ctx, d, false)
 }
@@ -185,38 +185,14 @@ func (r *run) removeFromPool(ctx context.Context, poolID string, set recorded) (
 // lastServer reports whether no resource server but this one, and no app
 // client but this one's, is in the pool.
 func (r *run) lastServer(ctx context.Context, poolID string) (bool, error) {
-	servers := cognitoidentityprovider.NewListResourceServersPaginator(r.Cognito, &cognitoidentityprovider.ListResourceServersInput{
-		UserPoolId: aws.String(poolID), MaxResults: aws.Int32(50),
-	})
-	for servers.HasMorePages() {
-		page, err := servers.NextPage(ctx)
-		if is[*types.ResourceNotFoundException](err) {
-			return true, nil
-		}
-		if err != nil {
-			return false, fmt.Errorf("listing the resource servers of user pool %s: %w", poolID, err)
-		}
-		for _, s := range page.ResourceServers {
-			if aws.ToString(s.Name) != r.label() {
-				return false, nil
-			}
+	for s, err := range r.poolResourceServers(ctx, poolID) {
+		if err != nil || aws.ToString(s.Name) != r.label() {
+			return false, err
 		}
 	}
-	clients := cognitoidentityprovider.NewListUserPoolClientsPaginator(r.Cognito, &cognitoidentityprovider.ListUserPoolClientsInput{
-		UserPoolId: aws.String(poolID), MaxResults: aws.Int32(60),
-	})
-	for clients.HasMorePages() {
-		page, err := clients.NextPage(ctx)
-		if is[*types.ResourceNotFoundException](err) {
-			return true, nil
-		}
-		if err != nil {
-			return false, fmt.Errorf("listing the app clients of user pool %s: %w", poolID, err)
-		}
-		for _, c := range page.UserPoolClients {
-			if name := aws.ToString(c.ClientName); name != r.label() && name != r.userLabel() {
-				return false, nil
-			}
+	for c, err := range r.poolClients(ctx, poolID) {
+		if name := aws.ToString(c.ClientName); err != nil || name != r.label() && name != r.userLabel() {
+			return false, err
 		}
 	}
 	return true, nil

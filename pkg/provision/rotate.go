@@ -12,7 +12,7 @@ import (
 	"agentcore-mcp-auth/pkg/credstore"
 )
 
-// Rotate replaces the secret of a server that is set up, whoever owns it. The
+// Rotate replaces the secret of a server that is set up, of any owner. The
 // secret before stays alive for Overlap at least: until [Provisioner.Tidy], or
 // another run for the server, finds it older than that. A rotation that
 // stopped half-way is finished.
@@ -111,9 +111,9 @@ func (r *run) rotate(ctx context.Context, version string) error {
 	return r.publish(ctx, &set, value, id, version)
 }
 
-// unlogged is the id of the published secret where no log says it: the one that
-// the client was made with, which is the oldest, or one that somebody added and
-// published by hand. There is none: empty.
+// unlogged is the id of the published secret where no log names it: the one that
+// the client was made with, which is the oldest, or one that was added and
+// published by hand. Empty: there is none.
 func (r *run) unlogged(ctx context.Context, set recorded) (string, error) {
 	live, err := r.liveSecrets(ctx, set.UserPoolID, set.ClientID)
 	if err != nil || len(live) == 0 {
@@ -140,8 +140,8 @@ func (r *run) lockServer(ctx context.Context) (unlock func(), err error) {
 	return r.lock(ctx, r.d.Name)
 }
 
-// tidy deletes what is alive beside the published secret, when that has been
-// there for the overlap. Without a log no rotation has begun.
+// tidy deletes the client's other secrets, once the published one has been there
+// for the overlap. Without a log no rotation has begun.
 func (r *run) tidy(ctx context.Context, set recorded) error {
 	if len(set.log()) == 0 || set.ClientID == "" {
 		return nil

@@ -31,7 +31,7 @@ type secretEntry struct {
 	id       string
 }
 
-// parseSecretLog reads a log, leaving out what is none.
+// parseSecretLog reads a log and leaves malformed entries out.
 func parseSecretLog(s string) secretLog {
 	var log secretLog
 	for _, f := range strings.Fields(s) {
@@ -102,10 +102,10 @@ func find(live []types.ClientSecretDescriptorType, id string) (types.ClientSecre
 	return types.ClientSecretDescriptorType{}, false
 }
 
-// ensureSecret sees to it that the published secret is one of the client's and
+// ensureSecret makes sure that the published secret is one of the client's and
 // is encrypted under the desired key. A secret that is gone from Parameter
-// Store is read back from Cognito, which shows the one that a client was made
-// with and no other; in place of another a new one is added.
+// Store is read back from Cognito, which shows only the one that a client was
+// made with; in place of any other a new one is added.
 func (r *run) ensureSecret(ctx context.Context, set *recorded, client *types.UserPoolClientType) (err error) {
 	defer func() {
 		if is[*types.ResourceNotFoundException](err) { // another run has just deleted the client that lost
@@ -131,8 +131,8 @@ func (r *run) ensureSecret(ctx context.Context, set *recorded, client *types.Use
 			return nil
 		}
 	}
-	// To publish a secret in place of another, or to add one, takes the lock:
-	// else nothing decides between two runs whose log is of whose value.
+	// Publishing a secret in place of another, or adding one, takes the lock.
+	// Without it, the log of one run could stand beside the value of another.
 	if (known || !r.created) && !r.locked && !r.dry {
 		return errLock
 	}
@@ -163,8 +163,8 @@ func (r *run) ensureSecret(ctx context.Context, set *recorded, client *types.Use
 	})
 }
 
-// key names the key that the secret is under. While another one is tagged and
-// not yet written, that is unknown and empty.
+// key names the key that the secret is encrypted under. While another one is
+// tagged and not yet in use, that is unknown and empty.
 func (s recorded) key() string {
 	if since, err := strconv.ParseInt(s.tags[tagKeySince], 10, 64); err == nil && s.SecretRevision < since {
 		return ""
@@ -225,8 +225,8 @@ func (r *run) publish(ctx context.Context, set *recorded, value credstore.Secret
 	return nil
 }
 
-// addSecret gives the client one more secret. Cognito allows two: before, all
-// but the one called keep are deleted, or with an empty keep all but the newest.
+// addSecret gives the client one more secret. Cognito allows two, so all but the
+// one called keep are deleted first, or with an empty keep all but the newest.
 func (r *run) addSecret(ctx context.Context, poolID, clientID, keep string) (id string, value credstore.Secret, err error) {
 	tidy := func() error {
 		live, err := r.liveSecrets(ctx, poolID, clientID)

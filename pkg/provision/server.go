@@ -3,6 +3,7 @@ package provision
 import (
 	"context"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 
@@ -25,7 +26,7 @@ func (r *run) ensureResourceServer(ctx context.Context, pool *types.UserPoolType
 	if pool.Id == nil { // in a run that only looks
 		return true, r.change(creation, create)
 	}
-	if set.empty() && !r.dry { // there is none, most likely: save the look
+	if set.empty() && !r.dry { // most likely there is none, so try without a look
 		if err := r.change(creation, create); !is[*types.InvalidParameterException](err) {
 			return true, err
 		}
@@ -102,6 +103,31 @@ func sameScopes(a, b []types.ResourceServerScopeType) bool {
 		return l
 	}
 	return slices.Equal(lines(a), lines(b))
+}
+
+// poolResourceServers lists the resource servers of the pool: none when there is no
+// such pool.
+func (p *Provisioner) poolResourceServers(ctx context.Context, poolID string) iter.Seq2[types.ResourceServerType, error] {
+	return func(yield func(types.ResourceServerType, error) bool) {
+		pages := cognitoidentityprovider.NewListResourceServersPaginator(p.Cognito, &cognitoidentityprovider.ListResourceServersInput{
+			UserPoolId: aws.String(poolID), MaxResults: aws.Int32(50),
+		})
+		for pages.HasMorePages() {
+			page, err := pages.NextPage(ctx)
+			if is[*types.ResourceNotFoundException](err) {
+				return
+			}
+			if err != nil {
+				yield(types.ResourceServerType{}, fmt.Errorf("listing the resource servers of user pool %s: %w", poolID, err))
+				return
+			}
+			for _, s := range page.ResourceServers {
+				if !yield(s, nil) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // describeResourceServer returns the server's resource server, or nil.

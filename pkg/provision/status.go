@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider"
 	"github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider/types"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 
@@ -19,8 +18,8 @@ import (
 // Status is what is recorded of a server, compared with what exists.
 type Status struct {
 	Result          // Changes is what it would take to make the two agree
-	Endpoint string // recorded by whoever deployed the server
-	Owner    string // empty: nobody that left a tag
+	Endpoint string // recorded when the server was deployed
+	Owner    string // empty: there is no owner's tag
 	Resource string // the owner's name for it
 
 	// UserClientID is the app client of user authentication, empty without it,
@@ -28,7 +27,7 @@ type Status struct {
 	UserClientID string
 }
 
-// Status looks at a server, whoever owns it, and changes nothing. It answers
+// Status looks at a server of any owner and changes nothing. It returns
 // credstore.ErrNotFound when nothing is recorded.
 func (p *Provisioner) Status(ctx context.Context, name string) (Status, error) {
 	if err := p.check(Desired{Name: name}); err != nil {
@@ -54,10 +53,9 @@ func (p *Provisioner) Status(ctx context.Context, name string) (Status, error) {
 	return s, err
 }
 
-// Restore makes again, for whoever owns the server, what Status finds missing or
-// otherwise of its machine credentials. Unlike [Provisioner.Ensure] it needs not
-// be told anew what the server was set up with. A set that nobody owns is
-// refused.
+// Restore mends, for a server of any owner, what Status finds missing or changed
+// of its machine credentials. Unlike [Provisioner.Ensure] it need not be told
+// what the server was set up with. A set without an owner is refused.
 func (p *Provisioner) Restore(ctx context.Context, name string) (Result, error) {
 	if err := p.check(Desired{Name: name}); err != nil {
 		return Result{}, err
@@ -108,7 +106,7 @@ func (p *Provisioner) lifetime(ctx context.Context, poolID, clientID string) (mi
 	if clientID == "" {
 		return 0, nil
 	}
-	client, err := p.newRun(Desired{}, true).describeClient(ctx, poolID, clientID)
+	client, err := p.describeClient(ctx, poolID, clientID)
 	if client == nil || client.TokenValidityUnits == nil || client.TokenValidityUnits.AccessToken != types.TimeUnitsTypeMinutes {
 		return 0, err
 	}
@@ -169,12 +167,12 @@ func (p *Provisioner) recordedDesire(ctx context.Context, name string, set recor
 // poolOfDiscovery is the user pool that the discovery URL names, if the recorded
 // app client is in it; otherwise empty.
 func (p *Provisioner) poolOfDiscovery(ctx context.Context, set recorded) (string, error) {
-	base, _ := strings.CutSuffix(set.DiscoveryURL, "/.well-known/openid-configuration")
+	base := strings.TrimSuffix(set.DiscoveryURL, openidConfiguration)
 	id := base[strings.LastIndex(base, "/")+1:]
 	if !validPool.MatchString(id) || set.ClientID == "" {
 		return "", nil
 	}
-	client, err := p.newRun(Desired{}, true).describeClient(ctx, id, set.ClientID)
+	client, err := p.describeClient(ctx, id, set.ClientID)
 	if client == nil {
 		return "", err
 	}
@@ -187,7 +185,7 @@ func (p *Provisioner) clientScopes(ctx context.Context, name, poolID, clientID s
 	if clientID == "" {
 		return nil, nil
 	}
-	client, err := p.newRun(Desired{}, true).describeClient(ctx, poolID, clientID)
+	client, err := p.describeClient(ctx, poolID, clientID)
 	if client == nil {
 		return nil, err
 	}
@@ -209,10 +207,11 @@ type Leftover struct {
 // labelPattern is what a name field looks like that was written here.
 var labelPattern = regexp.MustCompile(`^mcp(?:user)?-([a-zA-Z0-9_][a-zA-Z0-9_-]{0,63})-[0-9a-f]{32}$`)
 
-// Leftovers finds what runs that nobody repeated have left of this owner's
-// things: app clients and resource servers in the user pools that servers under
-// the prefix use or that were made here, such a pool itself when it is empty,
-// and locks. A set-up that is under way looks the same: ask when none is.
+// Leftovers finds what this owner's runs have left when they failed and nobody
+// repeated them: app clients and resource servers in the user pools that servers
+// under the prefix use or that were made here, such a pool itself when it is
+// empty, and locks. A set-up that is under way looks the same, so call it when
+// none is.
 func (p *Provisioner) Leftovers(ctx context.Context) ([]Leftover, error) {
 	if err := credstore.CheckPrefix(p.prefix()); err != nil {
 		return nil, err
@@ -230,33 +229,11 @@ func (p *Provisioner) Leftovers(ctx context.Context) ([]Leftover, error) {
 	}
 	var left []Leftover
 	for _, id := range slices.Sorted(maps.Keys(pools)) {
-		pool, err := p.describePool(ctx, id)
-		if err != nil {
-			return nil, err
-		}
-		if pool == nil {
-			continue
-		}
 		in, err := p.leftoversIn(ctx, id, servers)
 		if err != nil {
 			return nil, err
 		}
 		left = append(left, in...)
-		r := p.newRun(Desired{}, false)
-		if pool.UserPoolTags[tagPool] == p.poolKey() {
-			empty, err := r.lastServer(ctx, id)
-			if err != nil {
-				return nil, err
-			}
-			if empty {
-				left = append(left, Leftover{"user pool " + id + ", which no server uses", func(ctx context.Context) error {
-					if err := r.removable(ctx, pool, recorded{}); err != nil {
-						return err
-					}
-					return r.removePool(ctx, pool)
-				}})
-			}
-		}
 	}
 	for _, key := range locks {
 		_, used := servers[key]
@@ -320,8 +297,9 @@ func (p *Provisioner) inventory(ctx context.Context) (servers map[string]clients
 	return servers, pools, locks, nil
 }
 
-// leftoversIn finds the app clients of the owner's that are not the recorded
-// ones, and the resource servers of the owner's of servers that are not recorded.
+// leftoversIn finds the owner's app clients that are not the recorded ones, the
+// owner's resource servers of servers that are not recorded, and the pool itself
+// if it was made here and is empty.
 func (p *Provisioner) leftoversIn(ctx context.Context, poolID string, recordedServers map[string]clients) ([]Leftover, error) {
 	// ofOwner is a run for the server that the label names, if it is this owner's.
 	ofOwner := func(name string) *run {
@@ -334,51 +312,56 @@ func (p *Provisioner) leftoversIn(ctx context.Context, poolID string, recordedSe
 		}
 		return nil
 	}
+	pool, err := p.describePool(ctx, poolID)
+	if err != nil || pool == nil {
+		return nil, err
+	}
 	var left []Leftover
-	pages := cognitoidentityprovider.NewListUserPoolClientsPaginator(p.Cognito, &cognitoidentityprovider.ListUserPoolClientsInput{
-		UserPoolId: aws.String(poolID), MaxResults: aws.Int32(60),
-	})
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx)
+	for c, err := range p.poolClients(ctx, poolID) {
 		if err != nil {
-			return nil, fmt.Errorf("listing the app clients of user pool %s: %w", poolID, err)
+			return nil, err
 		}
-		for _, c := range page.UserPoolClients {
-			id, name := aws.ToString(c.ClientId), aws.ToString(c.ClientName)
-			r := ofOwner(name)
-			if r == nil {
-				continue
-			}
-			known := recordedServers[r.d.Name]
-			if id == known.machine || id == known.user {
-				continue
-			}
-			left = append(left, Leftover{fmt.Sprintf("app client %s of %s in user pool %s", id, r.d.Name, poolID), func(ctx context.Context) error {
-				if name == r.userLabel() && known.user == "" { // then its user is not recorded either
-					return r.removeUser(ctx, poolID, recorded{})
-				}
-				return r.deleteClient(ctx, poolID, id)
-			}})
+		id, name := aws.ToString(c.ClientId), aws.ToString(c.ClientName)
+		r := ofOwner(name)
+		if r == nil {
+			continue
 		}
+		known := recordedServers[r.d.Name]
+		if id == known.machine || id == known.user {
+			continue
+		}
+		left = append(left, Leftover{fmt.Sprintf("app client %s of %s in user pool %s", id, r.d.Name, poolID), func(ctx context.Context) error {
+			if name == r.userLabel() && known.user == "" { // then its user is not recorded either
+				return r.removeUser(ctx, poolID, recorded{})
+			}
+			return r.deleteClient(ctx, poolID, id)
+		}})
 	}
-	servers := cognitoidentityprovider.NewListResourceServersPaginator(p.Cognito, &cognitoidentityprovider.ListResourceServersInput{
-		UserPoolId: aws.String(poolID), MaxResults: aws.Int32(50),
-	})
-	for servers.HasMorePages() {
-		page, err := servers.NextPage(ctx)
+	for s, err := range p.poolResourceServers(ctx, poolID) {
 		if err != nil {
-			return nil, fmt.Errorf("listing the resource servers of user pool %s: %w", poolID, err)
+			return nil, err
 		}
-		for _, s := range page.ResourceServers {
-			r := ofOwner(aws.ToString(s.Name))
-			if r == nil || recordedServers[r.d.Name].machine != "" {
-				continue
-			}
-			left = append(left, Leftover{fmt.Sprintf("resource server %s in user pool %s", r.d.Name, poolID), func(ctx context.Context) error {
-				_, err := r.removeFromPool(ctx, poolID, recorded{})
+		r := ofOwner(aws.ToString(s.Name))
+		if r == nil || recordedServers[r.d.Name].machine != "" {
+			continue
+		}
+		left = append(left, Leftover{fmt.Sprintf("resource server %s in user pool %s", r.d.Name, poolID), func(ctx context.Context) error {
+			_, err := r.removeFromPool(ctx, poolID, recorded{})
+			return err
+		}})
+	}
+	if pool.UserPoolTags[tagPool] != p.poolKey() {
+		return left, nil
+	}
+	r := p.newRun(Desired{}, false)
+	empty, err := r.lastServer(ctx, poolID)
+	if empty {
+		left = append(left, Leftover{"user pool " + poolID + ", which no server uses", func(ctx context.Context) error {
+			if err := r.removable(ctx, pool, recorded{}); err != nil {
 				return err
-			}})
-		}
+			}
+			return r.removePool(ctx, pool)
+		}})
 	}
-	return left, nil
+	return left, err
 }

@@ -18,18 +18,18 @@ import (
 
 // EnsureUser sets up user authentication for development: in the server's user
 // pool a public app client that signs in by name and password, and a user with
-// a generated password, which the server's parameters tell. Whoever can read
-// them is that user, so it is for testing. [Provisioner.Remove] removes it with
-// the server.
+// a generated password, which is among the server's parameters. Whoever can read
+// them can act as that user, so it is for testing only. [Provisioner.Remove]
+// removes it with the server.
 //
-// Of d it minds the name, the lifetime of access tokens, Adopt, the key for a
-// password that is yet to be written (default: the client secret's), and for a
-// server that has no user pool yet which one to use or to make. The same
-// ownership holds as for the machine client.
+// Of d it uses the name, the lifetime of access tokens, Adopt, the key for a
+// password that is yet to be written (default: the client secret's), and, for a
+// server that has no user pool yet, which one to use or to make. The rules of
+// ownership are those of the machine client.
 //
 // The user's status tells how far an earlier run came: the user has a permanent
 // password only when it is the one in the parameter. A password that is gone
-// from Parameter Store is known to nobody and replaced.
+// from Parameter Store is replaced.
 func (p *Provisioner) EnsureUser(ctx context.Context, d Desired) (Result, error) {
 	if err := p.check(d); err != nil {
 		return Result{}, err
@@ -95,7 +95,7 @@ func (r *run) ensureUser(ctx context.Context) (res Result, settled bool, err err
 		return res, settled, err
 	}
 	want := credstore.Credentials{
-		DiscoveryURL: r.issuer(aws.ToString(pool.Id)) + "/.well-known/openid-configuration",
+		DiscoveryURL: r.issuer(aws.ToString(pool.Id)) + openidConfiguration,
 		UserPoolID:   aws.ToString(pool.Id),
 		UserClientID: aws.ToString(client.ClientId),
 	}

@@ -10,16 +10,15 @@ import (
 )
 
 // grant is one way to turn credentials into a token. It is safe for concurrent
-// use: the Source sees to it that fetches do not overlap, but for one that was
-// left behind.
+// use: fetches do not overlap, except with one that was left behind.
 type grant interface {
 	needs() []string // parameters
 	token(ctx context.Context, c credstore.Credentials, a ask) (Token, error)
 }
 
-// fetch reads the credentials and exchanges them. What is refused may have been
-// rotated or moved under us: the credentials are read once more, past any cache,
-// and tried again if they changed.
+// fetch reads the credentials and exchanges them. Credentials that are refused
+// may have been rotated or moved: they are read once more, past any cache, and
+// tried again if they changed.
 func (s *Source) fetch(ctx context.Context, a ask) (Token, error) {
 	from := s.cfg.Credentials
 	c, err := from.Get(ctx)
@@ -49,10 +48,10 @@ func (s *Source) exchange(ctx context.Context, c credstore.Credentials, a ask) (
 	return s.grant.token(ctx, c, a)
 }
 
-// ReadError sorts what reading the credentials below path can end in: a
-// [*ConfigError] for what an operator has to mend, an [*UnavailableError] for
-// what may pass. What is denied stays denied: SSM says AccessDeniedException for
-// the key of a SecureString too.
+// ReadError sorts the errors of reading the credentials below path: a
+// [*ConfigError] is for an operator to mend, an [*UnavailableError] may pass. A
+// denied access does not pass; SSM says AccessDeniedException also when the key
+// of a SecureString is denied.
 // https://docs.aws.amazon.com/systems-manager/latest/APIReference/CommonErrors.html
 func ReadError(path string, err error) error {
 	var api smithy.APIError

@@ -43,9 +43,9 @@ type issuerCache struct {
 
 	mu   sync.Mutex // guards what follows
 	kept metadata
-	of   string // what kept was found by; empty: nothing is kept
+	of   string // the key of kept; empty: nothing is kept
 	read time.Time
-	old  bool // kept did not serve
+	old  bool // kept is to be read again
 }
 
 // get returns the metadata for c, and whether it is a kept copy.
@@ -78,8 +78,8 @@ func (i *issuerCache) get(ctx context.Context, c credstore.Credentials, a ask) (
 	return m, false, nil
 }
 
-// distrust has the metadata read again before its time, because the endpoint it
-// names does not answer as one.
+// distrust has the metadata read again before its time, because the endpoint
+// that it names refuses or does not answer.
 func (i *issuerCache) distrust() {
 	i.mu.Lock()
 	i.old = true

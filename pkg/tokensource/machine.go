@@ -23,8 +23,8 @@ type machineGrant struct {
 	discover bool   // no discovery URL is needed
 }
 
-// clientAuth is one way to authenticate a client at a token endpoint: it adds to
-// a request for m what proves that it comes from c.
+// clientAuth is one way to authenticate a client at a token endpoint: it adds
+// the proof that a request to m's endpoint comes from c.
 type clientAuth func(m metadata, c credstore.Credentials, form url.Values, header http.Header) error
 
 func (g *machineGrant) needs() []string {
@@ -89,9 +89,9 @@ func (g *machineGrant) token(ctx context.Context, c credstore.Credentials, a ask
 	return t, nil
 }
 
-// refused returns the error in a token endpoint's answer, if there is one: also
-// with status 200. Its description is left out: it is text of whoever answers
-// there.
+// refused returns the error in a token endpoint's answer, if there is one, also
+// with status 200. The answer's description is left out, since it may quote the
+// request.
 func (g *machineGrant) refused(m metadata, a answer) error {
 	var e struct {
 		Code string `json:"error"`

@@ -7,8 +7,9 @@ import (
 	"time"
 )
 
-// How long a rejection is remembered after its pause is over, and so makes the
-// pause after another one longer: less long where the new token was accepted.
+// How long a rejection is remembered after its pause is over. While it is, the
+// pause after another one is longer. Where the new token was accepted, it is
+// remembered for a shorter time.
 const (
 	rejectMemory = 2 * time.Minute
 	helpedMemory = 2 * time.Second
@@ -80,9 +81,9 @@ func (s *Source) noteChallenge(c challenge) {
 
 // drop forgets t, which the resource answered with 401, unless it has been
 // replaced already. It reports whether it did, and whether the request is worth
-// another try. A first rejection always is. Where one new token after the other
-// is rejected, they are given up with growing pauses in between, however many
-// requests find out.
+// another try. After a first rejection it always is. Where one new token after
+// the other is rejected, they are dropped with growing pauses in between,
+// however many requests are refused.
 func (s *Source) drop(t Token) (dropped, retry bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -110,16 +111,16 @@ func (s *Source) drop(t Token) (dropped, retry bool) {
 	return true, true
 }
 
-// noteHelped keeps that a new token was accepted in place of a rejected one.
+// noteHelped records that a new token was accepted in place of a rejected one.
 func (s *Source) noteHelped() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.rejects.helped = true
 }
 
-// stepUp has these scopes asked for from now on, if all of them may be. The
-// token that lacks them stays for the requests that do not need them. Each scope
-// is asked for once in the life of a process.
+// stepUp asks for these scopes too from now on, if all of them may be asked for.
+// The token that lacks them stays for the requests that do not need them. Each
+// scope is asked for once in the life of a process.
 func (s *Source) stepUp(needs []string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -154,7 +155,7 @@ func (s *Source) rollBack(f *flight) bool {
 // denies reports whether the token endpoint has refused one of these scopes.
 func (a ask) denies(scopes []string) bool { return len(without(scopes, a.denied)) < len(scopes) }
 
-// without is what of a is not in b.
+// without is what is in a and not in b.
 func without(a, b []string) (rest []string) {
 	for _, s := range a {
 		if !slices.Contains(b, s) {

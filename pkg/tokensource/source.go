@@ -127,8 +127,8 @@ func (s *Source) take(needs []string) (Token, *flight, error) {
 }
 
 // start returns the flight under way, or starts one. A flight that is older
-// than its own time limit was frozen in the middle: it is left behind, and those
-// who wait for it turn to the new one. The caller holds s.mu.
+// than its own time limit was frozen in the middle: it is left behind, and its
+// callers wait for the new one instead. The caller holds s.mu.
 func (s *Source) start(now time.Time) *flight {
 	if s.flight != nil {
 		if now.Sub(s.flight.started) <= fetchTimeout {
@@ -177,7 +177,7 @@ func (s *Source) run(ctx context.Context, f *flight) {
 		return
 	}
 	if errors.As(f.err, new(*ConfigError)) {
-		s.asks.challenged = false // what the resource said then may have been mended since
+		s.asks.challenged = false // the resource may say something else by now
 	}
 	now := s.now()
 	s.failure = f.err

@@ -44,11 +44,11 @@ type Token struct {
 	usableUntil time.Time
 }
 
-// newToken works out when a token asked for at that time has to be renewed and
-// until when it may be handed out. The lives of very short tokens are shared
-// out, so that no life leads to a fetch per call. Renewal moves forward by up to
-// a tenth of what is left for it, so that processes which started together do
-// not renew together.
+// newToken works out when a token asked for at that time has to be renewed, and
+// until when it may be handed out. For very short lives both are fractions of
+// the life, so that no life leads to a fetch per call. Renewal is early by up to
+// a tenth more, at random, so that processes which started together do not renew
+// together.
 func newToken(access string, asked time.Time, life time.Duration) Token {
 	expiry := asked.Add(life)
 	lead := min(max(life/10, renewBefore), life*3/4)
@@ -70,8 +70,8 @@ func (t Token) usable(now time.Time) bool { return now.Before(t.usableUntil) }
 // has been set back since, so that its end cannot be relied on.
 func (t Token) due(now time.Time) bool { return !now.Before(t.renewAt) || now.Before(t.asked) }
 
-// life reads expires_in, which is a number of seconds, by some issuers in
-// quotes. What is missing, senseless or longer than a day is tamed.
+// life reads expires_in, a number of seconds, which some issuers put in quotes.
+// A missing or senseless one is replaced, and one over a day is cut.
 func life(raw json.RawMessage) time.Duration {
 	seconds, err := strconv.ParseFloat(strings.Trim(string(raw), `"`), 64)
 	switch {
@@ -85,7 +85,7 @@ func life(raw json.RawMessage) time.Duration {
 }
 
 // parseToken reads the successful answer of a token endpoint (RFC 6749, section
-// 5.1). Its errors tell nothing of what the answer holds.
+// 5.1). Its errors quote nothing of the answer.
 func parseToken(a answer, asked time.Time) (Token, error) {
 	var t struct {
 		AccessToken string          `json:"access_token"`

@@ -14,7 +14,7 @@
 //	client := source.Client() // an *http.Client for any MCP client library
 //
 // It outlives every request: a fetch runs under a context and a time limit of
-// its own, at most one at a time, and whoever waits for it leaves at their own
+// its own, at most one at a time, and each caller waits for it until its own
 // deadline. Failures are shared and backed off, so that a failing endpoint sees
 // few requests however many callers there are. Renewal happens in the
 // background while the old token still serves. All ages are judged by the wall
@@ -25,10 +25,10 @@
 // development (User). For a server that takes AWS signatures and no bearer, see
 // [IAM].
 //
-// Errors tell by their type what to do: a [*ConfigError] or a [*RefusedError] is
-// to be mended by an operator, an [*UnavailableError] may pass, and with a
-// [*ChallengeError] the resource itself has refused us. None of them, nor any log
-// line or printed value, holds a secret or a token. A Source is safe for
+// The type of an error tells what to do: a [*ConfigError] or a [*RefusedError]
+// is for an operator to mend, an [*UnavailableError] may pass, and a
+// [*ChallengeError] says that the resource itself has refused us. No error, log
+// line or printed value holds a secret or a token. A Source is safe for
 // concurrent use.
 //
 // Runnable examples are in example_test.go; they need no AWS account.
@@ -52,7 +52,7 @@ import (
 type Credentials interface {
 	Get(context.Context) (credstore.Credentials, error)     // may answer from a cache
 	Refresh(context.Context) (credstore.Credentials, error) // must not
-	Path() string                                           // what parameter names are prefixed with in errors
+	Path() string                                           // stands before parameter names in errors
 }
 
 // Static is Credentials that never change.
@@ -106,9 +106,9 @@ type Config struct {
 	Logger    *slog.Logger      // default: discard; no secret or token is ever logged
 }
 
-// New makes a Source. It asks nobody anything yet. What cannot work is refused
-// as a [*ConfigError]: a resource that is neither https nor on a loopback
-// address, variants that exclude each other, a key of another kind.
+// New makes a Source. It sends no request yet. A configuration that cannot work
+// is refused as a [*ConfigError]: a resource that is neither https nor on a
+// loopback address, variants that exclude each other, a key of another kind.
 func New(cfg Config) (*Source, error) {
 	if cfg.Credentials == nil {
 		return nil, &ConfigError{Setting: "Credentials", Err: errors.New("required")}

@@ -24,9 +24,9 @@ func (s *Source) CloseIdleConnections() {
 // RoundTrip sends req to the resource with a bearer. A request to any other
 // origin is refused unsent. When the resource answers 401 the token is dropped
 // and the request replayed once with a new one, if its body can be had again
-// (http.Request.GetBody); a 403 that asks for a scope which Config.StepUpScopes
-// allows is replayed once with a token that has it. What is refused then is
-// returned as a [*ChallengeError]. A redirect is an error.
+// (http.Request.GetBody). After a 403 that asks for a scope which
+// Config.StepUpScopes allows, it is replayed once with a token that has it. A
+// further refusal is returned as a [*ChallengeError]. A redirect is an error.
 func (s *Source) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err := sameOrigin(req, s.origin); err != nil {
 		return nil, err
@@ -59,8 +59,8 @@ func (s *Source) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 }
 
-// bearer returns the token for a request: none yet where the resource has to
-// say first who issues them.
+// bearer returns the token for a request. It is empty where the resource has to
+// say first who issues tokens.
 func (s *Source) bearer(ctx context.Context, needs []string) (Token, error) {
 	if s.cfg.Discover {
 		s.mu.Lock()
@@ -73,8 +73,8 @@ func (s *Source) bearer(ctx context.Context, needs []string) (Token, error) {
 	return s.tokenFor(ctx, needs)
 }
 
-// withBearer copies req, because a RoundTripper must not change it, as far as it
-// is changed.
+// withBearer returns a copy of req with t's bearer: a RoundTripper must not
+// change the request.
 func withBearer(req *http.Request, t Token) *http.Request {
 	req = req.WithContext(req.Context())
 	if req.Header = req.Header.Clone(); req.Header == nil {
@@ -103,10 +103,10 @@ func replay(req *http.Request) (*http.Request, bool) {
 	return again, err == nil
 }
 
-// forward sends out, which is req with a secret in its header. The answer leads
-// back to req, and no error shows what a server says back of the secret. A 401
-// or 403 is a [*ChallengeError]. A redirect is refused here, because the error
-// of http.Client would show the whole of its Location.
+// forward sends out, which is req with a secret in its header. The response's
+// Request is req, and no error shows the secret, even if the server repeats it.
+// A 401 or 403 is a [*ChallengeError]. A redirect is refused here, because the
+// error of http.Client would show the whole of its Location.
 func forward(base http.RoundTripper, req, out *http.Request, secret string) (*http.Response, challenge, error) {
 	resp, err := base.RoundTrip(out)
 	if err != nil {

@@ -25,7 +25,7 @@ type wire struct {
 	transport http.RoundTripper // and not an http.Client: redirects are answers like others
 	now       func() time.Time
 	rule      hostRule
-	path      string // what parameter names are prefixed with in errors
+	path      string // stands before parameter names in errors
 }
 
 // answer is a whole HTTP answer.
@@ -65,7 +65,7 @@ func (w *wire) send(ctx context.Context, doing string, req *http.Request) (answe
 	return answer{resp.StatusCode, resp.Header, body}, nil
 }
 
-// errNotJSON tells nothing of what was there instead.
+// errNotJSON quotes nothing of the answer.
 var errNotJSON = errors.New("its answer is not JSON of the expected form")
 
 // json reads the body into v. The media type must be application/json, or the
@@ -81,8 +81,8 @@ func (a answer) json(v any, also ...string) error {
 	return nil
 }
 
-// retryAfter reads the header of RFC 9110, section 10.2.3, in both its forms. It
-// is not waited for longer than an hour.
+// retryAfter reads the header of RFC 9110, section 10.2.3, in both its forms: an
+// hour at most.
 func retryAfter(h http.Header, now time.Time) time.Duration {
 	v := h.Get("Retry-After")
 	if n, err := strconv.Atoi(v); err == nil && n > 0 {

@@ -17,8 +17,8 @@ const (
 	maxPause  = 60 * time.Second // between two reads of an answer that has begun
 )
 
-// reply is a request under way and then its answer, to be read, as a Reader of
-// the body, bounded in size and in how long it may pause. It must be closed.
+// reply is a request under way, and then the answer to it: a Reader of the body,
+// bounded in size and in how long it may pause. It must be closed.
 type reply struct {
 	*http.Response
 	progress progress
@@ -67,8 +67,8 @@ func (r *reply) close() {
 	r.Body.Close()
 }
 
-// lost makes an error of reading the answer, if there is one, tell what is
-// known of the request.
+// lost turns an error of reading the answer, if there is one, into one that
+// tells what is known of the request.
 func (r *reply) lost(err error) error {
 	switch cause := context.Cause(r.ctx); {
 	case err == nil:

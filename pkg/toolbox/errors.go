@@ -24,8 +24,8 @@ func (e *UnknownOutcomeError) Error() string {
 }
 func (e *UnknownOutcomeError) Unwrap() error { return e.Err }
 
-// AnswerError says that a server answered what nobody can use, [ErrTooLarge]
-// for one. A tool call that ends in one may have been carried out.
+// AnswerError says that a server's answer cannot be used; [ErrTooLarge] is one
+// reason. A tool call that ends in one may have been carried out.
 type AnswerError struct{ Err error }
 
 func (e *AnswerError) Error() string { return fmt.Sprintf("unusable answer: %v", e.Err) }

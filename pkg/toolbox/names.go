@@ -12,7 +12,7 @@ const (
 	// https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ToolSpecification.html
 	maxName = 64
 
-	// maxRemembered bounds in bytes what names no longer in use may take.
+	// maxRemembered bounds the bytes that names no longer in use may take.
 	maxRemembered = 4 * maxListing
 )
 
@@ -25,9 +25,9 @@ type names struct {
 // assign gives each tool a name that fits Bedrock's rule, [a-zA-Z0-9_-]{1,64}:
 // its own where that will do, server__tool where two servers offer the same one
 // or always is set, and one that ends in a hash of both where characters or
-// length do not fit. The names depend on nothing but the servers' and tools'
-// names, their order, and what names stood for before: a name given to one tool
-// is never given to another.
+// length do not fit. The names depend only on the servers' and tools' names,
+// their order, and the names given before: a name given to one tool is never
+// given to another.
 func (n *names) assign(tools []Tool, always bool) {
 	if n.tools == nil || n.size > maxRemembered {
 		n.tools, n.size = map[string]*Tool{}, 0

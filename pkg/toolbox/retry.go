@@ -20,9 +20,9 @@ const (
 )
 
 // delay says whether a request that ended in err may be sent again, and after
-// how long, when that was done n times before. What was certainly not carried
-// out may be, if the condition is one that passes; what may have been, only if
-// doing it twice does no harm.
+// how long, when it has been sent again n times before. A request that was
+// certainly not carried out may be, if the condition is one that passes. One
+// that may have been carried out may be only if doing it twice does no harm.
 func delay(err error, harmless bool, n int) (time.Duration, bool) {
 	var platform *agentcore.Error
 	isPlatform := errors.As(err, &platform)

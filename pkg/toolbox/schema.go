@@ -12,9 +12,9 @@ const (
 	maxDepth  = 64
 )
 
-// checkSchema says what keeps a tool's input schema, which is a stranger's
-// JSON, from being handed on as it is; empty: nothing. It neither compiles nor
-// fetches anything, so that expressions and recursion in it stay mere text here.
+// checkSchema says why a tool's input schema, which is a stranger's JSON, cannot
+// be handed on as it is; empty: it can. It neither compiles nor fetches anything,
+// so that expressions and recursion in it stay mere text here.
 //
 // Bedrock wants the type to be object. A reference that leaves the document
 // would send whoever resolves it to an address of the server's choice.

@@ -68,7 +68,7 @@ func (w *wire) readEvents(ctx context.Context, r *reply, id int64, at *position)
 			if err := m.answers(id); err != nil {
 				return nil, err
 			}
-			events.data = nil // m.Result is a part of it: the next event takes another place
+			events.data = nil // m.Result is a part of it, so the next event must not overwrite it
 			return m, noMore(r, events, id)
 		case m.hasID():
 			if asked++; asked > maxAsked {
@@ -82,8 +82,8 @@ func (w *wire) readEvents(ctx context.Context, r *reply, id int64, at *position)
 }
 
 // noMore reads the stream to its end, which keeps the connection for the next
-// request. A second answer makes the first one worthless. A server that does
-// not end the stream costs a moment and its connection.
+// request. A second answer is an error. A server that does not end the stream
+// costs a moment and its connection.
 func noMore(r *reply, events *events, id int64) error {
 	r.pause = 0 // one moment for all of it
 	r.limit.Reset(linger)
@@ -99,9 +99,9 @@ func noMore(r *reply, events *events, id int64) error {
 	return nil
 }
 
-// refuse answers a request of the server, for sampling, elicitation or roots:
-// this client has none of that and declares none of it. A ping it answers.
-// What becomes of the answer is the server's concern.
+// refuse refuses a request of the server, for sampling, elicitation or roots,
+// none of which this client declares. It answers a ping. Whether the answer
+// arrives is the server's concern.
 func (w *wire) refuse(ctx context.Context, m *message) {
 	answer := `"error":{"code":-32601,"message":"this client takes no such requests"}`
 	if m.Method == "ping" {
@@ -138,8 +138,8 @@ func newEvents(r io.Reader, at *position) *events {
 }
 
 // next returns the data of the next event that is a message, good until the
-// call after it, or io.EOF. Events of other types, and such as have no data,
-// are passed over; an event that the stream's end cuts off does not count.
+// next call, or io.EOF. Events of other types, and those without data, are
+// passed over; an event that the stream's end cuts off does not count.
 func (e *events) next() ([]byte, error) {
 	e.data = e.data[:0]
 	hasData, kind, id := false, "", e.at.id
@@ -186,9 +186,8 @@ func (e *events) next() ([]byte, error) {
 	}
 }
 
-// lineSplitter splits at LF, CR and CRLF. A line is given out at its CR without
-// waiting for what follows, which may be long in coming, and no byte of a long
-// line is looked at twice.
+// lineSplitter splits at LF, CR and CRLF. It returns a line at its CR without
+// waiting for what follows, and looks at no byte of a long line twice.
 func lineSplitter() bufio.SplitFunc {
 	afterCR, looked := false, 0
 	return func(data []byte, atEOF bool) (int, []byte, error) {

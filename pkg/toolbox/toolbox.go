@@ -3,9 +3,9 @@
 //
 // A [Toolbox] lives as long as the process: [New] in main, [Toolbox.Tools] before
 // each conversation, [Toolbox.Call] for each tool use. It is safe for concurrent
-// use. It connects on first use, to all servers at once, and keeps the sessions:
-// one that is gone is made anew once for all who use it, and an answer that says
-// to come back later is obeyed within the caller's deadline. A tool call that may
+// use. It connects on first use, to all servers at once, and keeps the sessions.
+// One that is gone is made anew, once for all who use it. An answer that says to
+// come back later is obeyed within the caller's deadline. A tool call that may
 // have been carried out is never sent again unless the tool says that this does
 // no harm.
 //
@@ -35,7 +35,7 @@ import (
 
 // Server is one MCP server to use.
 type Server struct {
-	Name     string // of its own among the servers of a toolbox
+	Name     string // unique among the servers of a toolbox
 	Optional bool   // its absence is reported, not an error
 
 	// Resolve finds out where the server is; required. It is called before each
@@ -43,9 +43,9 @@ type Server struct {
 	Resolve func(context.Context) (Endpoint, error)
 
 	// Allow and Deny name tools that may and may not be used, by the server's
-	// own names; a trailing * stands for any rest. An empty Allow is all but those
-	// that the server itself calls destructive, and Deny wins. What they forbid is
-	// neither listed nor called.
+	// own names; a trailing * stands for any rest. An empty Allow admits all but
+	// those that the server itself calls destructive. Deny wins. A tool that they
+	// forbid is neither listed nor called.
 	Allow, Deny []string
 
 	// Era is the protocol era to speak, [Era2025] (the default) or [Era2026]. A
@@ -79,8 +79,8 @@ type Tool struct {
 	Description string
 	InputSchema json.RawMessage // as the server sent it
 
-	// What the server claims: that the tool changes nothing, or nothing more
-	// when it is called twice. Such a call is repeated when its answer is lost.
+	// The server's claims: that the tool changes nothing, or nothing more when it
+	// is called twice. Such a call is repeated when its answer is lost.
 	ReadOnly, Idempotent bool
 
 	quoted   []byte // Tool as JSON
@@ -126,10 +126,10 @@ func New(servers []Server, o Options) *Toolbox {
 	return b
 }
 
-// Tools returns the catalogue, connecting and listing what is not connected
-// yet; when all are, nobody is asked. The names of optional servers that cannot
-// be used, or not within ten seconds, are in unavailable; a required one is a
-// [*ServerError].
+// Tools returns the catalogue. It first connects to and lists the servers that
+// are not connected yet; when all are, it sends nothing. The names of optional
+// servers that cannot be used, or not within ten seconds, are in unavailable; for
+// a required one Tools returns a [*ServerError].
 func (b *Toolbox) Tools(ctx context.Context) (tools []Tool, unavailable []string, err error) {
 	errs := make([]error, len(b.sessions))
 	var wg sync.WaitGroup
@@ -204,10 +204,10 @@ func (b *Toolbox) Dropped() []Dropped {
 	return dropped
 }
 
-// Call runs a tool of the catalogue by the name in [Tool.Name]; one that no call
-// of Tools has listed yet is unknown. input is a JSON object, empty for none, and
-// reaches the server digit by digit. A failing tool is a Result with IsError; an
-// error means that there was no answer: [ErrUnknownTool], an input that is no
+// Call runs a tool of the catalogue by the name in [Tool.Name]; a tool that no
+// call of Tools has listed yet is unknown. input is a JSON object, empty for none,
+// and reaches the server digit by digit. A failing tool is a Result with IsError.
+// An error means that there was no answer: [ErrUnknownTool], an input that is no
 // object, or a [*ServerError] around what went wrong on the way, such as an
 // [*agentcore.Error] or an [*UnknownOutcomeError].
 func (b *Toolbox) Call(ctx context.Context, name string, input json.RawMessage) (Result, error) {

@@ -51,9 +51,9 @@ func newWire(e Endpoint, now func() time.Time, used *atomic.Int64, changed func(
 	return &wire{url: u, client: client, header: h, now: now, used: used, changed: changed}, nil
 }
 
-// restPeriod is after which silence connections are no longer trusted. A
-// Lambda function may have been frozen in it, the other side gone without a
-// word, and a request written to such a connection is a request lost.
+// restPeriod is the silence after which connections are no longer trusted. The
+// Lambda function may have been frozen meanwhile and the other side gone without
+// a word; a request written to such a connection is lost.
 const restPeriod = 45 * time.Second
 
 const (
@@ -137,9 +137,8 @@ func (p *progress) trace() *httptrace.ClientTrace {
 }
 
 // judge says what err means for the request. An error after the first byte of
-// an answer is the refusal of a layer below, one that authenticates for
-// example, unless it is the network's own and not that layer's way to say what
-// became of a request of its own.
+// an answer is the refusal of a layer below, such as one that authenticates,
+// unless it is the network's own.
 func (p *progress) judge(ctx context.Context, err error) error {
 	ended, refused := ctx.Err() != nil, !ofNetwork(err)
 	if cause := context.Cause(ctx); ended && !errors.Is(cause, context.Canceled) {
@@ -167,8 +166,8 @@ func (e *timeout) Timeout() bool      { return true }
 func (e *timeout) Temporary() bool    { return true }
 func (e *timeout) As(target any) bool { return errors.As(e.err, target) }
 
-// notOurs keeps time limits of layers below apart from the caller's deadline,
-// for which the standard library lets them pass in errors.Is.
+// notOurs keeps time limits of layers below apart from the caller's deadline.
+// In the standard library both are a context.DeadlineExceeded.
 func notOurs(err error) error {
 	if errors.Is(err, context.DeadlineExceeded) {
 		return &timeout{err}

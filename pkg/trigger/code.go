@@ -63,8 +63,8 @@ func (c Code) blamesCaller() bool {
 	return c == InvalidRequest || c == RequestTooLarge || c == UnsupportedEvent
 }
 
-// permanent reports whether a queue need not deliver the record again. What is
-// internal is left to the queue all the same: nobody knows what it was.
+// permanent reports whether a queue need not deliver the record again. An
+// internal error is not permanent, since its cause is not known.
 func (c Code) permanent() bool { return !c.Retryable() && c != InternalError }
 
 // Error is a failure as callers see it. Message is for them: it holds no
@@ -106,8 +106,8 @@ type errorDocument struct {
 	Error *Error `json:"error"`
 }
 
-// public is e as those may see it who come over HTTP: they can do nothing about
-// a parameter's name or a server's address, and need not know them.
+// public is e as callers over HTTP may see it. They can do nothing about a
+// parameter's name or a server's address, and need not know them.
 func (e *Error) public() *Error {
 	if e.Code.blamesCaller() {
 		return e

@@ -34,8 +34,8 @@ type HTTPResponse struct {
 	Body io.ReadCloser
 }
 
-// retryAfter is what a caller is told to wait who may try again.
-const retryAfter = "5" // seconds
+// retryAfter is how many seconds a caller is told to wait before another try.
+const retryAfter = "5"
 
 const (
 	jsonType = "application/json"
@@ -90,9 +90,8 @@ func (h *Handler) serveHTTP(ctx context.Context, from source, r HTTPRequest) HTT
 	return response(http.StatusOK, jsonType, body)
 }
 
-// readHTTP reads a request and holds it against the rules that all fronts
-// share. The path is the front's business: what is routed here is meant for
-// the agent.
+// readHTTP reads a request and checks it by the rules that all fronts share. It
+// does not look at the path: what a front routes here is meant for the agent.
 func readHTTP(r HTTPRequest) (Request, int, *Error) {
 	bad := func(status int, format string, args ...any) (Request, int, *Error) {
 		return Request{}, status, refuse(InvalidRequest, format, args...)
@@ -150,7 +149,7 @@ func prefersEvents(h http.Header) bool {
 	return quality[sseType] > quality[jsonType]
 }
 
-// response is an answer that is all there.
+// response is an answer whose body is complete.
 func response(status int, contentType string, body []byte) HTTPResponse {
 	return HTTPResponse{
 		Status: status,
@@ -163,7 +162,7 @@ func response(status int, contentType string, body []byte) HTTPResponse {
 	}
 }
 
-// failed is an answer that is an error, in the words that it has.
+// failed is an answer that is an error, with the error's own message.
 func failed(status int, e *Error) HTTPResponse {
 	body, _ := json.Marshal(errorDocument{e}) // strings and numbers
 	r := response(status, jsonType, body)

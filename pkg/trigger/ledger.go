@@ -6,32 +6,33 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 )
 
-// Ledger remembers which records were worked on, so that one that comes twice,
-// as all queues and buses allow themselves, is answered once. Implementations
-// are safe for concurrent use.
+// Ledger remembers which records were worked on. Queues and buses deliver some
+// records twice; with a ledger they are answered once. Implementations are safe
+// for concurrent use.
 type Ledger interface {
-	// Begin asks for the key of a record with this content. A nil error and a nil
-	// outcome give it to the caller, until End or until the time given, when a
-	// crash is assumed. An outcome is what End was given when the record came
-	// before. The claim is what End wants to see.
+	// Begin claims the key of a record with this content. With a nil error and a
+	// nil outcome the key is the caller's, until End or until the time given, when
+	// a crash is assumed. An outcome is what End was given when the record came
+	// before. The claim is to be passed to End.
 	Begin(ctx context.Context, key string, content [sha256.Size]byte, until time.Time) (claim string, outcome []byte, err error)
 
-	// End keeps what came of the record, or replaces what was kept; nil gives the
-	// key back. It fails when the key has been claimed by another since.
+	// End keeps the outcome of the record, or replaces the one that was kept; nil
+	// gives the key back. It fails when another has claimed the key since.
 	End(ctx context.Context, key, claim string, outcome []byte) error
 }
 
-// What Begin answers for a key that it does not give.
+// Errors of Begin for a key that it does not give.
 var (
 	ErrRunning = errors.New("the record is being worked on")
 	ErrAltered = errors.New("a record of this id had another content")
 )
 
-// What End answers when it has kept nothing.
+// Errors of End when it has kept nothing.
 var (
 	ErrTooLarge = errors.New("the outcome is too large to be kept")
 	errLost     = errors.New("the record was taken over after its time, and may be answered twice")
@@ -41,9 +42,8 @@ var (
 // https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-rule-retry-policy.html
 const keepOutcomes = 24 * time.Hour
 
-// Memory is a [Ledger] for one process. Its zero value is ready. Other
-// processes of the same function know nothing of it, so it keeps the deliveries
-// apart that reach one process, not all.
+// Memory is a [Ledger] for one process. Its zero value is ready. A record that
+// other processes of the same function have answered is not known to it.
 type Memory struct {
 	Keep time.Duration // how long outcomes are remembered; default 24 h
 	Max  int           // how many; default 1000; the oldest go first
@@ -77,11 +77,7 @@ func (m *Memory) Begin(_ context.Context, key string, content [sha256.Size]byte,
 	if m.notes == nil {
 		m.notes = map[string]*note{}
 	}
-	limit := m.Max
-	if limit == 0 {
-		limit = 1000
-	}
-	for len(m.order) >= limit {
+	for len(m.order) >= cmp.Or(m.Max, 1000) {
 		m.forget(m.order[0])
 	}
 	n := &note{claim: rand.Text(), content: content, until: until}
@@ -107,16 +103,12 @@ func (m *Memory) End(_ context.Context, key, claim string, outcome []byte) error
 	return nil
 }
 
-// forget is for who holds mu.
+// forget is called with mu held.
 func (m *Memory) forget(key string) {
 	if m.notes[key] == nil {
 		return
 	}
 	delete(m.notes, key)
-	for i, k := range m.order {
-		if k == key {
-			m.order = append(m.order[:i], m.order[i+1:]...)
-			break
-		}
-	}
+	i := slices.Index(m.order, key)
+	m.order = slices.Delete(m.order, i, i+1)
 }

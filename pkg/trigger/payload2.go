@@ -1,6 +1,7 @@
 package trigger
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"net/http"
@@ -51,14 +52,11 @@ func (h *Handler) serveEvent(ctx context.Context, from source, r HTTPRequest, re
 	return h.serveHTTP(ctx, from, r)
 }
 
-// frontBudget ends a context when an API Gateway gives up, which counts from
-// when the request reached it. That moment is by another clock, and an event
-// that is sent again has an old one, so it counts only where it is plausible.
+// frontBudget ends a context when an API Gateway gives up. The gateway counts
+// from when the request reached it. That moment is by another clock, and is old
+// in an event that is sent again, so it counts only where it is plausible.
 func (h *Handler) frontBudget(ctx context.Context, arrivedMS int64) (context.Context, context.CancelFunc) {
-	limit := h.FrontTimeout
-	if limit == 0 {
-		limit = 29 * time.Second
-	}
+	limit := cmp.Or(h.FrontTimeout, 29*time.Second)
 	start := time.Now()
 	if arrived := time.UnixMilli(arrivedMS); arrived.Before(start) && arrived.Add(limit).After(start) {
 		start = arrived

@@ -100,8 +100,8 @@ func (b *Bus) entry(d detail) (types.PutEventsRequestEntry, error) {
 		if d.Answer == nil || d.Answer.Output == "" {
 			return e, fmt.Errorf("a result of %d bytes does not fit into an event", len(raw))
 		}
-		// As JSON the output is longer; how much its bytes take on average says
-		// how many to give up. Should they not be average, it takes another round.
+		// As JSON the output is longer. The average length of its bytes says how
+		// many to cut; where they are not average, it takes another round.
 		cut := *d.Answer
 		encoded, _ := json.Marshal(cut.Output) // a string always has a JSON form
 		keep := max(0, len(cut.Output)-int(int64(over)*int64(len(cut.Output))/int64(len(encoded)))-64)
@@ -123,8 +123,8 @@ func size(e types.PutEventsRequestEntry) int {
 	return n
 }
 
-// publish sends what details say and returns an error for each, nil for those
-// that are on the bus.
+// publish sends the details and returns an error for each, nil for those that
+// are on the bus.
 func (b *Bus) publish(ctx context.Context, details []detail) []error {
 	errs := make([]error, len(details))
 	entries := make([]types.PutEventsRequestEntry, len(details))
@@ -162,8 +162,8 @@ func (b *Bus) publish(ctx context.Context, details []detail) []error {
 }
 
 // put sends the entries of these indexes in one request, sets their errors and
-// returns the indexes that may be sent again. The SDK has retried the request;
-// what it does not look at are entries that failed alone.
+// returns the indexes that may be sent again. The SDK retries the whole request,
+// but not single entries that failed.
 func (b *Bus) put(ctx context.Context, entries []types.PutEventsRequestEntry, indexes []int, errs []error) (again []int) {
 	in := &eventbridge.PutEventsInput{}
 	for _, i := range indexes {

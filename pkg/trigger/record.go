@@ -24,7 +24,7 @@ type record struct {
 type result struct {
 	answer  *Answer
 	err     *Error
-	ignored bool // it was ours; nothing came of it
+	ignored bool // it was an event of ours, and not answered
 	left    bool // its source is to deliver it again
 
 	key, claim string // in the ledger; empty: there is nothing to tell it
@@ -43,12 +43,11 @@ type outcome struct {
 // endsAtOnce is how many records of a batch are ended at once.
 const endsAtOnce = 10
 
-// minimum is how much time a record needs at least to be worth a start.
+// minimum is the least time that a record is started with.
 const minimum = time.Second
 
-// work works on records, publishes what came of them and returns a result for
-// each. Of an ordered queue nothing is done after a record that is left. It
-// returns before ctx ends.
+// work works on records, publishes their results and returns them. In an ordered
+// queue nothing is done after a record that is left. It returns before ctx ends.
 func (h *Handler) work(ctx context.Context, from source, records []record) []result {
 	results := make([]result, len(records))
 	asking, cancel := keepBack(ctx, publishReserve)
@@ -175,9 +174,9 @@ func mustJSON(s string) json.RawMessage {
 	return raw
 }
 
-// settle decides whether a record is done. A failure for good is done once it
-// is published; where it cannot be, the source's dead-letter queue is all there
-// is to keep it.
+// settle decides whether a record is done. A permanent failure is done once it
+// is published. Without a bus it is left, so that the source's dead-letter queue
+// keeps it.
 func (h *Handler) settle(res result) result {
 	if res.err != nil && (!res.err.Code.permanent() || h.Results == nil) {
 		res.left = true

@@ -129,8 +129,8 @@ func decodeMessages(raw json.RawMessage) ([]Message, *Error) {
 	return messages, nil
 }
 
-// decodeTools reads the names of the tools that are allowed; none is not the
-// same as no list.
+// decodeTools reads the names of the tools that are allowed. An empty list
+// allows none; without a list all are allowed.
 func decodeTools(raw json.RawMessage) ([]string, *Error) {
 	if raw == nil {
 		return nil, nil

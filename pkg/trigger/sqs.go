@@ -34,8 +34,8 @@ func (h *Handler) queue(ctx context.Context, fields object) (any, *Error) {
 			records[i].queue = m.EventSourceARN + " " + group
 		}
 	}
-	// Ids are copied from the records and nowhere else comes one from, since
-	// Lambda takes one that it does not know for the whole batch.
+	// Only ids of the records are reported: Lambda takes an id that it does not
+	// know for the whole batch.
 	answer := events.SQSEventResponse{BatchItemFailures: []events.SQSBatchItemFailure{}}
 	reported := map[string]bool{}
 	for i, res := range h.work(ctx, fromSQS, records) {

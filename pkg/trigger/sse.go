@@ -43,8 +43,8 @@ func (ToolUse) name() string    { return "tool_use" }
 func (ToolResult) name() string { return "tool_result" }
 func (Usage) name() string      { return "usage" }
 
-// heartbeat is how long a stream may be silent. Fronts and proxies close what
-// is silent for longer, and a caller who left is noticed by writing.
+// heartbeat is how long a stream may be silent. Fronts and proxies close a
+// stream that is silent for longer, and only writing shows that a caller left.
 const heartbeat = 10 * time.Second
 
 // writeEvent writes one server-sent event. JSON has no line breaks outside its
@@ -59,9 +59,9 @@ func writeEvent(w io.Writer, name string, data any) error {
 	return err
 }
 
-// stream answers with events as they happen. It returns with the first of them,
-// or with the failure that came before it, which so has a status. cancel ends
-// ctx; the stream calls it at its end.
+// stream answers with events as they happen. It returns with the first of them.
+// A failure before it is an answer with a status of its own. cancel ends ctx; the
+// stream calls it at its end.
 func (h *Handler) stream(ctx context.Context, cancel context.CancelFunc, from source, req Request) HTTPResponse {
 	r, w := io.Pipe()
 	s := &eventStream{w: w, cancel: cancel, begun: make(chan struct{}), refused: make(chan *Error, 1), ended: make(chan struct{})}
@@ -132,7 +132,7 @@ func (s *eventStream) write(frame []byte) {
 	}
 }
 
-// start is for who holds mu.
+// start is called with mu held.
 func (s *eventStream) start() {
 	if !s.started {
 		s.started = true

@@ -4,9 +4,9 @@
 // partial batch response, an event on a bus.
 //
 // [Handler] is the whole of it: [Handler.Invoke] is a Lambda function's handler,
-// [Handler.ServeRequest] is for a server. An error is an error at every entry
-// point and never an answer's text, and whatever an invoker sent, it gets one. An
-// [Agent] says by the [Code] of its error which one that is.
+// [Handler.ServeRequest] is for a server. Every invocation is answered, and an
+// error is an error at every entry point, never the text of an answer. The [Code]
+// of an [Agent]'s error decides which.
 //
 // Runnable examples are in example_test.go; they need no AWS account.
 package trigger
@@ -31,9 +31,9 @@ type Request struct {
 	// Tools, unless it is nil, names the only tools that may be offered and called.
 	Tools []string
 
-	// Events, unless it is nil, wants to hear of what happens as it happens. It
-	// may be called by several goroutines; calls after Ask has returned are
-	// ignored. The agent waits for it.
+	// Events, unless it is nil, is to be called with what happens as it happens.
+	// Several goroutines may call it; calls after Ask has returned are ignored.
+	// The agent waits for it.
 	Events func(Event)
 }
 
@@ -83,16 +83,16 @@ type Handler struct {
 	Logger *slog.Logger
 
 	// Stream says that Function URLs of this function have the invoke mode
-	// RESPONSE_STREAM. Lambda reads the answer differently then, so it has to be
-	// as the URL is configured.
+	// RESPONSE_STREAM. Lambda reads the answer differently then, so this must
+	// match the URL's configuration.
 	// https://docs.aws.amazon.com/lambda/latest/dg/configuration-response-streaming.html
 	Stream bool
 
-	// FrontTimeout is after how long an API Gateway gives up. The agent gets what
-	// is left of it, or of the function's own time, if that is less. Default 29 s.
+	// FrontTimeout is how long an API Gateway waits. The agent gets what is left
+	// of it, or of the function's own time if that is less. Default 29 s.
 	FrontTimeout time.Duration
 
-	// SchedulePrompt is what a schedule asks whose event carries no prompt.
+	// SchedulePrompt is the prompt of a schedule whose event has none.
 	SchedulePrompt string
 
 	// Parallel is how many records of a batch are worked on at once. Default 5.
@@ -161,8 +161,8 @@ func (h *Handler) direct(ctx context.Context, fields object) (any, *Error) {
 	return answer, nil
 }
 
-// maxAnswer is what an invocation's result may be. A larger one would not only
-// fail: the runtime client takes Lambda's refusal for the end of the process.
+// maxAnswer is how large an invocation's result may be. A larger one would not
+// only fail: the runtime client ends the process when Lambda refuses it.
 // https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 const maxAnswer = 6 << 20
 

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"agentcore-mcp-auth/pkg/localaws"
 )
@@ -16,8 +15,8 @@ import (
 // deployment that succeeded, or take their default. A stack whose making failed
 // can only be deleted, as in CloudFormation.
 //
-// ctx ending makes the operation fail; nothing is rolled back then, so that
-// whoever interrupts a local run does not wait.
+// When ctx ends the operation fails and nothing is rolled back, so that an
+// interrupted local run ends at once.
 func (s *Stack) Deploy(ctx context.Context, t *Template, parameters map[string]string) error {
 	s.operation.Lock()
 	defer s.operation.Unlock()
@@ -130,8 +129,8 @@ func (d *deployment) fail(err error) {
 	d.failed = append(d.failed, err)
 }
 
-// leftBehind takes from the stack what the template no longer has, and what
-// was replaced.
+// leftBehind takes from the stack the resources that the template no longer has,
+// and those that were replaced.
 func (d *deployment) leftBehind() []leaving {
 	var gone []leaving
 	for _, st := range d.steps {
@@ -209,8 +208,8 @@ func (d *deployment) refused(now, was *resource, err error) error {
 	if was != nil {
 		status = UpdateFailed
 	}
+	d.emit(now, status, err.Error())
 	err = fmt.Errorf("%s (%s): %w", now.logicalID, now.resourceType, err)
-	d.emit(now, status, strings.TrimPrefix(err.Error(), now.logicalID+" ("+now.resourceType+"): "))
 	d.fail(err)
 	return err
 }

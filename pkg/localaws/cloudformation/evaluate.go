@@ -200,8 +200,8 @@ func (s *scope) substitute(arg any, path string) (any, error) {
 	return out, failed
 }
 
-// evaluateConditions evaluates the template's conditions. A condition knows
-// parameters alone, and AWS::NoValue is none of its values.
+// evaluateConditions evaluates the template's conditions. A condition may use
+// only parameters, and not AWS::NoValue.
 func (t *Template) evaluateConditions(ref func(string) (any, error)) (map[string]bool, error) {
 	s := &scope{ref: ref, conditions: map[string]bool{}}
 	var of func(v any) (bool, error)

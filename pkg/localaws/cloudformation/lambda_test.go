@@ -62,6 +62,13 @@ func TestVersions(t *testing.T) {
 	if got := a.Function("Function").Version(); got != "1" {
 		t.Errorf("got version %s", got)
 	}
+	if got := a.aws.Retries(a.Function("Function").Name(), "live"); got != 0 {
+		t.Errorf("failed events are run again %d times, want 0", got)
+	}
+	a.mustDeploy(strings.Replace(published, "      EventInvokeConfig: {MaximumRetryAttempts: 0}\n", "", 1))
+	if got := a.aws.Retries(a.Function("Function").Name(), "live"); got != 2 {
+		t.Errorf("without a setting, failed events are run again %d times, want 2", got)
+	}
 	a.mustDeploy(published)
 	a.wantRequests(1)
 

@@ -88,9 +88,9 @@ func (p *process) stop() {
 	os.RemoveAll(p.dir)
 }
 
-// freeAddress finds a port that nobody listens on. It is none of those that a
-// system gives to whoever does not ask for one (from 32768 on Linux, from 49152
-// elsewhere), which another process could get before the container listens.
+// freeAddress finds a free port. It is below those that a system picks itself
+// (from 32768 on Linux, from 49152 elsewhere), which another process could get
+// before the container listens.
 func freeAddress() (string, error) {
 	var err error
 	for range 100 {

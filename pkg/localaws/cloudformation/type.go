@@ -22,7 +22,8 @@ type resourceType interface {
 	replaces(old, now map[string]any) string
 
 	// create, update and remove have evaluated properties. create and update may
-	// return what was made beside an error. What remove does not find is removed.
+	// return what was made beside an error. For remove, a resource that is not
+	// there counts as removed.
 	create(ctx context.Context, r *request) (made, error)
 	update(ctx context.Context, r *request) (made, error)
 	remove(ctx context.Context, r *request) error
@@ -35,7 +36,7 @@ type request struct {
 	logicalID    string
 	resourceType string
 	id           string         // physical; empty before create
-	properties   map[string]any // to be had; on remove those of the resource
+	properties   map[string]any // desired; on remove those of the resource
 	old          map[string]any // on update
 	attributes   map[string]any // on update: those of before
 }

@@ -86,18 +86,44 @@ type invokeConfigProperties struct {
 	MaximumRetryAttempts     *int
 }
 
-var invokeConfigType = kept(nil, func(r *request, p invokeConfigProperties) (made, error) {
-	if _, err := r.function(p.FunctionName + ":" + p.Qualifier); err != nil {
+func (p invokeConfigProperties) id() string { return p.FunctionName + "|" + p.Qualifier }
+
+// apply sets the retries. How old an event may be has no effect here.
+func (p invokeConfigProperties) apply(r *request) (made, error) {
+	f, err := r.function(p.FunctionName + ":" + p.Qualifier)
+	if err != nil {
 		return made{}, err
-	}
-	if n := p.MaximumRetryAttempts; n != nil && (*n < 0 || *n > 2) {
-		return made{}, errors.New("MaximumRetryAttempts: want 0 to 2")
 	}
 	if n := p.MaximumEventAgeInSeconds; n != nil && (*n < 60 || *n > 21600) {
 		return made{}, errors.New("MaximumEventAgeInSeconds: want 60 to 21600")
 	}
-	return made{id: p.FunctionName + "|" + p.Qualifier}, nil
-})
+	if err := r.aws.SetRetries(f.Name(), p.Qualifier, p.MaximumRetryAttempts); err != nil {
+		return made{}, fmt.Errorf("MaximumRetryAttempts: %w", err)
+	}
+	return made{id: p.id()}, nil
+}
+
+var invokeConfigType = native[invokeConfigProperties]{
+	made: func(_ context.Context, r *request, p invokeConfigProperties) (made, error) {
+		if err := r.aws.Keep(lambdaInvokeConfig, p.id()); err != nil {
+			return made{}, err
+		}
+		m, err := p.apply(r)
+		if err != nil {
+			r.aws.Forget(lambdaInvokeConfig, p.id())
+		}
+		return m, err
+	},
+	changed: func(_ context.Context, r *request, p, _ invokeConfigProperties) (made, error) { return p.apply(r) },
+	removed: func(_ context.Context, r *request, p invokeConfigProperties) error {
+		r.aws.Forget(lambdaInvokeConfig, r.id)
+		f, err := r.function(p.FunctionName)
+		if err != nil { // the function has gone, and its settings with it
+			return nil
+		}
+		return r.aws.SetRetries(f.Name(), p.Qualifier, nil)
+	},
+}
 
 type eventSourceProperties struct {
 	EventSourceArn                 string `cfn:"required,replace"`

@@ -42,8 +42,8 @@ var (
 	topicName = regexp.MustCompile(`^[a-zA-Z0-9_-]{1,256}$`)
 )
 
-// check holds numbers to the limits of a queue's attributes. Zero stands for
-// the default, where it is none of them.
+// check checks numbers against the limits of a queue's attributes. Zero stands
+// for the default where it is not a valid value itself.
 // https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SetQueueAttributes.html
 func (p *queueProperties) check() error {
 	visible := 0
