@@ -32,7 +32,7 @@ With --auth user it makes, for development and testing, an app client and a user
 with a generated password in the same user pool instead, for agents that run
 with MCP_AUTH=user. Teardown removes them with the server.`,
 		Example: "  mcpauth setup --mcp-name calculator\n  mcpauth setup --mcp-name calculator --auth user\n  mcpauth setup --mcp-name calculator --endpoint arn:aws:bedrock-agentcore:…:runtime/calculator-…\n  mcpauth setup --mcp-name calculator --dry-run",
-		Args:    cobra.NoArgs,
+		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
 			if endpoint != "" {
@@ -165,7 +165,7 @@ func rotateCommand() *cobra.Command {
 the one before it alive until cached tokens and readers have moved on. The next
 rotation, or the next setup after that time, removes it.`,
 		Example: "  mcpauth rotate --mcp-name calculator",
-		Args:    cobra.NoArgs,
+		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			p, err := t.provisioner(cmd.Context())
 			if err != nil {
@@ -212,7 +212,7 @@ parameters, its endpoint parameter included. A user pool that setup made goes
 with the last server in it; one that was given stays. It asks for the name first.
 With --leftovers it removes what mcpauth status --all lists.`,
 		Example: "  mcpauth teardown --mcp-name calculator --dry-run\n  mcpauth teardown --mcp-name calculator --yes",
-		Args:    cobra.NoArgs,
+		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
 			p, err := t.provisioner(ctx)

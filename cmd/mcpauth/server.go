@@ -48,6 +48,7 @@ type server struct {
 	issuerHosts []string
 	timeout     time.Duration
 
+	at      string  // what is recorded of where it is
 	witness witness // of the requests to it
 }
 
@@ -160,6 +161,7 @@ func (s *server) open(ctx context.Context, logger *slog.Logger) (*toolbox.Toolbo
 		if set, c, err = s.read(ctx, cfg); err != nil {
 			return nil, err
 		}
+		s.at = c.Endpoint
 		if e.URL = c.Endpoint; e.URL == "" {
 			return nil, fmt.Errorf("%s%s is not recorded; record it with: %s", set.Path(), credstore.Endpoint, s.command("setup", "--endpoint", "ARN-or-URL"))
 		}
@@ -239,6 +241,8 @@ func (s *server) advise(err error) error {
 		return fmt.Errorf("%w; find the failing check with: %s", err, s.command("doctor"))
 	case errors.Is(err, syscall.ECONNREFUSED) && s.url != "":
 		return fmt.Errorf("%w; nothing listens there: start the server, or mend --url", err)
+	case errors.Is(err, syscall.ECONNREFUSED) && s.at != "" && !errors.As(err, new(*tokensource.UnavailableError)):
+		return fmt.Errorf("%w; nothing listens at %s: start the server, or record where it is with: %s", err, s.at, s.command("setup", "--endpoint", "ARN-or-URL"))
 	case s.auth == authNone && errors.As(err, &platform) && platform.Unauthorized():
 		return fmt.Errorf("%w; authenticate with --mcp-name, --bearer-env or --auth iam", err)
 	}
