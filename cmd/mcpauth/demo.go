@@ -62,7 +62,7 @@ credentials and no AWS configuration of yours.`,
 			}
 			defer s.close()
 			if err := d.run(cmd.Context(), s); err != nil {
-				logs.dump(cmd.ErrOrStderr())
+				logs.dump(cmd)
 				return err
 			}
 			if mermaid != "" {

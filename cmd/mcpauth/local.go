@@ -179,10 +179,11 @@ func localInvoke(cmd *cobra.Command, addr, function string, event []byte) error 
 		if err := s.deploy(ctx, nil); err != nil {
 			return err
 		}
+		logs.forget() // the event's are what a failure is looked for in
 		return sendTo(ctx, cmd.OutOrStdout(), s.aws.URL(), function, event)
 	}()
 	if err != nil {
-		logs.dump(cmd.ErrOrStderr())
+		logs.dump(cmd)
 	}
 	return err
 }
