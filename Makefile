@@ -24,11 +24,11 @@ build: ## compile everything into bin/, for this machine
 	cp template.yaml bin/
 	$(GOBUILD) -ldflags '-s -w -X main.version=$(VERSION)' -o bin/mcpauth ./cmd/mcpauth
 
-man: build ## write mcpauth's manual pages into bin/man
-	bin/mcpauth man bin/man
-
 build-arm64: ## the same for linux/arm64
 	GOOS=linux GOARCH=arm64 $(MAKE) build
+
+man: build ## write mcpauth's manual pages into bin/man
+	bin/mcpauth man bin/man
 
 demo: build ## show the whole path on this machine; PROMPT="greet Alice" asks something else
 	@bin/mcpauth demo $(if $(PROMPT),"$$PROMPT")
