@@ -24,15 +24,17 @@ build: ## compile everything into bin/, for this machine
 	cp template.yaml bin/
 	$(GOBUILD) -ldflags '-s -w -X main.version=$(VERSION)' -o bin/mcpauth ./cmd/mcpauth
 
-man: build ## write mcpauth's manual pages into bin/man
-	bin/mcpauth man bin/man
-
 build-arm64: ## the same for linux/arm64
 	GOOS=linux GOARCH=arm64 $(MAKE) build
+
+man: build ## write mcpauth's manual pages into bin/man
+	bin/mcpauth man bin/man
 
 demo: build ## show the whole path on this machine; PROMPT="greet Alice" asks something else
 	@bin/mcpauth demo $(if $(PROMPT),"$$PROMPT")
 
+# PROMPT is what was typed, dollars included.
+override PROMPT := $(value PROMPT)
 export PROMPT
 
 test: ## run the tests
@@ -85,7 +87,7 @@ deploy: ## build and deploy the stack with sam; GUIDED=1 asks for the parameters
 
 invoke: ## ask the deployed agent: make invoke PROMPT="What is 2+2?"
 	@$(if $(PROMPT),,$(error say what to ask: make invoke PROMPT="What is 2+2?"))
-	@event=$$(printf %s "$$PROMPT" | sed 's/[\\"]/\\&/g; s/.*/{"prompt":"&"}/') && set -x && \
+	@event=$$(printf %s "$$PROMPT" | tr '[:cntrl:]' ' ' | sed 's/[\\"]/\\&/g; s/.*/{"prompt":"&"}/') && set -x && \
 	sam remote invoke AgentFunction --config-env $(CONFIG) --event "$$event"
 
 logs: ## follow the logs of the deployed functions

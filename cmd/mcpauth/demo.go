@@ -32,7 +32,7 @@ door; a call without a token is refused, and the agent answers PROMPT with the
 server's tools. What it prints is what went over the wire. It uses no AWS
 credentials and no AWS configuration of yours.`,
 		Example: "  mcpauth demo\n  mcpauth demo \"What is 12 * 7?\"\n  mcpauth demo --json \"greet Alice\"\n  mcpauth demo --mermaid demo.mmd",
-		Args:    cobra.MaximumNArgs(1),
+		Args:    atMostPrompt,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			prompt, err := samplePrompt()
 			if err != nil {
@@ -62,7 +62,7 @@ credentials and no AWS configuration of yours.`,
 			}
 			defer s.close()
 			if err := d.run(cmd.Context(), s); err != nil {
-				logs.dump(cmd.ErrOrStderr())
+				logs.dump(cmd)
 				return err
 			}
 			if mermaid != "" {

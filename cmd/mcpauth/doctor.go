@@ -66,7 +66,7 @@ is asked only with --model, since that costs. The token is never printed.
 With --stack-name, what a stack of this project was deployed with is compared
 with what is recorded.`,
 		Example: "  mcpauth doctor --mcp-name calculator\n  mcpauth doctor --stack-name mcp-auth --model eu.anthropic.claude-sonnet-4-5-20250929-v1:0\n  mcpauth doctor --mcp-name calculator --fix\n  mcpauth doctor --mcp-name calculator --json | jq '.checks[] | select(.status==\"fail\")'",
-		Args:    cobra.NoArgs,
+		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if yes && !fix {
 				return usagef("--yes goes with --fix: nothing is asked otherwise")

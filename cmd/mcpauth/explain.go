@@ -29,7 +29,7 @@ what the server's parameters and its runtime's authorizer ask. It fails when one
 does not hold. The token is never printed. Without --mcp-name nobody is asked
 anything.`,
 		Example: "  curl -si -X POST $URL | mcpauth explain\n  mcpauth explain --status 401 --www-authenticate 'Bearer error=\"invalid_token\"'\n  mcpauth token --mcp-name calculator | mcpauth explain --mcp-name calculator",
-		Args:    cobra.NoArgs,
+		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			text, err := refusalText(cmd, status, challenges)
 			if err != nil {

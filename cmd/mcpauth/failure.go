@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
 // Exit codes.
@@ -62,6 +63,7 @@ func oneLine(err error) string {
 		var api smithy.APIError
 		var transport *net.OpError
 		var name *net.DNSError
+		var unread *smithyhttp.ResponseError
 		short := ""
 		switch {
 		case errors.As(op.Err, &api):
@@ -70,6 +72,8 @@ func oneLine(err error) string {
 			short = name.Error()
 		case errors.As(op.Err, &transport):
 			short = transport.Error()
+		case errors.As(op.Err, &unread):
+			short = fmt.Sprintf("an answer of status %d that is not AWS's", unread.HTTPStatusCode())
 		case errors.Is(op.Err, context.Canceled):
 			short = context.Canceled.Error()
 		}
@@ -100,6 +104,7 @@ var expired = []string{
 func hint(err error) string {
 	var api smithy.APIError
 	var name *net.DNSError
+	var unread *smithyhttp.ResponseError
 	endpoint := strings.TrimSuffix(os.Getenv("AWS_ENDPOINT_URL"), "/")
 	_, host, _ := strings.Cut(endpoint, "://")
 	switch {
@@ -109,6 +114,8 @@ func hint(err error) string {
 		return "; is that a region? Use --region, or set AWS_REGION"
 	case errors.Is(err, syscall.ECONNREFUSED) && host != "" && (strings.Contains(err.Error(), "operation error") || strings.Contains(err.Error(), host)):
 		return fmt.Sprintf("; AWS_ENDPOINT_URL is %s: start it with mcpauth local, or unset it", endpoint)
+	case api == nil && errors.As(err, &unread) && endpoint != "":
+		return fmt.Sprintf("; AWS_ENDPOINT_URL is %s, and what answers there is not mcpauth local: start that elsewhere, or unset it", endpoint)
 	}
 	return ""
 }

@@ -40,7 +40,7 @@ uses are told of on stderr. Requests are signed with your AWS credentials. With
 		Example: "  mcpauth invoke \"What is 2+2?\" --stack-name agentcore-mcp-auth\n" +
 			"  mcpauth invoke - --function agent --json < prompt.txt\n" +
 			"  mcpauth invoke \"greet Alice\" --url arn:aws:bedrock-agentcore:…:runtime/agent-…",
-		Args: cobra.ExactArgs(1),
+		Args: onePrompt,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			prompt := args[0]
 			if prompt == "-" {
@@ -62,6 +62,21 @@ uses are told of on stderr. Requests are signed with your AWS credentials. With
 	f.StringVar(&d.session, "session-id", "", "session to ask in; default: a new one")
 	d.accountFlags(cmd)
 	return cmd
+}
+
+// onePrompt and atMostPrompt take a prompt as one argument.
+func onePrompt(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return errors.New(`there is no prompt: ask something, such as "What is 2+2?"`)
+	}
+	return atMostPrompt(cmd, args)
+}
+
+func atMostPrompt(_ *cobra.Command, args []string) error {
+	if len(args) > 1 {
+		return errors.New("the prompt is one argument: put it in quotes")
+	}
+	return nil
 }
 
 // checkPrompt refuses what no agent takes.
@@ -191,9 +206,6 @@ func (d *deployed) endpoint(where string) (endpoint, error) {
 	u, err := parseURL(e.url)
 	if err != nil {
 		return e, err
-	}
-	if u.Host == "" {
-		return e, usagef("%.200q is not the URL or the ARN of an agent", where)
 	}
 	function, runtime := functionHost.FindStringSubmatch(u.Host), runtimeHost.FindStringSubmatch(u.Host)
 	local := u.Scheme == "http" && isLoopback(u.Hostname())

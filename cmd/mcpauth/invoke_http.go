@@ -12,6 +12,7 @@ import (
 	"mime"
 	"net/http"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -59,6 +60,9 @@ func (d *deployed) post(cmd *cobra.Command, cfg aws.Config, e endpoint, prompt s
 	}
 	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	resp, err := client.Do(req)
+	if errors.Is(err, syscall.ECONNREFUSED) && d.url != "" {
+		return fmt.Errorf("%w; nothing listens there: start the agent, or mend --url", err)
+	}
 	if err != nil {
 		return err
 	}

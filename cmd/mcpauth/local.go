@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -39,7 +40,7 @@ stack up until it is interrupted. It prints the variables that point any AWS SDK
 and the aws command line at it, as export lines for another terminal. With
 --watch it builds and deploys again what changes in the repository.`,
 		Example: "  mcpauth local\n  mcpauth local --watch\n  mcpauth local --parameter AgentHost=both --addr 127.0.0.1:0\n  mcpauth local invoke agent -e events/ask.json",
-		Args:    cobra.NoArgs,
+		Args:    noCommand,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			parameters := map[string]string{}
 			for _, p := range given {
@@ -90,7 +91,11 @@ func stayUp(cmd *cobra.Command, addr string, parameters map[string]string, watch
 		for _, v := range s.aws.Env() {
 			fmt.Fprintln(cmd.OutOrStdout(), "export", v)
 		}
-		fmt.Fprintf(logs, "\nUp at %s: stack %s.\nAsk: mcpauth local invoke agent -e events/ask.json    Stop: Ctrl-C\n", s.aws.URL(), localStack)
+		ask := "mcpauth local invoke agent -e events/ask.json"
+		if at := strings.TrimPrefix(s.aws.URL(), "http://"); at != localAddr {
+			ask += " --addr " + at
+		}
+		fmt.Fprintf(logs, "\nUp at %s: stack %s.\nAsk: %s    Stop: Ctrl-C\n", s.aws.URL(), localStack, ask)
 	}
 	if err != nil {
 		return err
@@ -136,6 +141,9 @@ func readEvent(cmd *cobra.Command, name string) ([]byte, error) {
 	} else {
 		event, err = os.ReadFile(name)
 	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("reading the event: %w; there are samples in events/", err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("reading the event: %w", err)
 	}
@@ -171,10 +179,11 @@ func localInvoke(cmd *cobra.Command, addr, function string, event []byte) error 
 		if err := s.deploy(ctx, nil); err != nil {
 			return err
 		}
+		logs.forget() // the event's are what a failure is looked for in
 		return sendTo(ctx, cmd.OutOrStdout(), s.aws.URL(), function, event)
 	}()
 	if err != nil {
-		logs.dump(cmd.ErrOrStderr())
+		logs.dump(cmd)
 	}
 	return err
 }

@@ -17,6 +17,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"agentcore-mcp-auth/pkg/doctor"
 )
 
 // version is set by the build.
@@ -82,6 +84,17 @@ func noCommand(cmd *cobra.Command, args []string) error {
 	return err
 }
 
+// noArguments refuses words after a command that has flags only.
+func noArguments(cmd *cobra.Command, args []string) error {
+	switch {
+	case len(args) == 0:
+		return nil
+	case cmd.Flags().Lookup("mcp-name") != nil:
+		return fmt.Errorf("%.80q belongs to no flag: to name the server, write --mcp-name %s", args[0], doctor.Shell(cut(args[0])))
+	}
+	return fmt.Errorf("%.80q is one word too many", args[0])
+}
+
 // newRoot is the tree of commands.
 func newRoot() *cobra.Command {
 	root := &cobra.Command{
@@ -134,7 +147,7 @@ func versionCommand() *cobra.Command {
 		Use:     "version",
 		Short:   "Print the version",
 		Example: "  mcpauth version",
-		Args:    cobra.NoArgs,
+		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if asJSON(cmd) {
 				return printJSON(cmd, map[string]string{"version": version})

@@ -189,8 +189,12 @@ func TestLocal_stops(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	besideBinaries(t)
 	out := &cancelOnWrite{cancel: cancel}
-	if err := run(ctx, []string{"local", "--addr", "127.0.0.1:0"}, out, &bytes.Buffer{}); err != nil {
+	var progress bytes.Buffer
+	if err := run(ctx, []string{"local", "--addr", "127.0.0.1:0"}, out, &progress); err != nil {
 		t.Fatal(err)
+	}
+	if !strings.Contains(progress.String(), "local invoke agent -e events/ask.json --addr 127.0.0.1:") {
+		t.Errorf("got %s", &progress)
 	}
 	if !strings.Contains(out.String(), "export AWS_ENDPOINT_URL=http://127.0.0.1:") {
 		t.Errorf("got %s", out)

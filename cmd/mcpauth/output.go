@@ -70,9 +70,19 @@ func (l *logs) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// dump shows what was kept.
-func (l *logs) dump(w io.Writer) {
+// dump shows on stderr what was kept, unless somebody interrupted cmd and knows
+// why it failed.
+func (l *logs) dump(cmd *cobra.Command) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	w.Write(l.kept)
+	if cmd.Context().Err() == nil {
+		cmd.ErrOrStderr().Write(l.kept)
+	}
+}
+
+// forget drops what was kept.
+func (l *logs) forget() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.kept = nil
 }

@@ -25,13 +25,14 @@ func setupCommand() *cobra.Command {
 		Long: `Setup makes what agents need to call one MCP server as machines: a resource
 server, a scope and an app client in a Cognito user pool, and the parameters from
 which agents read them. It may be repeated: what is as it should be is left
-alone. It prints the authorizer settings for the server's AgentCore runtime.
+alone, and so are scopes, lifetime and key unless others are given. It prints the
+authorizer settings for the server's AgentCore runtime.
 
 With --auth user it makes, for development and testing, an app client and a user
 with a generated password in the same user pool instead, for agents that run
 with MCP_AUTH=user. Teardown removes them with the server.`,
 		Example: "  mcpauth setup --mcp-name calculator\n  mcpauth setup --mcp-name calculator --auth user\n  mcpauth setup --mcp-name calculator --endpoint arn:aws:bedrock-agentcore:…:runtime/calculator-…\n  mcpauth setup --mcp-name calculator --dry-run",
-		Args:    cobra.NoArgs,
+		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
 			if endpoint != "" {
@@ -42,31 +43,43 @@ with MCP_AUTH=user. Teardown removes them with the server.`,
 			if err := checkAuth(cmd, auth); err != nil {
 				return err
 			}
-			if m := d.AccessTokenMinutes; m < 5 || m > 1440 {
+			if m := d.AccessTokenMinutes; cmd.Flags().Changed("access-token-minutes") && (m < 5 || m > 1440) {
 				return usagef("--access-token-minutes %d: want 5 to 1440", m)
 			}
 			p, err := t.provisioner(ctx)
 			if err != nil {
 				return err
 			}
-			d.Name = t.name
+			before, user, err := p.Recorded(ctx, t.name)
+			if err != nil {
+				return err
+			}
 			do, plan := p.Ensure, p.Plan
 			if auth == "user" {
-				do, plan = p.EnsureUser, p.PlanUser
+				do, plan, before = p.EnsureUser, p.PlanUser, user
 				fmt.Fprintln(cmd.ErrOrStderr(), "User authentication is for development and testing only: whoever can read the password's parameter is that user.")
 			}
 			if dryRun {
 				do = plan
+			}
+			d.Name = t.name
+			d.AccessTokenMinutes = cmp.Or(d.AccessTokenMinutes, before.AccessTokenMinutes)
+			d.KMSKeyID = cmp.Or(d.KMSKeyID, before.KMSKeyID)
+			if d.Scopes == nil {
+				d.Scopes = before.Scopes
 			}
 			result, err := do(ctx, d)
 			printChanges(cmd, result.Changes, dryRun)
 			if err != nil {
 				return err
 			}
-			if endpoint != "" && !dryRun {
-				if err := record(ctx, storeOf(p), t.name, credstore.Endpoint, endpoint); err != nil {
+			if endpoint != "" {
+				changes, err := recordEndpoint(ctx, storeOf(p), t.name, endpoint, dryRun)
+				printChanges(cmd, changes, dryRun)
+				if err != nil {
 					return err
 				}
+				result.Changes = append(result.Changes, changes...)
 			}
 			if dryRun {
 				return printPlan(cmd, result)
@@ -80,9 +93,9 @@ with MCP_AUTH=user. Teardown removes them with the server.`,
 	f.StringVar(&endpoint, "endpoint", "", "runtime ARN or URL of the server, to be recorded for agents")
 	f.StringVar(&d.UserPoolID, "user-pool-id", "", "user pool to use; default: one that is made and shared by this account's servers")
 	f.StringVar(&d.DomainPrefix, "domain-prefix", "", "prefix of the pool's domain; default: the one it has, or a derived one")
-	f.StringSliceVar(&d.Scopes, "scopes", nil, "scope names, default invoke")
-	f.Int32Var(&d.AccessTokenMinutes, "access-token-minutes", 60, "lifetime of access tokens, 5 to 1440")
-	f.StringVar(&d.KMSKeyID, "kms-key-id", "", "key for the secret; default: the account's aws/ssm key")
+	f.StringSliceVar(&d.Scopes, "scopes", nil, "scope names; default: those that it has, or invoke")
+	f.Int32Var(&d.AccessTokenMinutes, "access-token-minutes", 0, "lifetime of access tokens, 5 to 1440; default: the one that they have, or 60")
+	f.StringVar(&d.KMSKeyID, "kms-key-id", "", "key for the secret; default: the one that it is under, or the account's aws/ssm key")
 	f.BoolVar(&d.Adopt, "adopt", false, "take over a set that belongs to nobody known, such as a guide's script made")
 	f.BoolVar(&dryRun, "dry-run", false, "say what would be done, and do nothing")
 	return cmd
@@ -103,6 +116,20 @@ func checkAuth(cmd *cobra.Command, auth string) error {
 		return nil
 	}
 	return usagef("--auth %.40q: want m2m or user", auth)
+}
+
+// recordEndpoint writes where the server is, unless that is recorded or this is
+// a dry run, and says what it changes.
+func recordEndpoint(ctx context.Context, store *credstore.Store, name, endpoint string, dryRun bool) (changes []string, err error) {
+	set, err := store.Read(ctx, name)
+	if err != nil && !errors.Is(err, credstore.ErrNotFound) || set.Endpoint == endpoint {
+		return nil, err
+	}
+	changes = []string{"write parameter " + credstore.Endpoint}
+	if dryRun {
+		return changes, nil
+	}
+	return changes, record(ctx, store, name, credstore.Endpoint, endpoint)
 }
 
 // record writes one parameter that is no secret, and nothing else.
@@ -138,7 +165,7 @@ func rotateCommand() *cobra.Command {
 the one before it alive until cached tokens and readers have moved on. The next
 rotation, or the next setup after that time, removes it.`,
 		Example: "  mcpauth rotate --mcp-name calculator",
-		Args:    cobra.NoArgs,
+		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			p, err := t.provisioner(cmd.Context())
 			if err != nil {
@@ -185,7 +212,7 @@ parameters, its endpoint parameter included. A user pool that setup made goes
 with the last server in it; one that was given stays. It asks for the name first.
 With --leftovers it removes what mcpauth status --all lists.`,
 		Example: "  mcpauth teardown --mcp-name calculator --dry-run\n  mcpauth teardown --mcp-name calculator --yes",
-		Args:    cobra.NoArgs,
+		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
 			p, err := t.provisioner(ctx)

@@ -48,6 +48,7 @@ type server struct {
 	issuerHosts []string
 	timeout     time.Duration
 
+	at      string  // what is recorded of where it is
 	witness witness // of the requests to it
 }
 
@@ -160,8 +161,9 @@ func (s *server) open(ctx context.Context, logger *slog.Logger) (*toolbox.Toolbo
 		if set, c, err = s.read(ctx, cfg); err != nil {
 			return nil, err
 		}
+		s.at = c.Endpoint
 		if e.URL = c.Endpoint; e.URL == "" {
-			return nil, fmt.Errorf("%s%s is not recorded; record it with: %s", set.Path(), credstore.Endpoint, s.command("setup", "--endpoint", "ARN-or-URL"))
+			return nil, fmt.Errorf("%s%s is not recorded; see how to record it with: %s", set.Path(), credstore.Endpoint, s.command("doctor"))
 		}
 	}
 	if e, err = locate(e.URL); err != nil {
@@ -205,14 +207,14 @@ func (s *server) read(ctx context.Context, cfg aws.Config) (*credstore.Set, cred
 	c, err := set.Refresh(ctx)
 	var missing *credstore.MissingError
 	if err == nil && s.auth == authMachine && errors.As(c.Machine(), &missing) {
-		return nil, c, fmt.Errorf("%w below %s; mend it with: %s", missing, set.Path(), s.command("setup"))
+		return nil, c, fmt.Errorf("%w below %s; mend it with: %s", missing, set.Path(), s.command("doctor", "--fix"))
 	}
 	if err == nil && s.auth == authUser && c.UserClientID == "" {
 		return nil, c, fmt.Errorf("%s has no test user; make one with: %s", s.name, s.command("setup", "--auth", "user"))
 	}
 	if err == nil && c.Endpoint != "" {
 		if _, wrong := locate(c.Endpoint); wrong != nil { // which is no fault of the call's
-			return nil, c, fmt.Errorf("%s%s: %v; record it again with: %s", set.Path(), credstore.Endpoint, wrong, s.command("setup", "--endpoint", "ARN-or-URL"))
+			return nil, c, fmt.Errorf("%s%s: %v; see how to record it again with: %s", set.Path(), credstore.Endpoint, wrong, s.command("doctor"))
 		}
 	}
 	return set, c, s.setUp(err)
@@ -239,6 +241,8 @@ func (s *server) advise(err error) error {
 		return fmt.Errorf("%w; find the failing check with: %s", err, s.command("doctor"))
 	case errors.Is(err, syscall.ECONNREFUSED) && s.url != "":
 		return fmt.Errorf("%w; nothing listens there: start the server, or mend --url", err)
+	case errors.Is(err, syscall.ECONNREFUSED) && s.at != "" && !errors.As(err, new(*tokensource.UnavailableError)):
+		return fmt.Errorf("%w; nothing listens at %s: start the server, or see what else may be wrong with: %s", err, s.at, s.command("doctor"))
 	case s.auth == authNone && errors.As(err, &platform) && platform.Unauthorized():
 		return fmt.Errorf("%w; authenticate with --mcp-name, --bearer-env or --auth iam", err)
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -80,7 +81,11 @@ func (s *stack) deploy(ctx context.Context, parameters map[string]string) error 
 	if err != nil {
 		return fmt.Errorf("reading template.yaml: %w", err)
 	}
-	return s.deployed.Deploy(ctx, t, parameters)
+	err = s.deployed.Deploy(ctx, t, parameters)
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return ctx.Err() // how far it came is of no interest: all of it ends with this process
+	}
+	return err
 }
 
 // attribute is an attribute of a resource, empty when there is none.

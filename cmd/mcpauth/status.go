@@ -20,7 +20,7 @@ func statusCommand() *cobra.Command {
 what is recorded and what exists differ. With --all it lists what earlier
 runs of mcpauth have left and no server uses.`,
 		Example: "  mcpauth status --mcp-name calculator\n  mcpauth status --all",
-		Args:    cobra.NoArgs,
+		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			p, err := t.provisioner(cmd.Context())
 			if err != nil {

@@ -88,7 +88,7 @@ func (t *target) command(verb string, args ...string) string {
 // setUp adds to an error what makes a set that is not recorded.
 func (t *target) setUp(err error) error {
 	if errors.Is(err, credstore.ErrNotFound) {
-		return fmt.Errorf("%w; set it up with: %s", err, t.command("setup"))
+		return fmt.Errorf("%w; if the name and --parameter-prefix are right, set it up with: %s", err, t.command("setup"))
 	}
 	return err
 }

@@ -27,7 +27,7 @@ variable and not in a log. With --claims it prints what the token says, decoded
 and unverified, and not the token.`,
 		Example: "  mcpauth token --mcp-name calculator --claims\n" +
 			"  TOKEN=$(mcpauth token --mcp-name calculator) mcpauth tools --url https://mcp.example.com/mcp --bearer-env TOKEN",
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := s.check(); err != nil {
 				return err

@@ -22,7 +22,7 @@ func toolsCommand() *cobra.Command {
 the arguments that they require. With --json it prints whole schemas.`,
 		Example: "  mcpauth tools --mcp-name calculator\n  mcpauth tools --url http://127.0.0.1:8000/mcp\n" +
 			"  mcpauth tools --url arn:aws:bedrock-agentcore:…:runtime/calculator-… --auth iam --json",
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return s.ask(cmd, func(_ context.Context, box *toolbox.Toolbox, tools []toolbox.Tool) error {
 				for _, d := range box.Dropped() {

@@ -84,8 +84,9 @@ const (
 	DefaultMaxContextBytes = 384 << 10 // some 100,000 tokens, half of the usual context window
 )
 
-// Config says how conversations are run. Model and ModelIDs are required; other
-// zero fields have the defaults above, or are off.
+// Config says how conversations are run. Model and ModelIDs are required. Other
+// zero fields have the default that a constant says, such as [DefaultMaxTurns],
+// or are off.
 type Config struct {
 	Model Model
 

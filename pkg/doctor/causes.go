@@ -108,7 +108,7 @@ func (r refusal) authorization(a advice, at endpoint) []Cause {
 		causes := []Cause{
 			{"the token has ended, or is in its last minute, which AgentCore refuses too: it was fetched once and kept", a.mcpauth("token", "--claims")},
 			{"the token is of another issuer than the authorizer's, so that its key or its iss is not known there", a.doctor()},
-			{"the header is not \"Authorization: Bearer TOKEN\" with one blank and one token", a.doctor()},
+			{"the request had no header \"Authorization: Bearer TOKEN\", with one blank and one token", a.doctor()},
 		}
 		if r.fresh {
 			return causes[1:]

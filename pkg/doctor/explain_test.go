@@ -82,6 +82,7 @@ func TestExplain(t *testing.T) {
 		{"HTTP/1.1 406 Not Acceptable\n\n", "HTTP 406", "Accept header", ""},
 		{"HTTP/1.1 200 OK\nContent-Type: text/event-stream\n\nevent: message\ndata: " + `{"jsonrpc":"2.0","id":1,"error":{"code":-32010,"message":"x"}}` + "\n\n", "-32010", "only its log", ""},
 		{"HTTP/1.1 401 Unauthorized\nWWW-Authenticate: Bearer error=\"insufficient_scope\"", "HTTP 401", "none of the scopes", "mcpauth token"}, // the headers alone
+		{"HTTP/1.1 401 Unauthorized\nWWW-Authenticate: Bearer resource_metadata=\"https://x.example/\"", "HTTP 401", "no header \"Authorization: Bearer TOKEN\"", ""},
 		{"error: Authorization method mismatch. The agent is configured for", "-32002", "signed with SigV4", ""},
 	} {
 		x, err := doctor.Explain(t.Context(), tt.text, doctor.Config{})

@@ -99,9 +99,9 @@ func (e *exam) readParameters(ctx context.Context) Check {
 	}
 	e.parameters = found
 	if len(found) == 0 {
-		c.Found, c.Cause, c.Next = "none in "+e.cfg.AWS.Region, "the server has not been set up in this account and region", e.advice.mcpauth("setup")
+		c.Found, c.Cause, c.Next = "none in "+e.cfg.AWS.Region, "the server has another --parameter-prefix, or has not been set up in this account and region", e.advice.mcpauth("setup")
 		if others := e.neighbours(ctx, client); len(others) > 0 {
-			c.Cause = "the name is misspelt, or the server has not been set up: under " + e.cfg.Prefix + " there are " + list(others)
+			c.Cause = "the name or --parameter-prefix is another, or the server has not been set up: under " + e.cfg.Prefix + " there are " + list(others)
 		}
 		return c
 	}

@@ -7,9 +7,10 @@
 // password.
 //
 // [Provisioner.Ensure] makes what is there match a [Desired] state and may be
-// repeated at will; [Provisioner.Plan] says what it would do;
-// [Provisioner.Remove] takes one server away; [Provisioner.Rotate] replaces its
-// secret. [Handler] offers the same as a CloudFormation custom resource.
+// repeated at will; [Provisioner.Plan] says what it would do, and
+// [Provisioner.Recorded] what was desired last; [Provisioner.Remove] takes one
+// server away; [Provisioner.Rotate] replaces its secret. [Handler] offers the
+// same as a CloudFormation custom resource.
 //
 // Runnable examples are in example_test.go; they need no AWS account.
 //

@@ -81,6 +81,32 @@ func (p *Provisioner) Restore(ctx context.Context, name string) (Result, error) 
 	return p.as(set).Ensure(ctx, d)
 }
 
+// Recorded is what a server's machine client and its test user were set up with,
+// as far as that can be told: the scopes, the lifetimes of their tokens and the
+// key. To pass them to [Provisioner.Ensure] or [Provisioner.EnsureUser] again
+// leaves these as they are. Nothing recorded: zero but for the name.
+func (p *Provisioner) Recorded(ctx context.Context, name string) (machine, user Desired, err error) {
+	machine = Desired{Name: name}
+	if err := p.check(machine); err != nil {
+		return machine, machine, err
+	}
+	set, err := p.newRun(machine, true).read(ctx)
+	if err != nil || set.empty() {
+		return machine, machine, err
+	}
+	machine.KMSKeyID = set.tags[tagKey]
+	d, problem, err := p.recordedDesire(ctx, name, set)
+	if err != nil {
+		return machine, machine, err
+	}
+	if problem == "" {
+		machine.Scopes, machine.AccessTokenMinutes = d.Scopes, d.AccessTokenMinutes
+	}
+	user = machine
+	user.AccessTokenMinutes, err = p.lifetime(ctx, d.UserPoolID, set.UserClientID)
+	return machine, user, err
+}
+
 // compare plans the machine client, the user, or both, as they are recorded.
 func (p *Provisioner) compare(ctx context.Context, d Desired, set recorded) (res Result, err error) {
 	user := set.UserClientID != "" || set.Username != "" || !set.Password.IsZero()

@@ -69,7 +69,7 @@ func (h *Handler) ask(ctx context.Context, req Request) (Answer, *Error) {
 		case o = <-done:
 		case <-time.After(grace):
 			o.err = ctx.Err()
-			h.Logger.Error("the agent still runs after its time", "session_id", req.SessionID)
+			h.logger().Error("the agent still runs after its time", "session_id", req.SessionID)
 		}
 	}
 	if o.err != nil {

@@ -11,7 +11,7 @@ import (
 // https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-events-structure.html
 func (h *Handler) event(ctx context.Context, fields object) (any, *Error) {
 	if isOwn(fields) {
-		h.Logger.Debug("an event of ours was not answered")
+		h.logger().Debug("an event of ours was not answered")
 		return struct {
 			Ignored string `json:"ignored"`
 		}{"events of the source " + EventSource + " are never answered"}, nil

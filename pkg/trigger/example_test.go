@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log"
-	"log/slog"
 
 	"github.com/aws/aws-lambda-go/lambda/messages"
 
@@ -26,7 +25,7 @@ func (clerk) Ask(_ context.Context, r trigger.Request) (trigger.Answer, error) {
 // The same handler serves every event source, each in its own form; its
 // function's main is lambda.Start(handler.Invoke).
 func Example() {
-	handler := &trigger.Handler{Agent: clerk{}, Logger: slog.New(slog.DiscardHandler)}
+	handler := &trigger.Handler{Agent: clerk{}}
 	for _, event := range []string{
 		`{"prompt": "How many A-100 are there?", "session_id": "s-1"}`,
 		`{"prompt": "Hello?"}`,

@@ -267,6 +267,6 @@ func (h *Handler) endRecord(ctx context.Context, from source, r record, res resu
 		err = h.Ledger.End(ctx, res.key, res.claim, kept)
 	}
 	if err != nil {
-		h.Logger.Warn("the ledger took no result", "record", r.id, "error", err)
+		h.logger().Warn("the ledger took no result", "record", r.id, "error", err)
 	}
 }

@@ -75,12 +75,12 @@ type Agent interface {
 	Ask(context.Context, Request) (Answer, error)
 }
 
-// Handler serves invocations. Its zero fields have defaults, but for Agent and
-// Logger. It is safe for concurrent use, and keeps nothing of a request but
-// what its Ledger remembers.
+// Handler serves invocations. Its zero fields but Agent have defaults. It is safe
+// for concurrent use, and keeps nothing of a request but what its Ledger
+// remembers.
 type Handler struct {
 	Agent  Agent
-	Logger *slog.Logger
+	Logger *slog.Logger // default: discard
 
 	// Stream says that Function URLs of this function have the invoke mode
 	// RESPONSE_STREAM. Lambda reads the answer differently then, so this must
@@ -207,5 +207,12 @@ func (h *Handler) logFailure(ctx context.Context, source source, e *Error, more 
 	if e.Err != nil {
 		attrs = append(attrs, "error", e.Err.Error())
 	}
-	h.Logger.Log(ctx, level, "request failed", attrs...)
+	h.logger().Log(ctx, level, "request failed", attrs...)
+}
+
+func (h *Handler) logger() *slog.Logger {
+	if h.Logger == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return h.Logger
 }
