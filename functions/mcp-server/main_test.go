@@ -37,8 +37,7 @@ func TestMain(m *testing.M) { testenv.Main(m, &binaries, "functions/mcp-server")
 type process struct {
 	*exec.Cmd
 	url   string
-	took  time.Duration // from start to the line with the address
-	lines chan string   // its further log lines; nobody has to read them
+	lines chan string // its further log lines; nobody has to read them
 
 	mu  sync.Mutex // guards log
 	log bytes.Buffer
@@ -62,7 +61,6 @@ func launch(t testing.TB, env ...string) *process {
 	if err != nil {
 		t.Fatal(err)
 	}
-	start := time.Now()
 	if err := p.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -71,7 +69,6 @@ func launch(t testing.TB, env ...string) *process {
 	overdue := time.AfterFunc(30*time.Second, func() { p.Process.Kill() })
 	defer overdue.Stop()
 	line, err := r.ReadString('\n')
-	p.took = time.Since(start)
 	var serving struct{ Msg, Addr string }
 	if err != nil || json.Unmarshal([]byte(line), &serving) != nil || serving.Msg != "serving on" {
 		t.Fatalf("first line is %q, %v, want where it serves", line, err)
