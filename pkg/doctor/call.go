@@ -164,7 +164,7 @@ func (e *exam) askModel(ctx context.Context) Check {
 		c.Status = Warn
 		c.Cause, c.Next = "the model may be asked, and is overloaded or out of quota at the moment", e.advice.mcpauth("doctor", "--model", id)
 	case strings.Contains(message, "on-demand throughput"):
-		c.Cause = "the model is to be had through an inference profile only"
+		c.Cause = "the model can be used through an inference profile only"
 		c.Next = e.advice.aws("", "bedrock", "list-inference-profiles", "--query", "inferenceProfileSummaries[?contains(inferenceProfileId,'"+foundation(id)+"')].inferenceProfileId")
 	case code == "ValidationException", code == "ResourceNotFoundException":
 		c.Cause = "no model or inference profile of that id is in the region"

@@ -268,7 +268,7 @@ func (r refusal) exception(a advice, at endpoint) []Cause {
 	case isThrottle(r.kind):
 		return []Cause{{"too many requests; it passes", a.doctor()}}
 	case strings.Contains(r.message, "on-demand throughput"):
-		return []Cause{{"the model is to be had through an inference profile only", a.profiles()}}
+		return []Cause{{"the model can be used through an inference profile only", a.profiles()}}
 	case r.status != 0:
 		return r.byStatus(a, at)
 	}
