@@ -20,6 +20,7 @@ func TestParseChallenge(t *testing.T) {
 		{[]string{`Bearer error = "invalid_token" , realm = x`}, challenge{code: "invalid_token"}},
 		{[]string{`Basic realm="Bearer error=\"x\"", Bearer error="y"`}, challenge{code: "y"}},
 		{[]string{`Bearer error="x", Basic error="y"`}, challenge{code: "x"}},
+		{[]string{`Bearer error="x", Basic realm="y", scope="of Basic"`}, challenge{code: "x"}},
 		{[]string{`Digest a=b`, `Bearer error="x"`}, challenge{code: "x"}},
 		{[]string{`Bearer error="a\"b\\c"`}, challenge{code: `a"b\c`}},
 		{[]string{`Bearer error="x", error="y"`}, challenge{code: "x"}},

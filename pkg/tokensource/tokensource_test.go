@@ -225,6 +225,9 @@ func TestToken_renewsInTheBackground(t *testing.T) { // case 33
 				if got := len(i.requests()); got < tt.min || got > tt.max {
 					t.Errorf("got %d token requests in an hour, want %d to %d", got, tt.min, tt.max)
 				}
+				if got := len(i.gets); got != 1 {
+					t.Errorf("got %d discovery requests in an hour, want 1", got)
+				}
 			})
 		})
 	}
@@ -299,6 +302,38 @@ func TestToken_rotatedSecret(t *testing.T) { // case 36
 		}
 		if c.reads != 2 {
 			t.Errorf("got %d reads of the store, want 2", c.reads)
+		}
+	})
+	t.Run("the store cannot be read again", func(t *testing.T) {
+		i, c := newIssuer(), newSet()
+		s := newSource(t, i, tokensource.Config{Credentials: c})
+		if _, err := s.Token(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		i.rotate("second")
+		c.change(func(*credstore.Credentials) { c.err = &smithy.GenericAPIError{Code: "ThrottlingException"} })
+		_, err := call(short(t), s.Client(), resourceURL, "x")
+		var unavailable *tokensource.UnavailableError
+		if !errors.As(err, &unavailable) || !errors.Is(err, c.err) || unavailable.Doing != "reading credentials" {
+			t.Errorf("got %v, want what the store answered, which may pass", err)
+		}
+	})
+	t.Run("the server has moved to another pool", func(t *testing.T) {
+		i, c := newIssuer(), newSet()
+		s := newSource(t, i, tokensource.Config{Credentials: c})
+		if _, err := s.Token(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		i.rotate("second")
+		i.url += "2"
+		c.change(func(c *credstore.Credentials) {
+			c.ClientSecret, c.DiscoveryURL = credstore.NewSecret("second"), i.url+"/.well-known/openid-configuration"
+		})
+		if _, err := call(t.Context(), s.Client(), resourceURL, "x"); err != nil {
+			t.Fatal(err)
+		}
+		if got := i.gets; len(got) != 2 || got[0] == got[1] {
+			t.Errorf("got discovery requests %q, want one of each pool", got)
 		}
 	})
 	t.Run("the parameters are completed later", func(t *testing.T) {

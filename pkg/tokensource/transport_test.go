@@ -66,6 +66,9 @@ func TestRoundTrip_unauthorized(t *testing.T) { // case 34
 					!strings.Contains(challenge.Challenge, "realm") || strings.Contains(err.Error(), "token-") {
 					t.Errorf("got %+v", challenge)
 				}
+				if got, want := challenge.Error(), "the MCP server refused our authorization with 401: "+challenge.Challenge+" (request request-1)"; got != want {
+					t.Errorf("got %q, want %q", got, want)
+				}
 			}
 			if n != tt.requests || len(i.requests()) != tt.posts {
 				t.Errorf("got %d requests and %d token requests, want %d and %d", n, len(i.requests()), tt.requests, tt.posts)
@@ -269,6 +272,9 @@ func TestRoundTrip_insufficientScope(t *testing.T) { // case 35
 			var challenge *tokensource.ChallengeError
 			if (err != nil) != tt.wantErr || tt.wantErr && (!errors.As(err, &challenge) || challenge.Status != 403) {
 				t.Errorf("got %v", err)
+			}
+			if tt.wantErr && tt.challenge == "" && challenge.Error() != "the MCP server refused our authorization with 403" {
+				t.Errorf("got %q", challenge.Error())
 			}
 			if n != tt.requests || len(i.requests()) != tt.posts {
 				t.Errorf("got %d requests and %d token requests, want %d and %d", n, len(i.requests()), tt.requests, tt.posts)

@@ -94,7 +94,8 @@ func TestToken_privateKeyJWT(t *testing.T) { // case 49
 	t.Run("refused", func(t *testing.T) {
 		weak, _ := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
 		_, edwards, _ := ed25519.GenerateKey(rand.Reader)
-		for _, key := range []crypto.Signer{weak, edwards} {
+		small, _ := rsa.GenerateKey(rand.Reader, 1024)
+		for _, key := range []crypto.Signer{weak, edwards, small} {
 			_, err := tokensource.New(tokensource.Config{Credentials: newSet(), Resource: resourceURL, Key: key})
 			var config *tokensource.ConfigError
 			if !errors.As(err, &config) {
