@@ -344,8 +344,8 @@ func TestEra_headers(t *testing.T) {
 	}
 }
 
-// An optional server that is down is reported, left alone for a while that
-// grows, and used again once it is up. Nobody waits for it for long.
+// case 88: an optional server that is down is reported, left alone for a while
+// that grows, and used again once it is up. Nobody waits for it for long.
 func TestOptional(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		up := false
