@@ -37,6 +37,24 @@ func TestParseChallenge(t *testing.T) {
 	}
 }
 
+// Metadata speaks for a resource if it is that one's, or of a path above it.
+func TestCovers(t *testing.T) {
+	const origin = "https://mcp.example.com"
+	resource, err := parseResource(origin + "/a/mcp?qualifier=DEFAULT")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]bool{
+		origin: true, origin + "/": true, origin + "/a": true, origin + "/a/mcp": true, origin + "/a/mcp?qualifier=DEFAULT": true,
+		origin + "/a/mcp?qualifier=OTHER": false, origin + "/a/mc": false, origin + "/a/mcp/x": false, origin + "/b": false,
+		"http://mcp.example.com": false, "https://evil.com/a/mcp": false, "": false,
+	} {
+		if got := covers(name, resource); got != want {
+			t.Errorf("%q: got %t, want %t", name, got, want)
+		}
+	}
+}
+
 func FuzzChallenge(f *testing.F) {
 	f.Add(`Bearer error="insufficient_scope", scope="a b"`)
 	f.Add(`Basic abc==, Bearer a="\"`)

@@ -247,7 +247,7 @@ func TestRoundTrip_insufficientScope(t *testing.T) { // case 35
 		{"names none", `Bearer error="insufficient_scope"`, []string{"srv/admin"}, true, true, true, 1, 1},
 		{"other error", `Bearer error="invalid_request", scope="srv/admin"`, []string{"srv/admin"}, true, true, true, 1, 1},
 		{"no challenge", ``, []string{"srv/admin"}, true, true, true, 1, 1},
-		{"the client does not get it", `Bearer error="insufficient_scope", scope="srv/admin"`, []string{"srv/admin"}, false, true, true, 1, 2},
+		{"the client does not get it", `Bearer error="insufficient_scope", scope="srv/admin"`, []string{"srv/admin"}, false, false, true, 1, 2},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			i := newIssuer()
