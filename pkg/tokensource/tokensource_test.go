@@ -461,10 +461,6 @@ func TestNew_refused(t *testing.T) {
 		cfg  tokensource.Config
 	}{
 		{"no credentials", tokensource.Config{Resource: resourceURL}},
-		{"no resource", tokensource.Config{Credentials: newSet()}},
-		{"plain http", tokensource.Config{Credentials: newSet(), Resource: "http://mcp.example.com/mcp"}},
-		{"userinfo", tokensource.Config{Credentials: newSet(), Resource: "https://u:p@mcp.example.com/mcp"}},
-		{"address", tokensource.Config{Credentials: newSet(), Resource: "https://10.0.0.1/mcp"}},
 		{"user and discover", tokensource.Config{Credentials: newSet(), Resource: resourceURL, User: true, Discover: true}},
 		{"user and key", tokensource.Config{Credentials: newSet(), Resource: resourceURL, User: true, Key: ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))}},
 	} {
@@ -472,6 +468,25 @@ func TestNew_refused(t *testing.T) {
 		var config *tokensource.ConfigError
 		if !errors.As(err, &config) {
 			t.Errorf("%s: got %v, want a ConfigError", tt.name, err)
+		}
+	}
+}
+
+// A bearer is for a name over https, or for this machine.
+func TestNew_resource(t *testing.T) {
+	for resource, okay := range map[string]bool{
+		"https://mcp.example.com/mcp": true, "https://my_server.EXAMPLE.com.:8443/mcp?qualifier=x": true,
+		"http://localhost:8000/mcp": true, "https://localhost/mcp": true, "http://127.0.0.1/mcp": true, "http://[::1]:1/": true,
+		"": false, "/mcp": false, "mcp.example.com": false, "https:mcp.example.com": false, "https:///mcp": false,
+		"http://mcp.example.com/mcp": false, "ftp://mcp.example.com/mcp": false, "ftp://127.0.0.1/mcp": false,
+		"https://u:p@mcp.example.com/mcp": false, "https://mcp.example.com/mcp#x": false,
+		"https://10.0.0.1/mcp": false, "https://10.0.0.1./mcp": false, "https://167772161/mcp": false, "https://0x0a.1/mcp": false,
+		"https://１0.0.0.１/mcp": false, "https://mcp.example.com\u2024/mcp": false, "https://./mcp": false,
+	} {
+		_, err := tokensource.New(tokensource.Config{Credentials: newSet(), Resource: resource})
+		var config *tokensource.ConfigError
+		if okay != (err == nil) || !okay && (!errors.As(err, &config) || config.Setting != "Resource") {
+			t.Errorf("%q: got %v", resource, err)
 		}
 	}
 }

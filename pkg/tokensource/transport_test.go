@@ -470,6 +470,16 @@ func TestRoundTrip_callerLeaves(t *testing.T) {
 	})
 }
 
+// What goes wrong below is told as it is: the layers above judge by it.
+func TestRoundTrip_noAnswer(t *testing.T) {
+	gone := errors.New("connection refused")
+	s := newSource(t, newIssuer(), tokensource.Config{Base: roundTripFunc(func(*http.Request) (*http.Response, error) { return nil, gone })})
+	req, _ := http.NewRequest(http.MethodGet, resourceURL, nil)
+	if _, err := s.RoundTrip(req); err != gone {
+		t.Errorf("got %v, want %v itself", err, gone)
+	}
+}
+
 func TestStatic(t *testing.T) {
 	i := newIssuer()
 	s := newSource(t, i, tokensource.Config{Credentials: tokensource.Static(credstore.Credentials{
