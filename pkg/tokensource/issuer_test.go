@@ -370,6 +370,17 @@ func TestDiscovery_refusedDocuments(t *testing.T) { // case 43
 			}
 		})
 	}
+	// Anybody can have a domain of Cognito's, so only Cognito's issuers may name one.
+	t.Run("Cognito's domain of another issuer", func(t *testing.T) {
+		i, c := newIssuer(), newSet()
+		i.url = "https://login.example.com"
+		c.stored.DiscoveryURL = i.url + "/.well-known/openid-configuration"
+		_, err := newSource(t, i, tokensource.Config{Credentials: c, IssuerHosts: []string{"login.example.com"}}).Token(short(t))
+		var config *tokensource.ConfigError
+		if !errors.As(err, &config) || len(i.requests()) != 0 {
+			t.Errorf("got %v after %d token requests, want it refused", err, len(i.requests()))
+		}
+	})
 	for name, body := range map[string]string{
 		"huge":      `{"a":"` + strings.Repeat("x", 2<<20) + `"}`,
 		"deep":      strings.Repeat(`{"a":`, 100_000),
