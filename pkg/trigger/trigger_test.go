@@ -142,6 +142,7 @@ func TestInvoke_agentError(t *testing.T) {
 		{"typed", &trigger.Error{Code: trigger.TokenRefused, Message: "check x", Err: errors.New("inner detail")}, "token_refused", "check x", "inner detail"},
 		{"after some tokens", &trigger.Error{Code: trigger.DeadlineExceeded, Message: "late", Usage: trigger.Usage{InputTokens: 7, OutputTokens: 3}},
 			"deadline_exceeded", "late", `"input_tokens":7,"output_tokens":3`}, // case 90
+		{"a caller that left", context.Canceled, "deadline_exceeded", "no answer fits in the time left", "context canceled"},
 		{"any other", errors.New("inner detail"), "internal_error", "the agent failed; its log has the details", "inner detail"},
 	}
 	for _, tt := range tests {
