@@ -186,5 +186,10 @@ func TestTopic(t *testing.T) {
 		if got := bus.published(); !slices.Equal(got, want) {
 			t.Errorf("%s: published %q, want %q", tt.name, got, want)
 		}
+		for _, e := range bus.got {
+			if want := `"origin":{"source":"aws:sns","arn":"arn:aws:sns:eu-central-1:000000000000:`; !strings.Contains(*e.Detail, want) {
+				t.Errorf("%s: published %s, want %s in it", tt.name, *e.Detail, want)
+			}
+		}
 	}
 }

@@ -105,8 +105,10 @@ func testLedger(t *testing.T, newLedger func(*testing.T) trigger.Ledger) {
 			t.Errorf("got %v", err)
 		}
 		bus.refuse = nil
-		if out, err := invoke(t, h, event); err != nil || len(agent.prompts()) != 1 || len(bus.got) != 1 {
-			t.Errorf("got %s, %v; asked %d times, published %d results", out, err, len(agent.prompts()), len(bus.got))
+		for range 2 { // the next delivery publishes it, and the one after that need not
+			if out, err := invoke(t, h, event); err != nil || len(agent.prompts()) != 1 || len(bus.got) != 1 {
+				t.Errorf("got %s, %v; asked %d times, published %d results", out, err, len(agent.prompts()), len(bus.got))
+			}
 		}
 	})
 	t.Run("tampered with", func(t *testing.T) {
