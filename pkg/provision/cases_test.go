@@ -182,6 +182,7 @@ func TestHandle_deleteOfUnknownID(t *testing.T) {
 	w.must(event(cfn.RequestDelete, "2024/01/01/[$LATEST]abcdef", properties(w.pool, nil), nil))
 	w.must(event(cfn.RequestDelete, "11112222-3333-4444-5555-666677778888", map[string]any{"McpName": "../x"}, nil))
 	w.must(event(cfn.RequestDelete, "mcp-client:/app/mcp/never:own-pool", properties("", nil), nil))
+	w.must(event(cfn.RequestDelete, "mcp-client:never:own-pool", properties("", nil), nil))
 	w.nothingLeft()
 }
 

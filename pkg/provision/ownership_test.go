@@ -140,6 +140,7 @@ func TestHandle_secondOwner(t *testing.T) {
 		"another stack":                   {StackID: stackB, LogicalResourceID: "Calc"},
 		"another resource of the stack":   {StackID: stackA, LogicalResourceID: "Calc2"},
 		"another stack that would adopt":  {StackID: stackB, LogicalResourceID: "Calc"},
+		"another stack that would retain": {StackID: stackB, LogicalResourceID: "Calc"},
 		"another pool":                    {StackID: stackB, LogicalResourceID: "Calc"},
 		"another prefix in the same pool": {StackID: stackB, LogicalResourceID: "Calc"},
 	} {
@@ -148,6 +149,8 @@ func TestHandle_secondOwner(t *testing.T) {
 		switch what {
 		case "another stack that would adopt":
 			theirs.ResourceProperties["Adopt"] = "true"
+		case "another stack that would retain":
+			theirs.ResourceProperties["RetainOnDelete"] = "true"
 		case "another pool":
 			delete(theirs.ResourceProperties, "UserPoolId")
 		case "another prefix in the same pool":
