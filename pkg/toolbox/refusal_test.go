@@ -320,6 +320,16 @@ func TestRestart(t *testing.T) { // case 52
 	}
 }
 
+// Why a server cannot be found is told as it is, with the server's name.
+func TestNotFound(t *testing.T) {
+	gone := errors.New("no such parameter")
+	s := toolbox.Server{Name: "calc", Resolve: func(context.Context) (toolbox.Endpoint, error) { return toolbox.Endpoint{}, gone }}
+	_, _, err := open(t, toolbox.Options{}, s).Tools(t.Context())
+	if server := new(toolbox.ServerError); !errors.Is(err, gone) || !errors.As(err, &server) || server.Server != "calc" {
+		t.Errorf("got %v, want a ServerError of %v", err, gone)
+	}
+}
+
 // A server that is not there is given up in moments, with its name.
 func TestNobodyThere(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
