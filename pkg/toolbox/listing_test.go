@@ -223,6 +223,33 @@ func TestCatalogue(t *testing.T) {
 	})
 }
 
+// case 68: many who find the listing past its time have it renewed once, and wait
+// for nothing.
+func TestCatalogue_renewedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fake{on: map[string]func(*exchange) bool{"tools/list": func(x *exchange) bool {
+			if x.n > 0 {
+				time.Sleep(time.Second)
+			}
+			return false
+		}}}
+		b := open(t, toolbox.Options{}, inMemory("calc", f))
+		mustTools(t, b)
+		time.Sleep(11 * time.Minute)
+		for start := time.Now(); time.Since(start) < 100*time.Millisecond; time.Sleep(time.Millisecond) {
+			at := time.Now()
+			if mustTools(t, b); time.Since(at) > 0 {
+				t.Errorf("a caller waited %s", time.Since(at))
+			}
+		}
+		if n := len(f.requests("tools/list")); n != 2 {
+			t.Errorf("%d listings, want 2", n)
+		}
+		time.Sleep(time.Second)
+		b.Close(context.Background())
+	})
+}
+
 // case 52: a session that is found gone when the tools are listed again is opened
 // anew by the next use.
 func TestCatalogue_sessionGone(t *testing.T) {
