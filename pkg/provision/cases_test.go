@@ -250,6 +250,11 @@ func TestHandle_rename(t *testing.T) {
 	w.working("/team/x/abacus/")
 	w.must(event(cfn.RequestDelete, newID, renamed, nil))
 	w.nothingLeft()
+
+	// What is deleted is what the id says, whatever the properties.
+	id, _ = w.must(create(old))
+	w.must(event(cfn.RequestDelete, id, renamed, nil))
+	w.nothingLeft()
 }
 
 // case 14
