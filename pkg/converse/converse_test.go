@@ -8,7 +8,8 @@ package converse_test
 //	 74  TestRun_emptyResults
 //	 75  TestRun_unusableToolUse, TestRun_strangeIDs, FuzzRun_toolInput
 //	 76  TestRun_limits, testdata/max_turns.txtar
-//	 77  TestRun_cutToolUse, testdata/max_tokens.txtar
+//	 77  TestRun_cutToolUse, TestRun_cutToolUseAtLimit, TestRun_failsAfterCutToolUse, TestRun_refusedAfterCutToolUse,
+//	     testdata/max_tokens.txtar
 //	 78  TestRun_stopReasons
 //	 79  TestRun_retries, TestRun_streamFaults, TestRun_fallback
 //	 80  TestRun_deadline

@@ -13,7 +13,7 @@ package provision_test
 //	12  TestFaults ("Move to another pool"), TestHandle_rename, TestHandle_prefixAlone, TestHandle_ownPoolByID
 //	13  TestHandle_lifecycle, TestHandle_ownPool
 //	14  TestHandle_lifecycle, TestHandle_updateKeepsOtherSettings
-//	15  TestFaults_rollback, TestHandle_keyBroken
+//	15  TestFaults_rollback, TestHandle_keyBroken, TestHandle_backFromRefused
 //	16  TestHandle_domains
 //	17  TestHandle_manyPoolsAndDecoys, TestHandle_twoOwnPools, TestHandle_twoClients
 //	18  TestFaults, TestHandle_limitIsFinal
@@ -21,7 +21,7 @@ package provision_test
 //	20  TestHandle_secretGoneFromParameterStore
 //	21  TestRotate, TestRotate_crash
 //	22  TestHandle_refusesJunk, FuzzHandle
-//	25  TestHandle_secondOwner, TestHandle_adoptOthersScopes, TestHandle_othersClientRecorded
+//	25  TestHandle_secondOwner, TestHandle_overtaken, TestHandle_adoptOthersScopes, TestHandle_othersClientRecorded
 //	26  TestHandle_scopeNotVisibleYet
 //	27  TestHandle_poolThatMustStay
 //	28  TestHandle_refusesJunk, FuzzHandle

@@ -7,7 +7,8 @@
 //	33  TestToken_renewsInTheBackground
 //	34  TestRoundTrip_unauthorized, TestRoundTrip_rejectedOnce, TestRoundTrip_rejectedForGood, TestRoundTrip_revokedUnderLoad,
 //	    TestRoundTrip_replacedMeanwhile, TestRoundTrip_rejectedDuringRenewal
-//	35  TestRoundTrip_insufficientScope, TestLocal_stepUp
+//	35  TestRoundTrip_insufficientScope, TestRoundTrip_stepUpHarmsNobody, TestRoundTrip_stepUpRefusedMeanwhile,
+//	    TestRoundTrip_stepUpDuringRenewal, TestLocal_stepUp
 //	36  TestToken_rotatedSecret, TestLocal_rotation
 //	37  TestToken_retryAfter
 //	38  TestToken_badAnswers, FuzzTokenAnswer
