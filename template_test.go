@@ -204,6 +204,11 @@ func TestTemplateFunctions(t *testing.T) {
 			t.Errorf("open to everybody: %v", m)
 		}
 	})
+	for id, r := range tp.ofType("AWS::ECR::Repository") { // case 145
+		if at(r, "Properties", "ImageTagMutability") != "IMMUTABLE" || at(r, "Properties", "ImageScanningConfiguration", "ScanOnPush") != "true" {
+			t.Errorf("%s lets images be replaced, or does not scan them", id)
+		}
+	}
 	for id, r := range tp.Resources {
 		switch at(r, "Type") {
 		case "AWS::Cognito::UserPool", "AWS::DynamoDB::Table", "AWS::ECR::Repository", "AWS::Logs::LogGroup", "AWS::SQS::Queue":
@@ -370,7 +375,7 @@ func TestTemplateBus(t *testing.T) {
 	}
 }
 
-// case 29 and after: the runtime admits one client and one scope, and asks for
+// case 131: the runtime admits one client and one scope, and asks for
 // no audience, which Cognito's machine tokens do not have.
 func TestTemplateAuthorizer(t *testing.T) {
 	jwt := at(readTemplate(t).Resources, "McpServer", "Properties", "AuthorizerConfiguration", "CustomJWTAuthorizer")

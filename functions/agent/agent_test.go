@@ -418,7 +418,8 @@ func TestAgent_recovers(t *testing.T) {
 	}
 }
 
-// An optional server that is down is reported, and what there is still works.
+// case 88: an optional server that is down is reported, and what there is still
+// works.
 func TestAgent_optionalServer(t *testing.T) {
 	w := newWorld(t)
 	got, res := ask(t, w.agent(t, map[string]string{"MCP_SERVERS": calc + ", search?"}), `{"prompt":"What is 2+2?"}`)

@@ -429,8 +429,8 @@ func TestEvents_misconfigured(t *testing.T) {
 	}
 }
 
-// case 85, case 104: a tool that breaks in the middle costs its own record and
-// no other, and the process serves on.
+// case 85, case 92: a model that refuses costs its own record and no other, and
+// the process serves on.
 func TestEvents_oneRecordFails(t *testing.T) {
 	w := newWorld(t)
 	f := w.agent(t, nil)

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"debug/buildinfo"
 	"debug/elf"
 	"encoding/json"
 	"errors"
@@ -419,6 +420,16 @@ func TestImage(t *testing.T) {
 	}
 	if f.Section(".symtab") != nil || f.Section(".debug_info") != nil {
 		t.Error("the binary is not stripped")
+	}
+	// case 145: it says itself which modules it is made of, by checksum.
+	info, err := buildinfo.ReadFile(binary())
+	if err != nil || len(info.Deps) == 0 {
+		t.Fatalf("got modules %v, %v", info, err)
+	}
+	for _, m := range info.Deps {
+		if m.Sum == "" {
+			t.Errorf("module %s %s has no checksum", m.Path, m.Version)
+		}
 	}
 	dockerfile, err := os.ReadFile("Dockerfile")
 	if err != nil {

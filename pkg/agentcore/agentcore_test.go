@@ -133,6 +133,7 @@ func TestError(t *testing.T) {
 		{status: 504, temporary: true},
 		{status: 504, code: -1, temporary: true},
 		{status: 200, code: -32001, refused: true, unauthorized: true},
+		{status: 200, code: -32002, refused: true, unauthorized: true},
 		{status: 200, code: -32003, temporary: true, refused: true},
 		{status: 200, code: -32004, refused: true, gone: true},
 		{status: 200, code: -32005, temporary: true, refused: true},

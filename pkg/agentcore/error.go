@@ -38,11 +38,6 @@ func (e *Error) Temporary() bool {
 	switch e.Code {
 	case CodeThrottled, CodeConflict:
 		return true
-	case 0:
-	default:
-		if e.Status < 300 { // the code says all there is to know
-			return false
-		}
 	}
 	switch e.Status {
 	case http.StatusConflict, http.StatusFailedDependency, http.StatusTooManyRequests,

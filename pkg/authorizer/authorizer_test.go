@@ -39,6 +39,8 @@ func TestNew_refusesByName(t *testing.T) {
 		{"no URL", authorizer.Config{AllowedClients: some}, "DiscoveryURL"},
 		{"other document", authorizer.Config{DiscoveryURL: "https://idp.example/.well-known/oauth-authorization-server", AllowedClients: some}, "DiscoveryURL"},
 		{"suffix only", authorizer.Config{DiscoveryURL: "/.well-known/openid-configuration", AllowedClients: some}, "DiscoveryURL"},
+		{"no host", authorizer.Config{DiscoveryURL: "https:///.well-known/openid-configuration", AllowedClients: some}, "no host"},
+		{"no slashes", authorizer.Config{DiscoveryURL: "https:idp.example/.well-known/openid-configuration", AllowedClients: some}, "no host"},
 		// case 42
 		{"http", authorizer.Config{DiscoveryURL: "http://idp.example/.well-known/openid-configuration", AllowedClients: some}, "loopback"},
 		{"http metadata address", authorizer.Config{DiscoveryURL: "http://169.254.169.254/.well-known/openid-configuration", AllowedClients: some}, "loopback"},

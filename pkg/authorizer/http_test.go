@@ -115,8 +115,8 @@ func TestHandler_keysUnavailable(t *testing.T) {
 	if w.Code != 503 || w.Header().Get("WWW-Authenticate") != "" || w.Header().Get("Retry-After") == "" {
 		t.Errorf("status %d, header %v; want 503, no challenge, Retry-After", w.Code, w.Header())
 	}
-	if strings.Contains(w.Body.String(), is.URL) {
-		t.Errorf("body %q says what is wrong", w.Body)
+	if got, want := w.Body.String(), `{"error":"temporarily_unavailable"}`+"\n"; got != want {
+		t.Errorf("body %q, want %q, which does not say what is wrong", got, want)
 	}
 }
 
@@ -157,6 +157,9 @@ func TestMetadata(t *testing.T) {
 		t.Fatal(err)
 	}
 	resp.Body.Close()
+	if got := resp.Header.Get("Allow"); got != "GET, HEAD" {
+		t.Errorf("Allow %q, want GET, HEAD", got)
+	}
 	if resp.StatusCode != 405 {
 		t.Errorf("POST: status %d, want 405", resp.StatusCode)
 	}

@@ -8,7 +8,8 @@ package converse_test
 //	 74  TestRun_emptyResults
 //	 75  TestRun_unusableToolUse, TestRun_strangeIDs, FuzzRun_toolInput
 //	 76  TestRun_limits, testdata/max_turns.txtar
-//	 77  TestRun_cutToolUse, testdata/max_tokens.txtar
+//	 77  TestRun_cutToolUse, TestRun_cutToolUseAtLimit, TestRun_failsAfterCutToolUse, TestRun_refusedAfterCutToolUse,
+//	     testdata/max_tokens.txtar
 //	 78  TestRun_stopReasons
 //	 79  TestRun_retries, TestRun_streamFaults, TestRun_fallback
 //	 80  TestRun_deadline
@@ -35,6 +36,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 
 	"github.com/aws/aws-sdk-go-v2/service/bedrockruntime"
 	"github.com/aws/aws-sdk-go-v2/service/bedrockruntime/types"
@@ -121,8 +123,12 @@ func TestRun_limits(t *testing.T) {
 					t.Error("the last request has no tools configured")
 				}
 				results := lastResults(last)
-				if got := results[len(results)-1]; !strings.HasPrefix(got, "!Not run: ") {
-					t.Errorf("got %q as the last result, want a notice", got)
+				why := "there are no tool calls left"
+				if tt.stop == converse.StopRepeatedCalls {
+					why = "the same call has been made too often"
+				}
+				if got, want := results[len(results)-1], "!Not run: "+why+". Answer with what you know."; got != want {
+					t.Errorf("got %q as the last result, want %q", got, want)
 				}
 			})
 		})
@@ -178,11 +184,45 @@ func TestRun_cutToolUse(t *testing.T) {
 				if answer.StopReason != tt.stop || answer.Output != tt.output || len(box.calls) != tt.calls {
 					t.Errorf("got %q, %q and %d calls, want %q, %q and %d", answer.StopReason, answer.Output, len(box.calls), tt.stop, tt.output, tt.calls)
 				}
+				if got, want := len(model.seen), 1+len(tt.second); got != want {
+					t.Errorf("the model was asked %d times, want %d", got, want)
+				}
 				if first, second := model.seen[0], model.seen[1]; first.MaxTokens != 100 || second.MaxTokens != 200 || len(second.Messages) != 1 {
 					t.Errorf("asked with %d and then %d tokens and %d messages, want 100, 200 and 1", first.MaxTokens, second.MaxTokens, len(second.Messages))
 				}
 			})
 		}
+	})
+}
+
+// A last answer that asks for tools once more is taken as it is, also where it is
+// cut short. case 77
+func TestRun_cutToolUseAtLimit(t *testing.T) {
+	cutShort := localaws.Ask(use("t2", "echo", "{}"))
+	cutShort.Content = append([]localaws.ContentBlock{{Text: "Let me see."}}, cutShort.Content...)
+	cutShort.StopReason = "max_tokens"
+	r := newRig(converse.Config{MaxTurns: 1}, localaws.Script(localaws.Ask(use("t1", "echo", "{}")), cutShort, localaws.Say("never")))
+	answer, err := r.Run(t.Context(), converse.Request{Prompt: "go"}, tools(nil, "echo"))
+	if err != nil || answer.StopReason != converse.StopMaxTurns || answer.Output != "Let me see." || len(r.requests()) != 2 {
+		t.Errorf("got %q, %q after %d requests, %v", answer.StopReason, answer.Output, len(r.requests()), err)
+	}
+}
+
+// A model that fails when it is asked for more room has failed. case 77
+func TestRun_failsAfterCutToolUse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cutShort := localaws.Ask(use("t1", "echo", "{}"))
+		cutShort.StopReason = "max_tokens"
+		first := localaws.Script(cutShort)
+		asked := 0
+		model := func(req localaws.ConverseRequest) localaws.ConverseReply {
+			if asked++; asked == 1 {
+				return first(req)
+			}
+			return refusal("ServiceUnavailableException")
+		}
+		_, err := newRig(converse.Config{}, model).Run(t.Context(), converse.Request{Prompt: "go"}, tools(nil, "echo"))
+		wantModelError(t, err, converse.Unavailable, "ServiceUnavailableException")
 	})
 }
 
@@ -226,7 +266,11 @@ func TestRun_stopReasons(t *testing.T) {
 				}
 				reply := localaws.Say("so far")
 				reply.StopReason = string(stop)
-				answer, err := newRig(converse.Config{}, localaws.Script(reply)).Run(t.Context(), converse.Request{Prompt: "go", Events: events}, tools(nil, "echo"))
+				r := newRig(converse.Config{}, localaws.Script(reply))
+				answer, err := r.Run(t.Context(), converse.Request{Prompt: "go", Events: events}, tools(nil, "echo"))
+				if got := len(r.requests()); got != 1 {
+					t.Errorf("the model was asked %d times, want once", got)
+				}
 				if answer.Usage.InputTokens == 0 || answer.Turns != 1 {
 					t.Errorf("got usage %+v of %d turns, want some of one", answer.Usage, answer.Turns)
 				}
@@ -379,6 +423,39 @@ func TestRun_usage(t *testing.T) {
 	})
 	if strings.Contains(log.String(), "canary-prompt") {
 		t.Errorf("the prompt is in the log:\n%s", &log)
+	}
+}
+
+// A tool that is described anew, or takes something else, is offered as it is
+// now, and checked as such.
+func TestRun_toolsChange(t *testing.T) {
+	var input string
+	model := func(req localaws.ConverseRequest) localaws.ConverseReply {
+		if len(req.Messages) == 1 {
+			return localaws.Ask(use("t1", "echo", input))
+		}
+		return localaws.Say("done")
+	}
+	r := newRig(converse.Config{System: "Be brief."}, model)
+	for _, now := range []struct{ description, required string }{{"first", "a"}, {"second", "a"}, {"second", "b"}} {
+		for _, key := range []string{"a", "b"} {
+			box := tools(nil, "echo")
+			box.tools[0].Description = now.description
+			box.tools[0].InputSchema = json.RawMessage(`{"type":"object","properties":{"a":{},"b":{}},"required":["` + now.required + `"]}`)
+			input = `{"` + key + `":1}`
+			n := len(r.requests())
+			answer, err := r.Run(t.Context(), converse.Request{Prompt: "go"}, box)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if fits := key == now.required; (len(box.calls) == 1) != fits || answer.ToolCalls[0].IsError == fits {
+				t.Errorf("%+v with %s: got calls %q, want it run: %t", now, input, box.calls, fits)
+			}
+			body := r.requests()[n]
+			if !strings.Contains(body, `"description":"`+now.description+`"`) || !strings.Contains(body, `"required":["`+now.required+`"]`) || strings.Contains(body, "cachePoint") {
+				t.Errorf("asked with %s, want the tool as %+v, and nothing cached", body, now)
+			}
+		}
 	}
 }
 

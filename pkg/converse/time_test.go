@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -67,7 +68,22 @@ func TestRun_deadline(t *testing.T) {
 					ctx, cancel := context.WithTimeout(t.Context(), tt.left)
 					defer cancel()
 					start := time.Now()
+					if events != nil && tt.name == "plenty" {
+						events = func(e converse.Event) {
+							if e.Kind == converse.EventToolResult && e.Duration != tt.tool {
+								t.Errorf("the event of a tool's result says %s, want %s", e.Duration, tt.tool)
+							}
+						}
+					}
 					answer, err := r.Run(ctx, converse.Request{Prompt: "go", Events: events}, box)
+					if tt.name == "plenty" && answer.ToolCalls[0].Duration != tt.tool {
+						t.Errorf("the answer says that the tool took %s, want %s", answer.ToolCalls[0].Duration, tt.tool)
+					}
+					if tt.name == "the tool takes too long" {
+						if last := r.requests()[1]; !strings.Contains(last, `"The tool did not answer in the time that was left."`) || !strings.Contains(last, `"status":"error"`) {
+							t.Errorf("the model was told %s", last)
+						}
+					}
 					if got := time.Since(start); got != tt.took {
 						t.Errorf("it took %s, want %s", got, tt.took)
 					}

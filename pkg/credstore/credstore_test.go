@@ -151,6 +151,24 @@ func TestStore_writeUnchanged(t *testing.T) {
 	if got := (credstore.Credentials{}).Differences(sample); got != nil {
 		t.Errorf("Differences: got %v of nothing, which leaves everything as it is", got)
 	}
+	before = len(srv.Records())
+	if err := store.Write(t.Context(), "calc", sample, credstore.Credentials{}); err != nil || len(srv.Records()) != before {
+		t.Errorf("writing nothing: got %v after %d writes, want everything left as it is", err, len(srv.Records())-before)
+	}
+}
+
+// What was deleted since it was read stays deleted: a parameter that is made by
+// overwriting has nobody's tags.
+func TestStore_writeDeleted(t *testing.T) {
+	store, srv := newStore(t)
+	changed := sample
+	changed.Scope = "calc/read"
+	if err := store.Write(t.Context(), "calc", sample, changed); !errors.Is(err, credstore.ErrNotFound) || !strings.Contains(err.Error(), "/app/mcp/calc/scope") {
+		t.Errorf("got %v, want ErrNotFound of the scope", err)
+	}
+	if got := srv.Parameters(); len(got) != 0 {
+		t.Errorf("got %d parameters, want none", len(got))
+	}
 }
 
 // The key is for secrets alone, and tags are given when a parameter is created:

@@ -62,8 +62,10 @@ func TestStore_Hold(t *testing.T) {
 	}
 	var total time.Duration
 	waits, release = nil, 0
-	if err := store.Hold(ctx, "calc", time.Now().Add(time.Hour)); err != nil {
-		t.Fatal(err)
+	for _, until := range []time.Duration{-time.Minute, time.Hour} { // the second takes the place of the first
+		if err := store.Hold(ctx, "calc", time.Now().Add(until)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	store.Read(ctx, "calc")
 	for _, d := range waits {

@@ -122,6 +122,16 @@ func TestSet_ages(t *testing.T) { // case 50
 		if _, err := set.Get(t.Context()); !errors.Is(err, credstore.ErrNotFound) {
 			t.Errorf("got %v, want ErrNotFound", err)
 		}
+
+		api.change("d", nil)
+		get("d", 7)
+		api.change("", nil)
+		if _, err := set.Refresh(t.Context()); !errors.Is(err, credstore.ErrNotFound) {
+			t.Errorf("got %v, want ErrNotFound", err)
+		}
+		if _, err := set.Get(t.Context()); !errors.Is(err, credstore.ErrNotFound) {
+			t.Errorf("got %v, want ErrNotFound: what is known to be gone is not kept", err)
+		}
 	})
 }
 

@@ -140,7 +140,7 @@ func TestExamine_stack(t *testing.T) {
 	}
 }
 
-// case 140: a request that AWS throttles is sent twice at most, and soon: whoever
+// case 18: a request that AWS throttles is sent twice at most, and soon: whoever
 // waits is better told.
 func TestExamine_throttled(t *testing.T) {
 	w := newWorld(t)

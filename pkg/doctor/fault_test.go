@@ -1,7 +1,9 @@
 package doctor_test
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -10,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	"github.com/mark3labs/mcp-go/server"
 
@@ -76,6 +79,14 @@ func TestExamine_faults(t *testing.T) {
 			"aws.region", doctor.Fail, "neither --region nor AWS_REGION", "--region eu-central-1", nil},
 		{"no credentials", func(_ *testing.T, _ *world, cfg *doctor.Config) { cfg.AWS.Credentials = nil },
 			"aws.identity", doctor.Fail, "none are configured", "aws sso login", nil},
+		{"session ended", func(_ *testing.T, _ *world, cfg *doctor.Config) {
+			cfg.AWS.Credentials = aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+				return aws.Credentials{}, errors.New("the SSO session has expired or is invalid")
+			})
+		}, "aws.identity", doctor.Fail, "the session has ended", "aws sso login", nil},
+		{"unknown access key", func(_ *testing.T, w *world, _ *doctor.Config) {
+			w.refuse("GetCallerIdentity", localaws.Fault{Status: 403, Type: "InvalidClientTokenId", Message: "invalid"})
+		}, "aws.identity", doctor.Fail, "the access key is unknown", "aws sso login", nil},
 		{"credentials expired", func(_ *testing.T, w *world, _ *doctor.Config) {
 			w.refuse("GetCallerIdentity", localaws.Fault{Status: 403, Type: "ExpiredToken", Message: "expired"})
 		}, "aws.identity", doctor.Fail, "have expired", "aws sso login", nil},
@@ -115,6 +126,9 @@ func TestExamine_faults(t *testing.T) {
 
 		{"discovery URL", func(t *testing.T, w *world, _ *doctor.Config) { w.put(t, credstore.DiscoveryURL, "https:///pool") },
 			"discovery.url", doctor.Fail, "not a plain absolute URL", "mcpauth doctor --mcp-name calculator --fix", restore},
+		{"discovery URL of no pool", func(t *testing.T, w *world, _ *doctor.Config) {
+			w.put(t, credstore.DiscoveryURL, "https://cognito-idp.eu-central-1.amazonaws.com/.well-known/openid-configuration")
+		}, "discovery.url", doctor.Fail, "its path is not the id of a user pool", "mcpauth doctor --mcp-name calculator --fix", restore},
 		{"discovery URL of another region", func(t *testing.T, w *world, _ *doctor.Config) {
 			w.put(t, credstore.UserPoolID, "us-east-1_abcdefghi")
 			w.put(t, credstore.DiscoveryURL, w.URL()+"/us-east-1_abcdefghi/.well-known/openid-configuration")

@@ -114,6 +114,7 @@ func TestExamine_server(t *testing.T) {
 	}{
 		{"streams", elsewhere{pages: []string{readTool}, call: result("seen")}, "mcp.call", doctor.Pass, "look({}) = seen"},
 		{"pages", elsewhere{pages: []string{`{"name":"a","inputSchema":{"type":"object"}}`, readTool}, call: result("seen")}, "mcp.tools", doctor.Pass, "2: a, look"},
+		{"no tool", elsewhere{pages: []string{""}}, "mcp.tools", doctor.Warn, "offers nothing"},
 		{"a tool twice", elsewhere{pages: []string{readTool, readTool}, call: result("seen")}, "mcp.names", doctor.Fail, "more than once: look"},
 		{"a tool that refuses", elsewhere{pages: []string{readTool}, call: `{"isError":true,"content":[{"type":"text","text":"not you"}]}`}, "mcp.call", doctor.Pass, "was run and refused its arguments: not you"},
 		{"a pattern", elsewhere{pages: []string{strings.Replace(readTool, `"object"`, `"object","required":["a"],"properties":{"a":{"type":"string","pattern":"^x"}}`, 1)}}, "mcp.call", doctor.Skip, "no arguments can be made up"},

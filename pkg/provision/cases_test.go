@@ -4,7 +4,7 @@ package provision_test
 // (1 to 4, 23, 24, and the reply in 28) belong to pkg/customresource.
 //
 //	 5  TestSecretsStayInside
-//	 6  TestHandle_sameEventAtOnce, TestHandle_sameEventAtOnce_ownPool, TestRotate_atOnce, TestHandle_moveAtOnce, TestSequences
+//	 6  TestHandle_twoClients, TestHandle_sameEventAtOnce, TestHandle_sameEventAtOnce_ownPool, TestRotate_atOnce, TestHandle_moveAtOnce, TestSequences
 //	 7  TestFaults, TestFaults_delete
 //	 8  TestFaults_rollback, TestHandle_adoptBroken, TestHandle_deleteOfUnknownID
 //	 9  TestHandle_deleteOfAnySubset, TestHandle_deleteWithoutKey
@@ -13,15 +13,15 @@ package provision_test
 //	12  TestFaults ("Move to another pool"), TestHandle_rename, TestHandle_prefixAlone, TestHandle_ownPoolByID
 //	13  TestHandle_lifecycle, TestHandle_ownPool
 //	14  TestHandle_lifecycle, TestHandle_updateKeepsOtherSettings
-//	15  TestFaults_rollback, TestHandle_keyBroken
+//	15  TestFaults_rollback, TestHandle_keyBroken, TestHandle_backFromRefused
 //	16  TestHandle_domains
-//	17  TestHandle_manyPoolsAndDecoys
+//	17  TestHandle_manyPoolsAndDecoys, TestHandle_twoOwnPools, TestHandle_twoClients
 //	18  TestFaults, TestHandle_limitIsFinal
 //	19  TestHandle_readersNeverSeeATornPair, TestHandle_readersNeverSeeATornPair_move, TestHandle_moveAtOnce
 //	20  TestHandle_secretGoneFromParameterStore
 //	21  TestRotate, TestRotate_crash
 //	22  TestHandle_refusesJunk, FuzzHandle
-//	25  TestHandle_secondOwner, TestHandle_adoptOthersScopes, TestHandle_othersClientRecorded
+//	25  TestHandle_secondOwner, TestHandle_overtaken, TestHandle_adoptOthersScopes, TestHandle_othersClientRecorded
 //	26  TestHandle_scopeNotVisibleYet
 //	27  TestHandle_poolThatMustStay
 //	28  TestHandle_refusesJunk, FuzzHandle
@@ -31,7 +31,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"net/http"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -45,6 +47,7 @@ import (
 
 	"agentcore-mcp-auth/pkg/credstore"
 	"agentcore-mcp-auth/pkg/localaws"
+	"agentcore-mcp-auth/pkg/provision"
 )
 
 // case 5
@@ -179,6 +182,7 @@ func TestHandle_deleteOfUnknownID(t *testing.T) {
 	w.must(event(cfn.RequestDelete, "2024/01/01/[$LATEST]abcdef", properties(w.pool, nil), nil))
 	w.must(event(cfn.RequestDelete, "11112222-3333-4444-5555-666677778888", map[string]any{"McpName": "../x"}, nil))
 	w.must(event(cfn.RequestDelete, "mcp-client:/app/mcp/never:own-pool", properties("", nil), nil))
+	w.must(event(cfn.RequestDelete, "mcp-client:never:own-pool", properties("", nil), nil))
 	w.nothingLeft()
 }
 
@@ -245,6 +249,11 @@ func TestHandle_rename(t *testing.T) {
 	w.must(event(cfn.RequestDelete, id, old, nil))
 	w.working("/team/x/abacus/")
 	w.must(event(cfn.RequestDelete, newID, renamed, nil))
+	w.nothingLeft()
+
+	// What is deleted is what the id says, whatever the properties.
+	id, _ = w.must(create(old))
+	w.must(event(cfn.RequestDelete, id, renamed, nil))
 	w.nothingLeft()
 }
 
@@ -313,11 +322,38 @@ func TestHandle_domains(t *testing.T) {
 		w.refused(create(properties(w.pool, map[string]any{"DomainPrefix": "mine"})), `has the domain "there"`)
 		w.nothingLeft()
 	})
+	t.Run("pool has one of its own name", func(t *testing.T) {
+		w := newWorld(t)
+		cfg := w.config()
+		cfg.HTTPClient = customDomain{}
+		w.handler = &provision.Handler{Provisioner: provision.New(cfg)}
+		w.must(create(properties(w.pool, nil)))
+		if got := w.parameter(path, "cognito_domain"); got != "https://auth.example.org" {
+			t.Errorf("domain: got %s, want the pool's own", got)
+		}
+	})
 	t.Run("pool has that one", func(t *testing.T) {
 		w := newWorld(t)
 		w.must(create(properties(w.pool, map[string]any{"DomainPrefix": "there"})))
 		w.working(path)
 	})
+}
+
+// customDomain is an HTTP client behind which every user pool has a domain of its
+// own name as well, which the stand-in does not have.
+// https://docs.aws.amazon.com/cognito-user-identity-pools/latest/APIReference/API_UserPoolType.html
+type customDomain struct{}
+
+func (customDomain) Do(r *http.Request) (*http.Response, error) {
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil || !strings.HasSuffix(r.Header.Get("X-Amz-Target"), ".DescribeUserPool") {
+		return resp, err
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	text = bytes.Replace(text, []byte(`"UserPool":{`), []byte(`"UserPool":{"CustomDomain":"auth.example.org",`), 1)
+	resp.Body, resp.ContentLength = io.NopCloser(bytes.NewReader(text)), int64(len(text))
+	return resp, err
 }
 
 // case 17
@@ -375,6 +411,60 @@ func TestHandle_manyPoolsAndDecoys(t *testing.T) {
 	if clients != 130 { // and so the pool has to stay
 		t.Errorf("other people's app clients: got %d, want 130", clients)
 	}
+}
+
+// case 17: of two pools of ours, which two runs have made at once, the older is
+// the one.
+func TestHandle_twoOwnPools(t *testing.T) {
+	w := newWorld(t)
+	w.must(create(properties("", nil)))
+	own := w.parameter(path, "userpool_id")
+	d, err := w.cognito.DescribeUserPool(t.Context(), &cognitoidentityprovider.DescribeUserPoolInput{UserPoolId: aws.String(own)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.pass(time.Minute)
+	if _, err := w.cognito.CreateUserPool(t.Context(), &cognitoidentityprovider.CreateUserPoolInput{
+		PoolName: d.UserPool.Name, UserPoolTags: d.UserPool.UserPoolTags,
+	}); err != nil {
+		t.Fatal(err)
+	}
+	second := create(map[string]any{"McpName": "search"})
+	second.LogicalResourceID = "Search"
+	w.must(second)
+	if got := w.parameter("/app/mcp/search/", "userpool_id"); got != own {
+		t.Errorf("pool of the second server: got %s, want the older one, %s", got, own)
+	}
+}
+
+// cases 6 and 17: of several app clients of one server the one stays whose
+// secret readers have, and the others go.
+func TestHandle_twoClients(t *testing.T) {
+	w := newWorld(t)
+	props := properties(w.pool, nil)
+	_, data := w.must(create(props))
+	id := data["ClientId"].(string)
+	d, err := w.cognito.DescribeUserPoolClient(t.Context(), &cognitoidentityprovider.DescribeUserPoolClientInput{UserPoolId: aws.String(w.pool), ClientId: aws.String(id)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for smaller := false; !smaller; { // among them one that comes before it
+		c, err := w.cognito.CreateUserPoolClient(t.Context(), &cognitoidentityprovider.CreateUserPoolClientInput{
+			UserPoolId: aws.String(w.pool), ClientName: d.UserPoolClient.ClientName, GenerateSecret: true,
+			AllowedOAuthFlows: d.UserPoolClient.AllowedOAuthFlows, AllowedOAuthFlowsUserPoolClient: true, AllowedOAuthScopes: d.UserPoolClient.AllowedOAuthScopes,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		smaller = aws.ToString(c.UserPoolClient.ClientId) < id
+	}
+	if err := w.store().Delete(t.Context(), "calc", credstore.ClientID); err != nil {
+		t.Fatal(err)
+	}
+	if _, data := w.must(create(props)); data["ClientId"] != id {
+		t.Errorf("app client: got %s, want %s, whose secret is published", data["ClientId"], id)
+	}
+	w.working(path) // and there is one
 }
 
 // case 18

@@ -6,6 +6,9 @@ import (
 	"testing"
 
 	"github.com/aws/aws-lambda-go/cfn"
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider"
+	"github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider/types"
 
 	"agentcore-mcp-auth/pkg/credstore"
 	"agentcore-mcp-auth/pkg/provision"
@@ -60,6 +63,52 @@ func TestDecode_everyProperty(t *testing.T) {
 			t.Errorf("%s: got error %v, want one that names it", wrong, err)
 		}
 	}
+}
+
+// case 15: an update whose properties were refused is taken back by one that has
+// them as the old ones. A pool that does not exist is refused as well.
+func TestHandle_backFromRefused(t *testing.T) {
+	w := newWorld(t)
+	props := properties(w.pool, nil)
+	id, _ := w.must(create(props))
+	for _, refused := range []map[string]any{
+		properties(w.pool, map[string]any{"Typo": "x"}), properties("eu-central-1_notthere1", nil),
+	} {
+		w.refused(event(cfn.RequestUpdate, id, refused, props), "")
+		if ops := writes(w.calls(func() { w.must(event(cfn.RequestUpdate, id, props, refused)) })); len(ops) > 0 {
+			t.Errorf("back from %v: got writes %q, want none", refused, ops)
+		}
+		w.working(path)
+	}
+	w.refused(create(properties("eu-central-1_notthere1", nil)), "user pool eu-central-1_notthere1 does not exist in eu-central-1: check UserPoolId")
+}
+
+// A client that somebody has renamed goes with its server all the same.
+func TestHandle_deleteRenamed(t *testing.T) {
+	w := newWorld(t)
+	props := properties(w.pool, nil)
+	id, data := w.must(create(props))
+	if _, err := w.cognito.UpdateUserPoolClient(t.Context(), &cognitoidentityprovider.UpdateUserPoolClientInput{
+		UserPoolId: aws.String(w.pool), ClientId: aws.String(data["ClientId"].(string)), ClientName: aws.String("by hand"),
+		AllowedOAuthFlows: []types.OAuthFlowType{types.OAuthFlowTypeClientCredentials}, AllowedOAuthFlowsUserPoolClient: true, AllowedOAuthScopes: []string{"calc/invoke"},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	w.must(event(cfn.RequestDelete, id, props, nil))
+	w.nothingLeft()
+}
+
+// A prefix may be longer than a tag: the pool's is a hash of it then.
+func TestHandle_longPrefix(t *testing.T) {
+	w := newWorld(t)
+	prefix := "/" + strings.Repeat("a", 300)
+	props := properties("", map[string]any{"ParameterPrefix": prefix})
+	id, _ := w.must(create(props))
+	if err := w.checkSet(prefix + "/calc/"); err != nil {
+		t.Error(err)
+	}
+	w.must(event(cfn.RequestDelete, id, props, nil))
+	w.nothingLeft()
 }
 
 // case 12: a prefix that alone changes is a replacement too. In a given pool

@@ -54,9 +54,9 @@
 // # Rotation
 //
 // Cognito keeps two live secrets for a client. Rotation adds one, publishes it,
-// and leaves the one before it alive for [Provisioner.Overlap]; the next run
-// after that deletes it. Cognito lists secrets by id and never shows their
-// values, so a tag on the secret's parameter records which id which version of
-// the parameter holds, written before the version is. A run that finds a
-// rotation half done can tell from it which secret readers have.
+// and leaves the one before it alive for as long as tokens that were got with
+// it, and an hour more; the next run after that deletes it. Cognito lists secrets
+// by id and never shows their values, so a tag on the secret's parameter records
+// which id which version of the parameter holds, written before the version is. A
+// run that finds a rotation half done can tell from it which secret readers have.
 package provision

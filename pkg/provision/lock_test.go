@@ -26,6 +26,7 @@ func TestLock_seenFreeAtOnce(t *testing.T) {
 			dead, _ := json.Marshal(map[string]any{"holder": "dead", "until": w.time().Add(-time.Second)})
 			w.put("/app/mcp/.lock/calc", string(dead), ssmtypes.ParameterTypeString)
 		},
+		"illegible": func(w *world) { w.put("/app/mcp/.lock/calc", "not JSON", ssmtypes.ParameterTypeString) },
 		"left while another's was taken": func(w *world) {
 			dead, _ := json.Marshal(map[string]any{"holder": "dead", "until": w.time().Add(-time.Second)})
 			w.put("/app/mcp/.lock/calc", string(dead), ssmtypes.ParameterTypeString)

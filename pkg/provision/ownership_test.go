@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -139,6 +140,7 @@ func TestHandle_secondOwner(t *testing.T) {
 		"another stack":                   {StackID: stackB, LogicalResourceID: "Calc"},
 		"another resource of the stack":   {StackID: stackA, LogicalResourceID: "Calc2"},
 		"another stack that would adopt":  {StackID: stackB, LogicalResourceID: "Calc"},
+		"another stack that would retain": {StackID: stackB, LogicalResourceID: "Calc"},
 		"another pool":                    {StackID: stackB, LogicalResourceID: "Calc"},
 		"another prefix in the same pool": {StackID: stackB, LogicalResourceID: "Calc"},
 	} {
@@ -147,6 +149,8 @@ func TestHandle_secondOwner(t *testing.T) {
 		switch what {
 		case "another stack that would adopt":
 			theirs.ResourceProperties["Adopt"] = "true"
+		case "another stack that would retain":
+			theirs.ResourceProperties["RetainOnDelete"] = "true"
 		case "another pool":
 			delete(theirs.ResourceProperties, "UserPoolId")
 		case "another prefix in the same pool":
@@ -176,6 +180,26 @@ func TestHandle_secondOwner(t *testing.T) {
 		t.Errorf("two owners at once: got %v and %v, want one error", errA, errB)
 	}
 	w.working(path)
+}
+
+// case 25: two owners make the same server in two pools. The parameters are
+// those of the first to be done, and what the other has made goes.
+func TestHandle_overtaken(t *testing.T) {
+	w := newWorld(t)
+	slow, fast := create(properties(w.second(), nil)), create(properties(w.pool, nil))
+	fast.StackID = stackB
+	var begun atomic.Bool
+	w.aws.SetFault(func(rec localaws.Record) *localaws.Fault {
+		if rec.Operation == "CreateUserPoolClient" && begun.CompareAndSwap(false, true) {
+			w.must(fast)
+		}
+		return nil
+	})
+	w.refused(slow, "belong")
+	w.working(path)
+	fast.RequestType, fast.PhysicalResourceID = cfn.RequestDelete, "mcp-client:/app/mcp/calc:"+w.pool
+	w.must(fast)
+	w.nothingLeft()
 }
 
 // case 26

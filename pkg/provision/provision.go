@@ -40,10 +40,6 @@ type Provisioner struct {
 	Owner    string // who owns what is made: a stack's id, or CommandLine (the default)
 	Resource string // which of the owner's resources it belongs to: a logical id, or empty
 
-	// Overlap is how long a replaced secret stays alive. The default is the
-	// lifetime of an access token and an hour more.
-	Overlap time.Duration
-
 	Logger *slog.Logger // default: discard
 
 	// Backoff is the pause before a repeated attempt, counted from 0. The

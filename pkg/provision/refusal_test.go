@@ -22,6 +22,7 @@ import (
 func TestEnsure_addresses(t *testing.T) {
 	for region, want := range map[string]struct{ issuer, domain string }{
 		"eu-central-1":  {"https://cognito-idp.eu-central-1.amazonaws.com/", "https://there.auth.eu-central-1.amazoncognito.com"},
+		"cn-north-1":    {"https://cognito-idp.cn-north-1.amazonaws.com.cn/", "https://there.auth.cn-north-1.amazoncognito.com"},
 		"us-gov-west-1": {"https://cognito-idp.us-gov-west-1.amazonaws.com/", "https://there.auth-fips.us-gov-west-1.amazoncognito.com"},
 	} {
 		srv := localaws.New(localaws.Config{Region: region})

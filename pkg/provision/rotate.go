@@ -13,16 +13,16 @@ import (
 )
 
 // Rotate replaces the secret of a server that is set up, of any owner. The
-// secret before stays alive for Overlap at least: until [Provisioner.Tidy], or
-// another run for the server, finds it older than that. A rotation that
-// stopped half-way is finished.
+// secret before stays alive for the lifetime of an access token and an hour
+// more at least: until [Provisioner.Tidy], or another run for the server, finds
+// it older than that. A rotation that stopped half-way is finished.
 func (p *Provisioner) Rotate(ctx context.Context, name string) (Result, error) {
 	return p.onServer(ctx, name, func(r *run, _ recorded) error {
 		return r.change("rotate the client secret", func() error { return r.rotate(ctx, "") })
 	})
 }
 
-// Tidy deletes the secret that a rotation replaced, when its Overlap is over.
+// Tidy deletes the secret that a rotation replaced, when its time is over.
 func (p *Provisioner) Tidy(ctx context.Context, name string) (Result, error) {
 	return p.onServer(ctx, name, func(r *run, set recorded) error {
 		minutes, err := p.lifetime(ctx, set.UserPoolID, set.ClientID)
@@ -193,9 +193,8 @@ func (r *run) replaced(ctx context.Context, set recorded) ([]string, error) {
 	return ids, nil
 }
 
+// overlap is how long a replaced secret stays alive: the lifetime of an access
+// token and an hour more.
 func (r *run) overlap() time.Duration {
-	if r.Overlap > 0 {
-		return r.Overlap
-	}
 	return time.Duration(r.d.AccessTokenMinutes)*time.Minute + time.Hour
 }

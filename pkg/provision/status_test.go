@@ -2,12 +2,14 @@ package provision_test
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
+	"github.com/aws/aws-sdk-go-v2/service/ssm/types"
 
 	"agentcore-mcp-auth/pkg/credstore"
 	"agentcore-mcp-auth/pkg/provision"
@@ -58,6 +60,22 @@ func TestLeftovers(t *testing.T) {
 	}
 	if left, err := w.p.Leftovers(ctx); err != nil || len(left) > 0 {
 		t.Fatalf("two servers in use: got %v, %v", left, err)
+	}
+	// A run that died has left the lock of a server that is not there, and the
+	// lock of one that is there is its own affair.
+	parameters := ssm.NewFromConfig(w.config())
+	for _, server := range []string{"gone", "calc"} {
+		if _, err := parameters.PutParameter(ctx, &ssm.PutParameterInput{
+			Name: aws.String("/app/mcp/.lock/" + server), Value: aws.String("{}"), Type: types.ParameterTypeString,
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if removed, err := w.p.RemoveLeftovers(ctx); err != nil || !slices.Equal(removed, []string{"lock /app/mcp/.lock/gone"}) {
+		t.Errorf("got %q, %v, want the lock of no server", removed, err)
+	}
+	if left := strings.Join(w.aws.Leftovers(), "\n"); strings.Contains(left, ".lock/gone") || !strings.Contains(left, ".lock/calc") {
+		t.Errorf("got\n%s\nwant the lock of the server that is there", left)
 	}
 	// The parameters of one are removed by hand: its client and resource server stay behind.
 	params := credstore.Store{API: ssm.NewFromConfig(w.config())}

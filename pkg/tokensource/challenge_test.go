@@ -20,6 +20,7 @@ func TestParseChallenge(t *testing.T) {
 		{[]string{`Bearer error = "invalid_token" , realm = x`}, challenge{code: "invalid_token"}},
 		{[]string{`Basic realm="Bearer error=\"x\"", Bearer error="y"`}, challenge{code: "y"}},
 		{[]string{`Bearer error="x", Basic error="y"`}, challenge{code: "x"}},
+		{[]string{`Bearer error="x", Basic realm="y", scope="of Basic"`}, challenge{code: "x"}},
 		{[]string{`Digest a=b`, `Bearer error="x"`}, challenge{code: "x"}},
 		{[]string{`Bearer error="a\"b\\c"`}, challenge{code: `a"b\c`}},
 		{[]string{`Bearer error="x", error="y"`}, challenge{code: "x"}},
@@ -34,6 +35,24 @@ func TestParseChallenge(t *testing.T) {
 		got := parseChallenge(tt.values)
 		if got.code != tt.want.code || !slices.Equal(got.scopes, tt.want.scopes) || got.metadataURL != tt.want.metadataURL {
 			t.Errorf("%q: got %+v, want %+v", tt.values, got, tt.want)
+		}
+	}
+}
+
+// Metadata speaks for a resource if it is that one's, or of a path above it.
+func TestCovers(t *testing.T) {
+	const origin = "https://mcp.example.com"
+	resource, err := parseResource(origin + "/a/mcp?qualifier=DEFAULT")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]bool{
+		origin: true, origin + "/": true, origin + "/a": true, origin + "/a/mcp": true, origin + "/a/mcp?qualifier=DEFAULT": true,
+		origin + "/a/mcp?qualifier=OTHER": false, origin + "/a/mc": false, origin + "/a/mcp/x": false, origin + "/b": false,
+		"http://mcp.example.com": false, "https://evil.com/a/mcp": false, "": false,
+	} {
+		if got := covers(name, resource); got != want {
+			t.Errorf("%q: got %t, want %t", name, got, want)
 		}
 	}
 }

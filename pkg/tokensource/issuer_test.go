@@ -2,6 +2,10 @@ package tokensource_test
 
 import (
 	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -91,6 +95,51 @@ func TestToken_badAnswers(t *testing.T) { // case 38
 				t.Errorf("got %d token requests, want 1", got)
 			}
 		})
+	}
+}
+
+// What the token endpoint says is told with what to look at.
+func TestToken_refused(t *testing.T) {
+	const parameter = "the token endpoint answered %[1]s: check parameter /app/mcp/srv/"
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		key    crypto.Signer
+		status int
+		code   string
+		want   string
+	}{
+		{nil, 401, "invalid_client", parameter + "cognito_secret"},
+		{key, 401, "invalid_client", parameter + "machine_client_id"}, // there is no secret
+		{nil, 400, "invalid_scope", parameter + "scope"},
+		{nil, 400, "unauthorized_client", parameter + "machine_client_id"},
+		{nil, 400, "slow_down", "asking the token endpoint: it answered %[1]s"},
+		{nil, 404, "404", "issuer " + poolURL + ": its token endpoint answered 404"},
+	} {
+		i := newIssuer()
+		i.document = func(m map[string]any) {
+			if tt.key != nil {
+				m["token_endpoint_auth_methods_supported"] = []string{"private_key_jwt"}
+			}
+		}
+		i.answer = func(w http.ResponseWriter, _ *http.Request) bool {
+			w.Header().Set("Retry-After", "7")
+			writeJSON(w, tt.status, map[string]any{"error": tt.code})
+			return true
+		}
+		_, err := newSource(t, i, tokensource.Config{Key: tt.key}).Token(short(t))
+		want := tt.want
+		if strings.Contains(want, "%") {
+			want = fmt.Sprintf(want, tt.code)
+		}
+		if err == nil || err.Error() != want {
+			t.Errorf("%d %s: got %v, want %s", tt.status, tt.code, err, want)
+		}
+		if u := (*tokensource.UnavailableError)(nil); errors.As(err, &u) && u.RetryAfter != 7*time.Second {
+			t.Errorf("%s: got RetryAfter %v, want 7s", tt.code, u.RetryAfter)
+		}
 	}
 }
 
@@ -321,6 +370,17 @@ func TestDiscovery_refusedDocuments(t *testing.T) { // case 43
 			}
 		})
 	}
+	// Anybody can have a domain of Cognito's, so only Cognito's issuers may name one.
+	t.Run("Cognito's domain of another issuer", func(t *testing.T) {
+		i, c := newIssuer(), newSet()
+		i.url = "https://login.example.com"
+		c.stored.DiscoveryURL = i.url + "/.well-known/openid-configuration"
+		_, err := newSource(t, i, tokensource.Config{Credentials: c, IssuerHosts: []string{"login.example.com"}}).Token(short(t))
+		var config *tokensource.ConfigError
+		if !errors.As(err, &config) || len(i.requests()) != 0 {
+			t.Errorf("got %v after %d token requests, want it refused", err, len(i.requests()))
+		}
+	})
 	for name, body := range map[string]string{
 		"huge":      `{"a":"` + strings.Repeat("x", 2<<20) + `"}`,
 		"deep":      strings.Repeat(`{"a":`, 100_000),

@@ -3,6 +3,7 @@ package tokensource_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -63,6 +64,38 @@ func TestRoundTrip_stepUpHarmsNobody(t *testing.T) { // case 35
 			}
 		})
 	}
+}
+
+// A renewal that was under way when a request stepped up brings a token without
+// the scope; the request still gets one with it.
+func TestRoundTrip_stepUpDuringRenewal(t *testing.T) { // case 35
+	synctest.Test(t, func(t *testing.T) {
+		i := newIssuer()
+		s := newSource(t, i, tokensource.Config{StepUpScopes: []string{"srv/admin"}, Base: inMemory{http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			for n, p := range i.requests() {
+				if r.Header.Get("Authorization") == fmt.Sprint("Bearer token-", n) && strings.Contains(p.form.Get("scope"), "srv/admin") {
+					return
+				}
+			}
+			w.Header().Set("WWW-Authenticate", `Bearer error="insufficient_scope", scope="srv/admin"`)
+			w.WriteHeader(http.StatusForbidden)
+		})}})
+		if _, err := s.Token(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		i.mu.Lock()
+		i.latency = 2 * time.Second
+		i.mu.Unlock()
+		time.Sleep(200 * time.Second)
+		s.Token(t.Context()) // starts the renewal
+		synctest.Wait()
+		if _, err := call(t.Context(), s.Client(), resourceURL, "x"); err != nil {
+			t.Error(err)
+		}
+		if got := len(i.requests()); got != 3 {
+			t.Errorf("got %d token requests, want the first, the renewal and one with the scope", got)
+		}
+	})
 }
 
 // Who waits for a first token while another request steps up, and is refused,

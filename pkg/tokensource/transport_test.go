@@ -66,6 +66,9 @@ func TestRoundTrip_unauthorized(t *testing.T) { // case 34
 					!strings.Contains(challenge.Challenge, "realm") || strings.Contains(err.Error(), "token-") {
 					t.Errorf("got %+v", challenge)
 				}
+				if got, want := challenge.Error(), "the MCP server refused our authorization with 401: "+challenge.Challenge+" (request request-1)"; got != want {
+					t.Errorf("got %q, want %q", got, want)
+				}
 			}
 			if n != tt.requests || len(i.requests()) != tt.posts {
 				t.Errorf("got %d requests and %d token requests, want %d and %d", n, len(i.requests()), tt.requests, tt.posts)
@@ -244,7 +247,7 @@ func TestRoundTrip_insufficientScope(t *testing.T) { // case 35
 		{"names none", `Bearer error="insufficient_scope"`, []string{"srv/admin"}, true, true, true, 1, 1},
 		{"other error", `Bearer error="invalid_request", scope="srv/admin"`, []string{"srv/admin"}, true, true, true, 1, 1},
 		{"no challenge", ``, []string{"srv/admin"}, true, true, true, 1, 1},
-		{"the client does not get it", `Bearer error="insufficient_scope", scope="srv/admin"`, []string{"srv/admin"}, false, true, true, 1, 2},
+		{"the client does not get it", `Bearer error="insufficient_scope", scope="srv/admin"`, []string{"srv/admin"}, false, false, true, 1, 2},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			i := newIssuer()
@@ -269,6 +272,9 @@ func TestRoundTrip_insufficientScope(t *testing.T) { // case 35
 			var challenge *tokensource.ChallengeError
 			if (err != nil) != tt.wantErr || tt.wantErr && (!errors.As(err, &challenge) || challenge.Status != 403) {
 				t.Errorf("got %v", err)
+			}
+			if tt.wantErr && tt.challenge == "" && challenge.Error() != "the MCP server refused our authorization with 403" {
+				t.Errorf("got %q", challenge.Error())
 			}
 			if n != tt.requests || len(i.requests()) != tt.posts {
 				t.Errorf("got %d requests and %d token requests, want %d and %d", n, len(i.requests()), tt.requests, tt.posts)
@@ -462,6 +468,16 @@ func TestRoundTrip_callerLeaves(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// What goes wrong below is told as it is: the layers above judge by it.
+func TestRoundTrip_noAnswer(t *testing.T) {
+	gone := errors.New("connection refused")
+	s := newSource(t, newIssuer(), tokensource.Config{Base: roundTripFunc(func(*http.Request) (*http.Response, error) { return nil, gone })})
+	req, _ := http.NewRequest(http.MethodGet, resourceURL, nil)
+	if _, err := s.RoundTrip(req); err != gone {
+		t.Errorf("got %v, want %v itself", err, gone)
+	}
 }
 
 func TestStatic(t *testing.T) {

@@ -94,7 +94,8 @@ func TestToken_privateKeyJWT(t *testing.T) { // case 49
 	t.Run("refused", func(t *testing.T) {
 		weak, _ := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
 		_, edwards, _ := ed25519.GenerateKey(rand.Reader)
-		for _, key := range []crypto.Signer{weak, edwards} {
+		small, _ := rsa.GenerateKey(rand.Reader, 1024)
+		for _, key := range []crypto.Signer{weak, edwards, small} {
 			_, err := tokensource.New(tokensource.Config{Credentials: newSet(), Resource: resourceURL, Key: key})
 			var config *tokensource.ConfigError
 			if !errors.As(err, &config) {
@@ -224,6 +225,10 @@ func TestDiscover(t *testing.T) { // case 48
 			"https://mcp.example.com/.well-known/oauth-protected-resource":     prm("https://mcp.example.com", as),
 			"https://auth.example.com/tenant/.well-known/openid-configuration": meta(as),
 		}, "https://mcp.example.com", ""},
+		{"on the resource's own host, which nobody named", ``, web{
+			"https://mcp.example.com/.well-known/oauth-protected-resource/mcp":  prm(resourceURL, "https://mcp.example.com/as"),
+			"https://mcp.example.com/.well-known/oauth-authorization-server/as": meta("https://mcp.example.com/as"),
+		}, resourceURL, ""},
 		{"issuer without a path", `Basic realm="x", Bearer realm="y"`, web{
 			"https://mcp.example.com/.well-known/oauth-protected-resource/mcp": prm(resourceURL, "https://auth.example.com"),
 			"https://auth.example.com/.well-known/oauth-authorization-server":  meta("https://auth.example.com"),

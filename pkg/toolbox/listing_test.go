@@ -223,6 +223,54 @@ func TestCatalogue(t *testing.T) {
 	})
 }
 
+// case 68: many who find the listing past its time have it renewed once, and wait
+// for nothing.
+func TestCatalogue_renewedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fake{on: map[string]func(*exchange) bool{"tools/list": func(x *exchange) bool {
+			if x.n > 0 {
+				time.Sleep(time.Second)
+			}
+			return false
+		}}}
+		b := open(t, toolbox.Options{}, inMemory("calc", f))
+		mustTools(t, b)
+		time.Sleep(11 * time.Minute)
+		for start := time.Now(); time.Since(start) < 100*time.Millisecond; time.Sleep(time.Millisecond) {
+			at := time.Now()
+			if mustTools(t, b); time.Since(at) > 0 {
+				t.Errorf("a caller waited %s", time.Since(at))
+			}
+		}
+		if n := len(f.requests("tools/list")); n != 2 {
+			t.Errorf("%d listings, want 2", n)
+		}
+		time.Sleep(time.Second)
+		b.Close(context.Background())
+	})
+}
+
+// case 52: a session that is found gone when the tools are listed again is opened
+// anew by the next use.
+func TestCatalogue_sessionGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fake{sessions: true, tools: list("a")}
+		b := open(t, toolbox.Options{}, inMemory("calc", f))
+		mustTools(t, b)
+		f.mu.Lock()
+		f.alive = ""
+		f.mu.Unlock()
+		f.setTools(list("b"))
+		time.Sleep(11 * time.Minute)
+		mustTools(t, b) // lists again in the background
+		synctest.Wait()
+		if got, n := toolNames(mustTools(t, b)), len(f.requests("initialize")); got != "b" || n != 2 {
+			t.Errorf("got tools %q after %d handshakes, want b after 2", got, n)
+		}
+		b.Close(context.Background())
+	})
+}
+
 // The newer era's servers say how long a listing holds.
 func TestCatalogue_ttl(t *testing.T) {
 	for ttl, want := range map[string]time.Duration{"60000": time.Minute, "0": 30 * time.Second, "-5": 30 * time.Second, "-9223372036855": 30 * time.Second, "999999999999999": time.Hour, "null": 10 * time.Minute} {

@@ -31,3 +31,18 @@ func TestNames_bounded(t *testing.T) {
 		}
 	}
 }
+
+// A name that stood for one tool of a server never stands for another of it.
+// case 61
+func TestNames_kept(t *testing.T) {
+	var n names
+	first := []Tool{{Server: "s", Tool: "größe"}}
+	n.assign(first, false)
+	second := []Tool{{Server: "s", Tool: first[0].Name}}
+	if n.assign(second, false); second[0].Name == first[0].Name {
+		t.Errorf("%s stands for %s, and did for %s", first[0].Name, second[0].Tool, first[0].Tool)
+	}
+	if n.assign(first, false); n.tools[first[0].Name].Tool != "größe" {
+		t.Errorf("%s stands for %s", first[0].Name, n.tools[first[0].Name].Tool)
+	}
+}

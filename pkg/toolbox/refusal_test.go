@@ -156,6 +156,18 @@ func TestRefusals_platform(t *testing.T) {
 	}
 }
 
+// case 56: an error may come without an id, when the server could not read the
+// request's.
+func TestRefusal_noID(t *testing.T) {
+	const refusal = `{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"what?"}}`
+	for contentType, body := range map[string]string{"application/json": refusal, "text/event-stream": "data: " + refusal + "\n\n"} {
+		_, err := connect(t, answering(contentType, body)).Call(t.Context(), "add", nil)
+		if e := platformError(err); e == nil || e.Code != -32700 || e.Message != "what?" {
+			t.Errorf("%s: got %v, want the server's error", contentType, err)
+		}
+	}
+}
+
 // Retry-After, in both its forms, is waited for when it fits the deadline and
 // handed on when it does not.
 func TestRetryAfter(t *testing.T) {
@@ -305,6 +317,16 @@ func TestRestart(t *testing.T) { // case 52
 	}
 	if n := len(f.requests("tools/call")); n != 1 || refused != 2 {
 		t.Errorf("%d calls arrived after %d refused connections, want 1 after 2", n, refused)
+	}
+}
+
+// Why a server cannot be found is told as it is, with the server's name.
+func TestNotFound(t *testing.T) {
+	gone := errors.New("no such parameter")
+	s := toolbox.Server{Name: "calc", Resolve: func(context.Context) (toolbox.Endpoint, error) { return toolbox.Endpoint{}, gone }}
+	_, _, err := open(t, toolbox.Options{}, s).Tools(t.Context())
+	if server := new(toolbox.ServerError); !errors.Is(err, gone) || !errors.As(err, &server) || server.Server != "calc" {
+		t.Errorf("got %v, want a ServerError of %v", err, gone)
 	}
 }
 

@@ -299,6 +299,10 @@ func TestEra(t *testing.T) {
 		{"an older server with the same handshake", "", map[string]func(*exchange) bool{"initialize": answers(`{"protocolVersion":"2025-03-26"}`)}, "", "initialize notifications/initialized tools/list"},
 		{"initialize answered with {}", "", map[string]func(*exchange) bool{"initialize": answers(`{}`)}, "protocol version", "initialize"},
 		{"initialize answered with the other era", "", map[string]func(*exchange) bool{"initialize": answers(`{"protocolVersion":"2026-07-28"}`)}, "protocol version", "initialize"},
+		{"a session id that no header can carry", "", map[string]func(*exchange) bool{"initialize": func(x *exchange) bool {
+			x.ResponseWriter.Header().Set("Mcp-Session-Id", "é")
+			return false
+		}}, "session id", "initialize"},
 		{"2026", toolbox.Era2026, nil, "", "server/discover tools/list"},
 		{"discover answered with {}", toolbox.Era2026, map[string]func(*exchange) bool{"server/discover": answers(`{}`)}, "2026-07-28", "server/discover"},
 		{"discover names others", toolbox.Era2026, map[string]func(*exchange) bool{"server/discover": answers(`{"supportedVersions":["2025-11-25"]}`)}, "2025-11-25", "server/discover"},
@@ -379,8 +383,8 @@ func TestEra_headers(t *testing.T) {
 	}
 }
 
-// An optional server that is down is reported, left alone for a while that
-// grows, and used again once it is up. Nobody waits for it for long.
+// case 88: an optional server that is down is reported, left alone for a while
+// that grows, and used again once it is up. Nobody waits for it for long.
 func TestOptional(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		up := false

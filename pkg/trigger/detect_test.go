@@ -130,6 +130,7 @@ func TestDetect_refused(t *testing.T) {
 		{"event whose source is no string", with(t, bus, "source", `["example.shop"]`), "detail-type"},
 		{"CloudFormation", sample(t, "cfn-create.json"), "CloudFormation"},
 		{"something else", `{"b":1,"a":{"prompt":"hi"}}`, "a, b"},
+		{"names that would break a line", `{"a\nb\u0000":1}`, "members a b "},
 		{"names that are hostile", `{"` + strings.Repeat("x", 5000) + `\n":1}`, "members xxx"},
 	}
 	for _, tt := range tests {

@@ -1,7 +1,9 @@
 package trigger_test
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -23,6 +25,9 @@ func TestEvent(t *testing.T) {
 	}{
 		{name: "rule", event: sample(t, "eventbridge.json"), wantOutput: "What is 2+2?"},
 		{name: "session", event: detail(`{"input":"hi","session_id":"s"}`), wantOutput: "hi"},
+		{name: "details that are much like ours", event: detail(`{"prompt":"hi","correlation_id":"x","answer":1}`), wantOutput: "hi"},
+		{name: "others that are", event: detail(`{"prompt":"hi","origin":{},"error":1}`), wantOutput: "hi"},
+		{name: "and others", event: detail(`{"prompt":"hi","correlation_id":"x","origin":{}}`), wantOutput: "hi"},
 		{name: "scheduled rule", event: sample(t, "schedule.json"), schedule: "report", wantOutput: "report"},
 		{name: "Scheduler", event: sample(t, "scheduler.json"), schedule: "report", wantOutput: "report"},
 		{name: "Scheduler with a prompt of its own", event: with(t, sample(t, "scheduler.json"), "detail", `"{\"prompt\":\"own\"}"`), schedule: "report", wantOutput: "own"},
@@ -73,6 +78,19 @@ func TestEvent(t *testing.T) {
 			if got := bus.published(); !slices.Equal(got, want) {
 				t.Errorf("published %q, want %q", got, want)
 			}
+			for _, e := range bus.got { // and says where the event came from
+				var from struct {
+					Source    string
+					Resources []string
+				}
+				var d struct{ Origin struct{ Source, ARN string } }
+				if err := errors.Join(json.Unmarshal([]byte(tt.event), &from), json.Unmarshal([]byte(*e.Detail), &d)); err != nil {
+					t.Fatal(err)
+				}
+				if d.Origin.Source != from.Source || d.Origin.ARN != strings.Join(from.Resources, "") || !slices.Equal(e.Resources, from.Resources) {
+					t.Errorf("published the origin %+v and resources %q of an event of %+v", d.Origin, e.Resources, from)
+				}
+			}
 			if got := strings.Count(log.String(), "request failed"); (tt.wantCode != "") != (got == 1) {
 				t.Errorf("logged %d times: %s", got, log)
 			}
@@ -88,6 +106,13 @@ func TestEvent_own(t *testing.T) {
 	h.Results = &trigger.Bus{API: bus, Name: "results"}
 	if _, err := invoke(t, h, batch("hi", "code token_refused")); err != nil || len(bus.got) != 2 {
 		t.Fatalf("published %d, %v", len(bus.got), err)
+	}
+	h.Agent = agentFunc(func(context.Context, trigger.Request) (trigger.Answer, error) {
+		t.Error("the agent was asked what an event of its own source asks")
+		return trigger.Answer{}, nil
+	})
+	if out, err := invoke(t, h, with(t, sample(t, "eventbridge.json"), "source", `"`+trigger.EventSource+`"`)); err != nil || !strings.HasPrefix(out, `{"ignored":`) || len(bus.got) != 2 {
+		t.Errorf("a question of our own source: got %s, %v", out, err)
 	}
 	for _, e := range slices.Clone(bus.got) {
 		event := with(t, with(t, sample(t, "eventbridge.json"), "source", `"`+*e.Source+`"`), "detail", *e.Detail)
@@ -160,6 +185,11 @@ func TestTopic(t *testing.T) {
 		}
 		if got := bus.published(); !slices.Equal(got, want) {
 			t.Errorf("%s: published %q, want %q", tt.name, got, want)
+		}
+		for _, e := range bus.got {
+			if want := `"origin":{"source":"aws:sns","arn":"arn:aws:sns:eu-central-1:000000000000:`; !strings.Contains(*e.Detail, want) {
+				t.Errorf("%s: published %s, want %s in it", tt.name, *e.Detail, want)
+			}
 		}
 	}
 }

@@ -152,21 +152,40 @@ func TestHTTP_accepted(t *testing.T) {
 	}
 }
 
+// An event that was written by hand may have each header once only.
+func TestHTTP_plainHeaders(t *testing.T) {
+	event := with(t, sample(t, "rest-api.json"), "multiValueHeaders", "null")
+	h, _ := newHandler(agentFunc(echo))
+	if got := invokeHTTP(t, t.Context(), h, event); got.StatusCode != 200 {
+		t.Errorf("got %d %s", got.StatusCode, got.Body)
+	}
+	invokeHTTP(t, t.Context(), h, with(t, event, "headers.Content-Type", `"text/plain"`)).wantError(t, 415, "invalid_request", "application/json")
+}
+
 // case 85: each code has its status, and tells nothing from inside.
 func TestHTTP_agentError(t *testing.T) {
-	tests := map[trigger.Code]int{
-		trigger.InvalidRequest: 400, trigger.UnsupportedEvent: 400, trigger.RequestTooLarge: 413,
-		trigger.ConfigurationError: 500, trigger.InternalError: 500,
-		trigger.TokenRefused: 502, trigger.MCPAuthRefused: 502, trigger.MCPUnavailable: 502, trigger.ModelRefused: 502, trigger.ModelFailed: 502,
-		trigger.CredentialsUnavailable: 503, trigger.ModelThrottled: 503, trigger.ModelUnavailable: 503, trigger.DeadlineExceeded: 504,
+	tests := map[trigger.Code]struct {
+		status int
+		says   string
+	}{
+		trigger.InvalidRequest: {400, "see canary-in-message"}, trigger.UnsupportedEvent: {400, "see canary-in-message"}, trigger.RequestTooLarge: {413, "see canary-in-message"},
+		trigger.ConfigurationError: {500, "is not set up"}, trigger.InternalError: {500, "its log has the details"},
+		trigger.TokenRefused: {502, "own credentials"}, trigger.MCPAuthRefused: {502, "own credentials"}, trigger.MCPUnavailable: {502, "a server that the agent needs"},
+		trigger.ModelRefused: {502, "the model refused"}, trigger.ModelFailed: {502, "no usable answer"},
+		trigger.CredentialsUnavailable: {503, "cannot get at its credentials"}, trigger.ModelThrottled: {503, "busy"}, trigger.ModelUnavailable: {503, "busy"},
+		trigger.DeadlineExceeded: {504, "time left"},
 	}
-	for code, status := range tests {
+	for code, tt := range tests {
+		status, level := tt.status, `"level":"ERROR"`
+		if status < 500 {
+			level = `"level":"WARN"` // nothing that whoever runs the agent could mend
+		}
 		h, log := newHandler(agentFunc(func(context.Context, trigger.Request) (trigger.Answer, error) {
 			return trigger.Answer{}, fmt.Errorf("asking: %w", &trigger.Error{
 				Code: code, Message: "see canary-in-message", Usage: trigger.Usage{InputTokens: 7}, Err: errors.New("canary-inside")})
 		}))
 		got := invokeHTTP(t, t.Context(), h, sample(t, "function-url.json"))
-		got.wantError(t, status, string(code), "")
+		got.wantError(t, status, string(code), tt.says)
 		if strings.Contains(got.Body, "canary-inside") || status >= 500 && strings.Contains(got.Body, "canary") {
 			t.Errorf("%s: something from inside is in %s", code, got.Body)
 		}
@@ -176,7 +195,7 @@ func TestHTTP_agentError(t *testing.T) {
 		if (got.Headers["Retry-After"] != "") != (status == 503) {
 			t.Errorf("%s: got Retry-After %q with %d", code, got.Headers["Retry-After"], status)
 		}
-		if !strings.Contains(log.String(), "canary-in-message") || !strings.Contains(log.String(), "canary-inside") {
+		if !strings.Contains(log.String(), "canary-in-message") || !strings.Contains(log.String(), "canary-inside") || !strings.Contains(log.String(), level) {
 			t.Errorf("%s: the log lacks the details: %s", code, log)
 		}
 	}

@@ -105,8 +105,10 @@ func testLedger(t *testing.T, newLedger func(*testing.T) trigger.Ledger) {
 			t.Errorf("got %v", err)
 		}
 		bus.refuse = nil
-		if out, err := invoke(t, h, event); err != nil || len(agent.prompts()) != 1 || len(bus.got) != 1 {
-			t.Errorf("got %s, %v; asked %d times, published %d results", out, err, len(agent.prompts()), len(bus.got))
+		for range 2 { // the next delivery publishes it, and the one after that need not
+			if out, err := invoke(t, h, event); err != nil || len(agent.prompts()) != 1 || len(bus.got) != 1 {
+				t.Errorf("got %s, %v; asked %d times, published %d results", out, err, len(agent.prompts()), len(bus.got))
+			}
 		}
 	})
 	t.Run("tampered with", func(t *testing.T) {
@@ -230,11 +232,12 @@ func TestMemory(t *testing.T) {
 		if got := begin("0"); got != "" {
 			t.Errorf("the oldest of too many: got %q", got)
 		}
+		lost := claims["2"]
 		time.Sleep(time.Hour)
 		if got := begin("2"); got != "" {
 			t.Errorf("after its time: got %q", got)
 		}
-		if err := m.End(t.Context(), "2", "another's", []byte("late")); err == nil {
+		if err := m.End(t.Context(), "2", lost, []byte("late")); err == nil {
 			t.Error("one who lost the key could end it")
 		}
 		m.End(t.Context(), "2", claims["2"], nil)

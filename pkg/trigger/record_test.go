@@ -418,6 +418,19 @@ func TestPublish(t *testing.T) {
 	}
 }
 
+// A result that does not fit whatever is cut of it is left to its source.
+func TestPublish_tooLarge(t *testing.T) {
+	bus := &memoryBus{}
+	h, log := newHandler(agentFunc(func(context.Context, trigger.Request) (trigger.Answer, error) {
+		return trigger.Answer{Output: "hi", ToolCalls: make([]trigger.ToolCall, 10_000)}, nil
+	}))
+	h.Results = &trigger.Bus{API: bus, Name: "results"}
+	out, err := invoke(t, h, batch("hi"))
+	if err != nil || !slices.Equal(failures(t, out), []string{"m0"}) || len(bus.calls) > 0 || !strings.Contains(log.String(), "does not fit into an event") {
+		t.Errorf("got %s, %v, %d requests: %s", out, err, len(bus.calls), log)
+	}
+}
+
 // Against the stand-in, which holds PutEvents' limits: big results share no
 // request, and an output that fits into none is cut and says so.
 func TestPublish_sizes(t *testing.T) {

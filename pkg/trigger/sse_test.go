@@ -126,7 +126,7 @@ func TestStream_json(t *testing.T) {
 // event. Neither is followed by done.
 func TestStream_fails(t *testing.T) {
 	for _, early := range []bool{true, false} {
-		h, _ := newHandler(agentFunc(func(_ context.Context, r trigger.Request) (trigger.Answer, error) {
+		h, log := newHandler(agentFunc(func(_ context.Context, r trigger.Request) (trigger.Answer, error) {
 			if !early {
 				r.Events(trigger.Delta{Text: "a"})
 			}
@@ -141,6 +141,9 @@ func TestStream_fails(t *testing.T) {
 		}
 		if resp.StatusCode != wantStatus || body != want {
 			t.Errorf("early %t: got %d %s, want %d %s", early, resp.StatusCode, body, wantStatus, want)
+		}
+		if n := strings.Count(log.String(), `"message":"canary"`); n != 1 {
+			t.Errorf("early %t: it is in the log %d times, want once: %s", early, n, log)
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -85,6 +86,14 @@ func TestInvoke(t *testing.T) {
 		{name: "session empty", payload: `{"prompt":"hi","session_id":""}`, wantCode: trigger.InvalidRequest, wantIn: "session_id"},
 		{name: "session too long", payload: `{"prompt":"hi","session_id":"` + strings.Repeat("ü", 257) + `"}`, wantCode: trigger.InvalidRequest, wantIn: "session_id"},
 
+		{name: "messages no list", payload: `{"prompt":"hi","messages":{}}`, wantCode: trigger.InvalidRequest, wantIn: "messages must be a list"},
+		{name: "message without a role", payload: `{"prompt":"hi","messages":[{"text":"x","y":"z"}]}`, wantCode: trigger.InvalidRequest, wantIn: "messages[0]"},
+		{name: "message that is more", payload: `{"prompt":"hi","messages":[{"role":"user","text":"x","y":"z"}]}`, wantCode: trigger.InvalidRequest, wantIn: "messages[0]"},
+		{name: "tools no list", payload: `{"prompt":"hi","tools":"add"}`, wantCode: trigger.InvalidRequest, wantIn: "tools must be a list"},
+		{name: "tools null", payload: `{"prompt":"hi","tools":null}`, wantCode: trigger.InvalidRequest, wantIn: "tools must be a list"},
+		{name: "tool no name", payload: `{"prompt":"hi","tools":[1,"add"]}`, wantCode: trigger.InvalidRequest, wantIn: "tools must be a list"},
+		{name: "tool with an empty name", payload: `{"prompt":"hi","tools":["","add"]}`, wantCode: trigger.InvalidRequest, wantIn: "tools must be a list"},
+
 		// case 91
 		{name: "array", payload: `[{"prompt":"hi"}]`, wantCode: trigger.UnsupportedEvent, wantIn: "JSON object"},
 		{name: "JSON null", payload: `null`, wantCode: trigger.UnsupportedEvent, wantIn: "JSON object"},
@@ -121,6 +130,24 @@ func TestInvoke(t *testing.T) {
 	}
 }
 
+// A request may name the tools that there are for it: some, none, or all by
+// saying nothing.
+func TestInvoke_tools(t *testing.T) {
+	for payload, want := range map[string][]string{
+		`{"prompt":"hi"}`: nil, `{"prompt":"hi","tools":[]}`: {}, `{"prompt":"hi","tools":["add","greet"]}`: {"add", "greet"},
+	} {
+		h, _ := newHandler(agentFunc(func(_ context.Context, r trigger.Request) (trigger.Answer, error) {
+			if !reflect.DeepEqual(r.Tools, want) {
+				t.Errorf("%s: got tools %#v, want %#v", payload, r.Tools, want)
+			}
+			return trigger.Answer{}, nil
+		}))
+		if _, err := invoke(t, h, payload); err != nil {
+			t.Errorf("%s: %v", payload, err)
+		}
+	}
+}
+
 func TestInvoke_answerForm(t *testing.T) {
 	h, _ := newHandler(agentFunc(echo))
 	got, err := invoke(t, h, `{"prompt":"hi","session_id":"s"}`)
@@ -142,6 +169,7 @@ func TestInvoke_agentError(t *testing.T) {
 		{"typed", &trigger.Error{Code: trigger.TokenRefused, Message: "check x", Err: errors.New("inner detail")}, "token_refused", "check x", "inner detail"},
 		{"after some tokens", &trigger.Error{Code: trigger.DeadlineExceeded, Message: "late", Usage: trigger.Usage{InputTokens: 7, OutputTokens: 3}},
 			"deadline_exceeded", "late", `"input_tokens":7,"output_tokens":3`}, // case 90
+		{"a caller that left", context.Canceled, "deadline_exceeded", "no answer fits in the time left", "context canceled"},
 		{"any other", errors.New("inner detail"), "internal_error", "the agent failed; its log has the details", "inner detail"},
 	}
 	for _, tt := range tests {
