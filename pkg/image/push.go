@@ -3,6 +3,7 @@ package image
 import (
 	"context"
 	"crypto/tls"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -35,6 +36,16 @@ type Target struct {
 
 // Format prints the repository alone.
 func (t Target) Format(f fmt.State, _ rune) { io.WriteString(f, t.Repository) }
+
+// mask is at most 1 KiB of what a registry said, without the password, which it
+// may have repeated.
+func (t Target) mask(text string) string {
+	if t.Password != "" {
+		basic := base64.StdEncoding.EncodeToString([]byte(t.Username + ":" + t.Password))
+		text = strings.NewReplacer(basic, "[password]", t.Password, "[password]").Replace(text)
+	}
+	return text[:min(len(text), 1<<10)]
+}
 
 // Push puts the image into a repository and returns its URI by digest. Layers
 // that are there already are not sent again, so a Push that was cut off can be
@@ -78,10 +89,11 @@ func (i *Image) Push(ctx context.Context, to Target) (uri string, err error) {
 		err = remote.Write(tag, i.v1, options...)
 	}
 	if err != nil {
+		text := to.mask(err.Error()) + advice(err)
 		if ctx.Err() != nil {
-			err = errors.Join(context.Cause(ctx), err)
+			return "", fmt.Errorf("image: pushing %s to %s: %w: %s", i.name, repository.Name(), context.Cause(ctx), text)
 		}
-		return "", fmt.Errorf("image: pushing %s to %s: %w%s", i.name, repository.Name(), err, advice(err))
+		return "", fmt.Errorf("image: pushing %s to %s: %s", i.name, repository.Name(), text)
 	}
 	return repository.Name() + "@" + digest.String(), nil
 }
@@ -92,9 +104,9 @@ var again = []int{
 	http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout,
 }
 
-// mayPass reports whether another attempt can help: after a broken connection
-// or a status in again, whatever error code comes with it, but not after a
-// refusal by either side.
+// mayPass reports whether another attempt can help: after a broken connection,
+// a lost upload, or a status in again, whatever error code comes with it, but not
+// after a refusal by either side.
 func mayPass(err error) bool {
 	var certificate *tls.CertificateVerificationError
 	switch {
@@ -102,7 +114,17 @@ func mayPass(err error) bool {
 		return false
 	}
 	s := status(err)
-	return s == 0 || slices.Contains(again, s)
+	return s == 0 || slices.Contains(again, s) || uploadLost(err)
+}
+
+// uploadLost reports whether the registry does not know an upload that it has
+// begun. A new one can be begun.
+// https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#error-codes
+func uploadLost(err error) bool {
+	var refused *transport.Error
+	return errors.As(err, &refused) && slices.ContainsFunc(refused.Errors, func(d transport.Diagnostic) bool {
+		return d.Code == transport.BlobUploadUnknownErrorCode
+	})
 }
 
 // status is what a registry refused with, 0 for other errors and none.
@@ -140,7 +162,7 @@ func advice(err error) string {
 		return "; log in to the registry again"
 	case refused.StatusCode == http.StatusForbidden:
 		return "; allow pushing to this repository"
-	case refused.StatusCode == http.StatusNotFound:
+	case refused.StatusCode == http.StatusNotFound && !uploadLost(err):
 		return "; make the repository first"
 	case strings.Contains(refused.Error(), "QUOTA"):
 		return "; raise the registry's quota"
