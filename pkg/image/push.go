@@ -29,8 +29,8 @@ type Target struct {
 	Password string `json:"-"`
 
 	// Transport carries the requests. Default: new connections of Push's own,
-	// on which a registry that does not answer within half a minute is asked
-	// again.
+	// on which a registry that takes nothing or does not answer within half a
+	// minute is asked again.
 	Transport http.RoundTripper
 }
 
@@ -65,8 +65,7 @@ func (i *Image) Push(ctx context.Context, to Target) (uri string, err error) {
 		return "", fmt.Errorf("image: repository %.200q: %w", to.Repository, err)
 	}
 	if to.Transport == nil {
-		own := http.DefaultTransport.(*http.Transport).Clone()
-		own.ResponseHeaderTimeout = 30 * time.Second
+		own := newTransport((&net.Dialer{Timeout: patience}).DialContext)
 		defer own.CloseIdleConnections()
 		to.Transport = own
 	}
@@ -96,6 +95,31 @@ func (i *Image) Push(ctx context.Context, to Target) (uri string, err error) {
 		return "", fmt.Errorf("image: pushing %s to %s: %s", i.name, repository.Name(), text)
 	}
 	return repository.Name() + "@" + digest.String(), nil
+}
+
+// patience is how long a registry may take nothing of a request, and how long to
+// answer it.
+const patience = 30 * time.Second
+
+func newTransport(dial func(ctx context.Context, network, address string) (net.Conn, error)) *http.Transport {
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.ResponseHeaderTimeout = patience // from the end of the request
+	t.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		c, err := dial(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return patient{c}, nil
+	}
+	return t
+}
+
+// patient is a connection of which each write has its time.
+type patient struct{ net.Conn }
+
+func (c patient) Write(b []byte) (int, error) {
+	c.SetWriteDeadline(time.Now().Add(patience))
+	return c.Conn.Write(b)
 }
 
 // again are the answers of a registry that may pass.
