@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"math"
 	"math/big"
 	"math/rand/v2"
@@ -267,6 +268,35 @@ func TestEvaluate_refuses(t *testing.T) {
 		if got, err := call(t, "evaluate", input); err == nil || err.Error() != want {
 			t.Errorf("%s: got %q, %v, want %q", input, got, err, want)
 		}
+	}
+}
+
+// Roots of the longest numbers are exact where they are whole, and as many of
+// them as an expression can hold take no time to speak of.
+func TestEvaluate_longRoots(t *testing.T) {
+	for base := int64(2); base < 1e18; base = base*7 + 1 {
+		for n := int64(2); n <= 16_000; n = n*3/2 + 1 {
+			power := new(big.Int).Exp(big.NewInt(base), big.NewInt(n), nil)
+			if power.BitLen() > 16_000 {
+				break
+			}
+			if got, err := call(t, "evaluate", evaluation(fmt.Sprintf("root(%d^%d, %d)", base, n, n))); err != nil || got != fmt.Sprint(base) {
+				t.Errorf("root(%d^%d, %d): got %.60s, %v", base, n, n, got, err)
+			}
+			for _, beside := range []string{"+1", "-1"} {
+				if got, err := call(t, "evaluate", evaluation(fmt.Sprintf("root(%d^%d%s, %d)", base, n, beside, n))); err == nil && !strings.HasPrefix(got, "≈") {
+					t.Errorf("root(%d^%d%s, %d): got %.60s", base, n, beside, n, got)
+				}
+			}
+		}
+	}
+	start := time.Now()
+	got, err := call(t, "evaluate", evaluation(strings.Repeat("root(2049^1500,1500)+", 194)+"0"))
+	if want := fmt.Sprint(194 * 2049); got != want || err != nil {
+		t.Errorf("got %.60s, %v, want %s", got, err, want)
+	}
+	if took := time.Since(start); took > time.Second { // it is ten milliseconds
+		t.Errorf("it took %v", took)
 	}
 }
 

@@ -224,8 +224,8 @@ func exactRoot(x *big.Rat, n int64) (*big.Rat, bool) {
 }
 
 // wholeRoot returns the nth root of x, which is not negative, where that is
-// whole. It is Newton's method from above, which falls until it has the whole
-// part of the root.
+// whole. It is Newton's method from just above, where float64 puts the root; it
+// falls until it has the whole part of the root.
 func wholeRoot(x *big.Int, n int64) (*big.Int, bool) {
 	if x.BitLen() <= 1 {
 		return x, true
@@ -233,7 +233,9 @@ func wholeRoot(x *big.Int, n int64) (*big.Int, bool) {
 	if n >= int64(x.BitLen()) { // 2^n is larger already
 		return nil, false
 	}
-	root := new(big.Int).Lsh(big.NewInt(1), uint(x.BitLen())/uint(n)+1)
+	places, part := math.Modf(log2(x) / float64(n))
+	root := big.NewInt(int64(math.Exp2(part+0x1p-30) * (1 << 52))) // the logarithm is right to 2^-38
+	root.Rsh(root.Lsh(root, uint(places)), 52).Add(root, big.NewInt(1))
 	less, next := big.NewInt(n-1), new(big.Int)
 	for {
 		next.Exp(root, less, nil)

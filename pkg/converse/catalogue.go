@@ -110,11 +110,16 @@ var (
 	validParameter = regexp.MustCompile(`^[a-zA-Z0-9_.-]{1,64}$`)
 )
 
+// maxOffered is how many digits a number of a schema may have once its exponent is
+// written out: those of float64's, which is what most readers of JSON hold. Of
+// longer ones a large schema takes many times as long to look at.
+const maxOffered = 340
+
 // acceptable reports whether Claude takes a schema. A parameter that is required
 // and not described is held against it too.
 func acceptable(schema json.RawMessage) bool {
 	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(schema))
-	if err != nil || longestNumber(doc) > maxNumber || draft2020().Validate(doc) != nil {
+	if err != nil || longestNumber(doc) > maxOffered || draft2020().Validate(doc) != nil {
 		return false
 	}
 	members := doc.(map[string]any) // as offeredSchema makes it

@@ -331,6 +331,7 @@ func TestRun_refusedSchema(t *testing.T) {
 		"no schema in any draft":      `{"type":"object","properties":{"filter":{"type":"int"}}}`,
 		"parameter that is not there": `{"type":"object","required":["filter"]}`,
 		"endless number":              `{"type":"object","properties":{"filter":{"maximum":1e999999999}}}`,
+		"number beyond float64":       `{"type":"object","properties":{"filter":{"maximum":1e400}}}`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			model := &watched{model: localaws.Script(localaws.Ask(use("t1", "find", `{"filter":[1],"filter[x]":2}`)), localaws.Say("done"))}

@@ -3,6 +3,7 @@ package image
 import (
 	"context"
 	"crypto/tls"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -28,13 +29,23 @@ type Target struct {
 	Password string `json:"-"`
 
 	// Transport carries the requests. Default: new connections of Push's own,
-	// on which a registry that does not answer within half a minute is asked
-	// again.
+	// on which a registry that takes nothing or does not answer within half a
+	// minute is asked again.
 	Transport http.RoundTripper
 }
 
 // Format prints the repository alone.
 func (t Target) Format(f fmt.State, _ rune) { io.WriteString(f, t.Repository) }
+
+// mask is at most 1 KiB of what a registry said, without the password, which it
+// may have repeated.
+func (t Target) mask(text string) string {
+	if t.Password != "" {
+		basic := base64.StdEncoding.EncodeToString([]byte(t.Username + ":" + t.Password))
+		text = strings.NewReplacer(basic, "[password]", t.Password, "[password]").Replace(text)
+	}
+	return text[:min(len(text), 1<<10)]
+}
 
 // Push puts the image into a repository and returns its URI by digest. Layers
 // that are there already are not sent again, so a Push that was cut off can be
@@ -54,8 +65,7 @@ func (i *Image) Push(ctx context.Context, to Target) (uri string, err error) {
 		return "", fmt.Errorf("image: repository %.200q: %w", to.Repository, err)
 	}
 	if to.Transport == nil {
-		own := http.DefaultTransport.(*http.Transport).Clone()
-		own.ResponseHeaderTimeout = 30 * time.Second
+		own := newTransport((&net.Dialer{Timeout: patience}).DialContext)
 		defer own.CloseIdleConnections()
 		to.Transport = own
 	}
@@ -78,12 +88,38 @@ func (i *Image) Push(ctx context.Context, to Target) (uri string, err error) {
 		err = remote.Write(tag, i.v1, options...)
 	}
 	if err != nil {
+		text := to.mask(err.Error()) + advice(err)
 		if ctx.Err() != nil {
-			err = errors.Join(context.Cause(ctx), err)
+			return "", fmt.Errorf("image: pushing %s to %s: %w: %s", i.name, repository.Name(), context.Cause(ctx), text)
 		}
-		return "", fmt.Errorf("image: pushing %s to %s: %w%s", i.name, repository.Name(), err, advice(err))
+		return "", fmt.Errorf("image: pushing %s to %s: %s", i.name, repository.Name(), text)
 	}
 	return repository.Name() + "@" + digest.String(), nil
+}
+
+// patience is how long a registry may take nothing of a request, and how long to
+// answer it.
+const patience = 30 * time.Second
+
+func newTransport(dial func(ctx context.Context, network, address string) (net.Conn, error)) *http.Transport {
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.ResponseHeaderTimeout = patience // from the end of the request
+	t.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		c, err := dial(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return patient{c}, nil
+	}
+	return t
+}
+
+// patient is a connection of which each write has its time.
+type patient struct{ net.Conn }
+
+func (c patient) Write(b []byte) (int, error) {
+	c.SetWriteDeadline(time.Now().Add(patience))
+	return c.Conn.Write(b)
 }
 
 // again are the answers of a registry that may pass.
@@ -92,9 +128,9 @@ var again = []int{
 	http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout,
 }
 
-// mayPass reports whether another attempt can help: after a broken connection
-// or a status in again, whatever error code comes with it, but not after a
-// refusal by either side.
+// mayPass reports whether another attempt can help: after a broken connection,
+// a lost upload, or a status in again, whatever error code comes with it, but not
+// after a refusal by either side.
 func mayPass(err error) bool {
 	var certificate *tls.CertificateVerificationError
 	switch {
@@ -102,7 +138,17 @@ func mayPass(err error) bool {
 		return false
 	}
 	s := status(err)
-	return s == 0 || slices.Contains(again, s)
+	return s == 0 || slices.Contains(again, s) || uploadLost(err)
+}
+
+// uploadLost reports whether the registry does not know an upload that it has
+// begun. A new one can be begun.
+// https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#error-codes
+func uploadLost(err error) bool {
+	var refused *transport.Error
+	return errors.As(err, &refused) && slices.ContainsFunc(refused.Errors, func(d transport.Diagnostic) bool {
+		return d.Code == transport.BlobUploadUnknownErrorCode
+	})
 }
 
 // status is what a registry refused with, 0 for other errors and none.
@@ -140,7 +186,7 @@ func advice(err error) string {
 		return "; log in to the registry again"
 	case refused.StatusCode == http.StatusForbidden:
 		return "; allow pushing to this repository"
-	case refused.StatusCode == http.StatusNotFound:
+	case refused.StatusCode == http.StatusNotFound && !uploadLost(err):
 		return "; make the repository first"
 	case strings.Contains(refused.Error(), "QUOTA"):
 		return "; raise the registry's quota"

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"debug/elf"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -136,6 +137,39 @@ type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
+// case 18: an upload that the registry has lost is begun anew, and one that it
+// loses each time is not blamed on the repository.
+func TestPush_uploadLost(t *testing.T) {
+	img, err := image.New(tiny(elf.EM_AARCH64), image.Config{Name: "server"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, method := range []string{http.MethodPatch, http.MethodPut} {
+		for _, losses := range []int{1, 1000} {
+			synctest.Test(t, func(t *testing.T) {
+				store, mu, lost := registry.New(registry.Logger(log.New(io.Discard, "", 0))), sync.Mutex{}, 0
+				served := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					if mu.Lock(); r.Method == method && strings.Contains(r.URL.Path, "/blobs/uploads/") && lost < losses {
+						lost++
+						mu.Unlock()
+						w.WriteHeader(http.StatusNotFound)
+						io.WriteString(w, `{"errors":[{"code":"BLOB_UPLOAD_UNKNOWN","message":"no such upload"}]}`)
+						return
+					}
+					mu.Unlock()
+					store.ServeHTTP(w, r)
+				})
+				_, err := img.Push(t.Context(), image.Target{Repository: "registry.example/images", Transport: handlerTransport{served}})
+				if losses == 1 && err != nil {
+					t.Errorf("%s: %v", method, err)
+				} else if losses > 1 && (err == nil || strings.Contains(err.Error(), "make the repository")) {
+					t.Errorf("%s, lost each time: got %v", method, err)
+				}
+			})
+		}
+	}
+}
+
 // case 6: of two pushes of one image at the same time, the one that comes too
 // late for an immutable tag succeeds all the same.
 func TestPush_race(t *testing.T) {
@@ -225,6 +259,26 @@ func TestPush_refused(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), canary) {
 			t.Errorf("%d: got %v, want %q", status, err, want)
 		}
+	}
+	host := newRegistry(t, func(http.Handler) http.Handler { // repeats what it was sent, at length
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			switch {
+			case r.URL.Path == "/v2/":
+				w.Header().Set("WWW-Authenticate", `Basic realm="x"`)
+				w.WriteHeader(http.StatusUnauthorized)
+			case r.Method == http.MethodHead:
+				w.WriteHeader(http.StatusNotFound)
+			default:
+				_, password, _ := r.BasicAuth()
+				w.WriteHeader(http.StatusForbidden)
+				fmt.Fprintf(w, "%s %s %s", password, r.Header.Get("Authorization"), strings.Repeat("x", 10<<10))
+			}
+		})
+	})
+	_, err = img.Push(t.Context(), image.Target{Repository: host + "/images", Username: "AWS", Password: canary})
+	if err == nil || strings.Contains(err.Error(), canary) || strings.Contains(err.Error(), base64.StdEncoding.EncodeToString([]byte("AWS:"+canary))) ||
+		!strings.Contains(err.Error(), "allow pushing") || len(err.Error()) > 2<<10 {
+		t.Errorf("repeated: got %v", err)
 	}
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(errors.New("the stack was cancelled"))

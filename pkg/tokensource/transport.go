@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"time"
 )
 
 // Client returns an HTTP client for the resource, for any MCP client library:
@@ -130,11 +131,16 @@ func forward(base http.RoundTripper, req, out *http.Request, secret string) (*ht
 	return resp, challenge{}, nil
 }
 
+// linger is how long the rest of a refusal is waited for.
+const linger = 500 * time.Millisecond
+
 // refused reads the challenge of a 401 or 403, makes the error for it and closes
 // the answer.
 func refused(resp *http.Response, secret string) (challenge, *ChallengeError) {
 	// Reading a short rest lets the connection be used again.
+	late := time.AfterFunc(linger, func() { resp.Body.Close() })
 	io.Copy(io.Discard, io.LimitReader(resp.Body, 64<<10))
+	late.Stop()
 	resp.Body.Close()
 	values := resp.Header.Values("WWW-Authenticate")
 	c := parseChallenge(values)

@@ -470,6 +470,31 @@ func TestRoundTrip_callerLeaves(t *testing.T) {
 	})
 }
 
+// A refusal that does not come to its end keeps nobody waiting.
+func TestRoundTrip_endlessRefusal(t *testing.T) { // case 34
+	synctest.Test(t, func(t *testing.T) {
+		i := newIssuer()
+		endless, _ := io.Pipe()
+		s := newSource(t, i, tokensource.Config{Base: roundTripFunc(func(r *http.Request) (*http.Response, error) {
+			resp, err := inMemory{guarded(i)}.RoundTrip(r)
+			if err == nil && resp.StatusCode == http.StatusUnauthorized {
+				resp.Body = endless
+			}
+			return resp, err
+		})})
+		if _, err := call(t.Context(), s.Client(), resourceURL, "x"); err != nil {
+			t.Fatal(err)
+		}
+		i.revoke()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		start := time.Now()
+		if got, err := call(ctx, s.Client(), resourceURL, "hello"); got != "hello" || err != nil || time.Since(start) > time.Second {
+			t.Errorf("got %q, %v after %v", got, err, time.Since(start))
+		}
+	})
+}
+
 // What goes wrong below is told as it is: the layers above judge by it.
 func TestRoundTrip_noAnswer(t *testing.T) {
 	gone := errors.New("connection refused")

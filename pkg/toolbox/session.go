@@ -67,17 +67,17 @@ type session struct {
 	listing    *listing   // of conn
 	listed     time.Time
 	expires    time.Time // of the listing
-	refreshing bool
-	version    int // counts the listings
-	changes    int // counts the notices that the tools changed
-	failures   int // to connect, in a row
+	refreshing *attempt  // to list again, under way; nil: none
+	version    int       // counts the listings
+	changes    int       // counts the notices that the tools changed
+	failures   int       // to connect, in a row
 	lastErr    error
 	restUntil  time.Time // no attempt to connect before, if the server is optional
 	attempt    *attempt  // to connect, under way; nil: none
 	slow       bool      // it has outlasted a caller's patience
 }
 
-// attempt is one attempt to connect.
+// attempt is one attempt to connect or to list again.
 type attempt struct {
 	began  time.Time
 	cancel context.CancelFunc
@@ -118,15 +118,19 @@ func (s *session) connect(ctx context.Context) (*conn, error) {
 	}
 }
 
-// leave leaves an attempt to connect behind that is older than its own time
-// limit: the process was frozen in the middle of it, and the other side may be
-// gone. s.mu is held.
+// leave leaves an attempt to connect behind that was frozen. s.mu is held.
 func (s *session) leave() {
-	if a := s.attempt; a != nil && s.now().Sub(a.began) > connectTimeout {
-		a.cancel()
+	if s.frozen(s.attempt) {
+		s.attempt.cancel()
 		s.attempt, s.slow = nil, false
 		s.flight.Forget("connect")
 	}
+}
+
+// frozen reports whether an attempt is older than its own time limit: the process
+// was frozen in the middle of it, and the other side may be gone.
+func (s *session) frozen(a *attempt) bool {
+	return a != nil && s.now().Sub(a.began) > connectTimeout
 }
 
 // open makes a connection and lists the tools, until that works or its time is
@@ -236,19 +240,26 @@ func (s *session) expire() {
 func (s *session) refresh(age time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.frozen(s.refreshing) {
+		s.refreshing.cancel()
+		s.refreshing = nil
+	}
 	c, old := s.conn, s.now().Sub(s.listed) // negative when the clock was set back
-	if c == nil || s.refreshing || 0 <= old && old < age {
+	if c == nil || s.refreshing != nil || 0 <= old && old < age {
 		return
 	}
-	s.refreshing = true
-	changes := s.changes
+	ctx, cancel := context.WithTimeoutCause(s.life, connectTimeout, errConnectTimeout)
+	mine, changes := &attempt{s.now(), cancel}, s.changes
+	s.refreshing = mine
 	go func() {
-		ctx, cancel := context.WithTimeoutCause(s.life, connectTimeout, errConnectTimeout)
 		defer cancel()
 		l, err := c.list(ctx, s.server)
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.refreshing = false
+		if s.refreshing != mine { // it was left behind
+			return
+		}
+		s.refreshing = nil
 		switch {
 		case s.conn != c:
 		case err == nil:

@@ -471,6 +471,38 @@ func TestConnect_frozen(t *testing.T) { // case 103
 	}
 }
 
+// A listing in which the process was frozen, and whose connection has died
+// meanwhile, does not delay the next one after the thaw and harms nothing when it
+// ends.
+func TestCatalogue_frozen(t *testing.T) { // case 103
+	synctest.Test(t, func(t *testing.T) {
+		var frozen atomic.Int64
+		now := func() time.Time { return time.Now().Add(time.Duration(frozen.Load())) }
+		f := &fake{tools: list("a"), on: map[string]func(*exchange) bool{"tools/list": func(x *exchange) bool {
+			if x.n == 1 {
+				<-x.r.Context().Done()
+			}
+			return x.n == 1
+		}}}
+		b := open(t, toolbox.Options{Now: now}, inMemory("calc", f))
+		mustTools(t, b)
+		time.Sleep(11 * time.Minute)
+		mustTools(t, b) // lists again in the background
+		synctest.Wait()
+		frozen.Store(int64(time.Hour)) // the wall clock alone has moved
+		f.setTools(list("b"))
+		for range 2 {
+			mustTools(t, b)
+			synctest.Wait()
+			if got, n := toolNames(mustTools(t, b)), len(f.requests("tools/list")); got != "b" || n != 3 {
+				t.Errorf("got tools %q after %d listings, want b after 3", got, n)
+			}
+			time.Sleep(2 * time.Minute) // the frozen listing has ended
+		}
+		b.Close(context.Background())
+	})
+}
+
 // A clock that was ahead and is set back neither keeps an optional server left
 // alone nor a listing in use until it has caught up again.
 func TestClockSetBack(t *testing.T) { // case 46

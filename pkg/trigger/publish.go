@@ -32,6 +32,10 @@ const (
 	publishTries   = 3
 )
 
+// publishTime bounds one request with its retries: what does not answer by then
+// is down, and the record's source delivers it again.
+const publishTime = 5 * time.Second
+
 // EventBridge is what a [Bus] needs of the service. *eventbridge.Client is one.
 type EventBridge interface {
 	PutEvents(context.Context, *eventbridge.PutEventsInput, ...func(*eventbridge.Options)) (*eventbridge.PutEventsOutput, error)
@@ -169,6 +173,8 @@ func (b *Bus) put(ctx context.Context, entries []types.PutEventsRequestEntry, in
 	for _, i := range indexes {
 		in.Entries = append(in.Entries, entries[i])
 	}
+	ctx, cancel := context.WithTimeout(ctx, publishTime)
+	defer cancel()
 	out, err := b.API.PutEvents(ctx, in)
 	if err == nil && len(out.Entries) != len(indexes) {
 		err = errors.New("EventBridge did not say what became of each entry")

@@ -225,6 +225,32 @@ func TestQueue_allFail(t *testing.T) {
 	}
 }
 
+// A bus that does not answer, as on a connection that died in a freeze, does not
+// hold the invocation until its end.
+func TestQueue_busHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, _ := newHandler(&recording{})
+		h.Results = &trigger.Bus{API: hangingBus{}, Name: "results"}
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+		defer cancel()
+		start := time.Now()
+		out, err := invokeWithin(t, ctx, h, batch("one", "two"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := failures(t, out); len(got) != 2 || time.Since(start) > 10*time.Second {
+			t.Errorf("reported %q after %v", got, time.Since(start))
+		}
+	})
+}
+
+type hangingBus struct{}
+
+func (hangingBus) PutEvents(ctx context.Context, _ *eventbridge.PutEventsInput, _ ...func(*eventbridge.Options)) (*eventbridge.PutEventsOutput, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
 // case 94: at the deadline the rest is reported, what runs is cancelled, and
 // there is time to publish what is done.
 func TestQueue_deadline(t *testing.T) {
