@@ -67,7 +67,7 @@ that fails is told of on stderr.`,
 	return cmd
 }
 
-// readInput is the JSON that --input gives; nil: none.
+// readInput returns the JSON that --input gives, or nil without --input.
 func readInput(cmd *cobra.Command, input string) (json.RawMessage, error) {
 	if input == "" {
 		return nil, nil
@@ -86,7 +86,7 @@ func readInput(cmd *cobra.Command, input string) (json.RawMessage, error) {
 	return raw, nil
 }
 
-// findTool is the tool that the server calls by this name, or the model does.
+// findTool finds a tool by the server's name for it or by the model's.
 func findTool(box *toolbox.Toolbox, tools []toolbox.Tool, name string) (toolbox.Tool, error) {
 	var have []string
 	for _, t := range tools {
@@ -106,8 +106,8 @@ func findTool(box *toolbox.Toolbox, tools []toolbox.Tool, name string) (toolbox.
 	return toolbox.Tool{}, usagef("no tool %.80q: there are %s", name, strings.Join(have, ", "))
 }
 
-// resultOutput is what call prints as JSON. JSON is what the text says where
-// that is an object or a list.
+// resultOutput is what call prints with --json. Its field JSON holds the text
+// parsed, if the text is an object or a list.
 type resultOutput struct {
 	Tool    string          `json:"tool"`
 	IsError bool            `json:"is_error"`
@@ -115,7 +115,7 @@ type resultOutput struct {
 	JSON    json.RawMessage `json:"json,omitempty"`
 }
 
-// printResult prints what a tool answered. Its failure is an error.
+// printResult prints a tool's answer. It returns an error if the tool failed.
 func printResult(cmd *cobra.Command, tool string, r toolbox.Result) error {
 	if asJSON(cmd) {
 		out := resultOutput{Tool: tool, IsError: r.IsError, Text: r.Text}

@@ -13,7 +13,7 @@ import (
 	"agentcore-mcp-auth/pkg/doctor"
 )
 
-// examination is what doctor and explain are told of a server.
+// examination holds the flags about a server that doctor and explain share.
 type examination struct {
 	target
 	issuerHosts []string
@@ -26,18 +26,18 @@ func (x *examination) flags(cmd *cobra.Command) {
 	cmd.Flags().DurationVar(&x.timeout, "timeout", 40*time.Second, "how long each request to the MCP server may take, and at most 10s every other")
 }
 
-// config is the examination as package doctor takes it.
+// config turns the flags into the configuration of package doctor.
 func (x *examination) config(cmd *cobra.Command) (doctor.Config, error) {
 	c := doctor.Config{Name: x.name, Timeout: x.timeout, RuntimeBase: runtimeBase(), IssuerHosts: x.issuerHosts, Flags: x.given()}
 	if x.timeout <= 0 {
 		return c, usagef("--timeout %s: want more than none", x.timeout)
 	}
-	for host := range strings.SplitSeq(os.Getenv("MCP_ISSUER_HOSTS"), ",") { // the agent's setting
+	for host := range strings.SplitSeq(os.Getenv("MCP_ISSUER_HOSTS"), ",") { // the agent has the same setting
 		if host = strings.TrimSpace(host); host != "" {
 			c.IssuerHosts = append(c.IssuerHosts, host)
 		}
 	}
-	if cmd.Flags().Changed("parameter-prefix") { // otherwise a stack may name another
+	if cmd.Flags().Changed("parameter-prefix") { // unchanged, a stack may still give the prefix
 		c.Prefix = x.prefix
 	}
 	var err error
@@ -103,8 +103,8 @@ with what is recorded.`,
 	return cmd
 }
 
-// examine walks the whole way, and prints as it goes. The error is that of
-// printing, which ends the walk.
+// examine runs all checks and prints each as it ends. Its error is one of
+// printing, which stops the examination.
 func examine(cmd *cobra.Command, cfg doctor.Config) (doctor.Report, error) {
 	ctx, cancel := context.WithCancel(cmd.Context())
 	defer cancel()
@@ -125,7 +125,7 @@ func examine(cmd *cobra.Command, cfg doctor.Config) (doctor.Report, error) {
 	return report, nil
 }
 
-// verdict is the error of a report with a failure in it.
+// verdict returns an error if a check of the report failed.
 func verdict(ctx context.Context, r doctor.Report) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -149,12 +149,12 @@ func newReportOutput(r doctor.Report) reportOutput {
 	return reportOutput{r.Name, r.Region, r.First() == nil, r.Checks}
 }
 
-// coloured reports whether what is written to w may have colours.
+// coloured reports whether output to w may have colours.
 // https://no-color.org
 func coloured(w io.Writer) bool { return isTerminal(w) && os.Getenv("NO_COLOR") == "" }
 
-// checkPrinter prints checks as they end. Skipped ones that follow each other
-// for one reason are one line.
+// checkPrinter prints checks as they end. It joins skipped checks that follow
+// each other for the same reason in one line.
 type checkPrinter struct {
 	out    io.Writer
 	colour bool
@@ -163,7 +163,7 @@ type checkPrinter struct {
 	err     error          // of the first write that failed
 }
 
-// idWidth is that of the longest id that there always is.
+// idWidth is the width of the longest id that every report has.
 const idWidth = len("parameter.cognito_discovery_url")
 
 func (p *checkPrinter) print(c doctor.Check) {

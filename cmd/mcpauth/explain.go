@@ -35,7 +35,7 @@ anything.`,
 			if err != nil {
 				return err
 			}
-			cfg := doctor.Config{AWS: aws.Config{Region: x.region}, Flags: x.given()} // for the commands that are suggested
+			cfg := doctor.Config{AWS: aws.Config{Region: x.region}, Flags: x.given()} // used in the commands that it suggests
 			if x.name != "" {
 				if cfg, err = x.config(cmd); err != nil {
 					return err
@@ -59,7 +59,7 @@ anything.`,
 	return cmd
 }
 
-// refusalText is what there is to explain: the flags, or else stdin.
+// refusalText returns the text to explain: what the flags give, or else stdin.
 func refusalText(cmd *cobra.Command, status int, challenges []string) (string, error) {
 	if status != 0 && (status < 100 || status > 599) {
 		return "", usagef("--status %d: want an HTTP status", status)

@@ -101,8 +101,8 @@ with MCP_AUTH=user. Teardown removes them with the server.`,
 	return cmd
 }
 
-// checkAuth refuses an unknown kind of credentials, and settings that mean
-// nothing to the kind.
+// checkAuth refuses an unknown kind of credentials, and flags that do not apply
+// to the kind.
 func checkAuth(cmd *cobra.Command, auth string) error {
 	switch auth {
 	case "m2m":
@@ -118,8 +118,8 @@ func checkAuth(cmd *cobra.Command, auth string) error {
 	return usagef("--auth %.40q: want m2m or user", auth)
 }
 
-// recordEndpoint writes where the server is, unless that is recorded or this is
-// a dry run, and says what it changes.
+// recordEndpoint writes the server's endpoint, unless it is recorded already or
+// this is a dry run, and returns the change.
 func recordEndpoint(ctx context.Context, store *credstore.Store, name, endpoint string, dryRun bool) (changes []string, err error) {
 	set, err := store.Read(ctx, name)
 	if err != nil && !errors.Is(err, credstore.ErrNotFound) || set.Endpoint == endpoint {
@@ -132,7 +132,7 @@ func recordEndpoint(ctx context.Context, store *credstore.Store, name, endpoint 
 	return changes, record(ctx, store, name, credstore.Endpoint, endpoint)
 }
 
-// record writes one parameter that is no secret, and nothing else.
+// record writes one parameter that is not secret.
 func record(ctx context.Context, store *credstore.Store, name, parameter, value string) error {
 	old, err := store.Read(ctx, name)
 	if err != nil {
@@ -150,7 +150,7 @@ func record(ctx context.Context, store *credstore.Store, name, parameter, value 
 	return store.Write(ctx, name, old, set)
 }
 
-// storeOf has the parameters that p works on.
+// storeOf returns a store of the parameters that p works on.
 func storeOf(p *provision.Provisioner) *credstore.Store {
 	return &credstore.Store{API: p.SSM, Prefix: p.Prefix}
 }
@@ -244,9 +244,9 @@ With --leftovers it removes what mcpauth status --all lists.`,
 				return err
 			}
 			if len(result.Changes) == 0 && recorded.ParameterPath == "" && unread != nil && !errors.Is(unread, credstore.ErrNotFound) {
-				return unread // whose the endpoint is, nobody has said
+				return unread // the owner of the endpoint is unknown
 			}
-			if d.UserPoolID == "" || recorded.UserPoolID == "" || d.UserPoolID == recorded.UserPoolID { // otherwise the parameters stay
+			if d.UserPoolID == "" || recorded.UserPoolID == "" || d.UserPoolID == recorded.UserPoolID { // another pool's removal leaves the parameters
 				if err := storeOf(p).Delete(ctx, t.name, credstore.Endpoint); err != nil {
 					return err
 				}
@@ -274,8 +274,8 @@ With --leftovers it removes what mcpauth status --all lists.`,
 	return cmd
 }
 
-// checkOwner refuses a set that is recorded and not the command line's: a
-// removal would leave it alone, but for its endpoint.
+// checkOwner refuses a recorded set that the command line does not own. Remove
+// would leave such a set alone, but the command would still delete its endpoint.
 func (t *target) checkOwner(recorded provision.Status) error {
 	switch {
 	case recorded.ParameterPath == "", recorded.Owner == provision.CommandLine:
@@ -309,7 +309,7 @@ func (t *target) removeLeftovers(cmd *cobra.Command, p *provision.Provisioner, y
 	return err
 }
 
-// printChanges tells of each change on stderr.
+// printChanges prints each change to stderr.
 func printChanges(cmd *cobra.Command, changes []string, dryRun bool) {
 	would := ""
 	if dryRun {
@@ -320,7 +320,7 @@ func printChanges(cmd *cobra.Command, changes []string, dryRun bool) {
 	}
 }
 
-// printPlan is the answer of a dry run.
+// printPlan prints the result of a dry run.
 func printPlan(cmd *cobra.Command, r provision.Result) error {
 	if asJSON(cmd) {
 		return printJSON(cmd, map[string]any{"dry_run": true, "changes": orEmpty(r.Changes)})
@@ -334,7 +334,7 @@ type setupOutput struct {
 	UserPoolID    string          `json:"user_pool_id"`
 	ClientID      string          `json:"client_id"`
 	DiscoveryURL  string          `json:"discovery_url"`
-	TokenEndpoint string          `json:"token_endpoint,omitempty"` // which a rotation does not look up
+	TokenEndpoint string          `json:"token_endpoint,omitempty"` // empty after a rotation, which does not look it up
 	Scope         string          `json:"scope"`
 	Username      string          `json:"username,omitempty"`
 	ParameterPath string          `json:"parameter_path"`
@@ -367,7 +367,7 @@ func printSetup(cmd *cobra.Command, r provision.Result) error {
 	)
 }
 
-// printRows prints names and values, aligned.
+// printRows prints aligned names and values.
 func printRows(cmd *cobra.Command, rows ...[2]string) error {
 	w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 3, ' ', 0)
 	for _, row := range rows {

@@ -57,7 +57,7 @@ func (t *target) printStatus(cmd *cobra.Command, p *provision.Provisioner) error
 	}
 	if asJSON(cmd) {
 		r := st.Result
-		r.ClientID = cmp.Or(r.ClientID, st.UserClientID) // a server with a test user alone
+		r.ClientID = cmp.Or(r.ClientID, st.UserClientID) // a server may have only a test user
 		err = printJSON(cmd, statusOutput{newSetupOutput(r), st.UserClientID, st.Endpoint, st.Owner, st.Resource})
 	} else {
 		rows := [][2]string{

@@ -67,9 +67,9 @@ and unverified, and not the token.`,
 	return cmd
 }
 
-// token fetches a token for the recorded endpoint. A server whose endpoint is
-// not recorded yet has tokens all the same; its source then belongs to the
-// issuer, and nothing is sent with the token anyway.
+// token fetches a token for the recorded endpoint. A server without one can have
+// tokens too: its source is then bound to the issuer, and the token is sent
+// nowhere.
 func (s *server) token(ctx context.Context, cmd *cobra.Command) (tokensource.Token, error) {
 	cfg, err := s.load(ctx)
 	if err != nil {
@@ -90,13 +90,13 @@ func (s *server) token(ctx context.Context, cmd *cobra.Command) (tokensource.Tok
 	return source.Token(ctx)
 }
 
-// decodedToken is what a JWT says. It is not verified.
+// decodedToken is the content of a JWT. Its signature is not verified.
 type decodedToken struct {
 	Header json.RawMessage `json:"header"`
 	Claims json.RawMessage `json:"claims"`
 }
 
-// decodeToken takes a JWT apart. Its error says nothing of the token.
+// decodeToken decodes a JWT. Its errors contain nothing of the token.
 func decodeToken(token string) (decodedToken, error) {
 	parts := strings.Split(token, ".")
 	if len(parts) != 3 {
