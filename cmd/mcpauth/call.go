@@ -23,8 +23,8 @@ func callCommand() *cobra.Command {
 		Short: "Call a tool of an MCP server",
 		Long: `Call authenticates to an MCP server as an agent would, calls one tool and prints
 what it answers. Arguments are given one by one, or all at once as JSON with
---input, and are held against the tool's schema before anything is sent. A tool
-that fails is told of on stderr.`,
+--input, and are checked against the tool's schema before anything is sent. The
+error of a tool that fails goes to stderr.`,
 		Example: "  mcpauth call add_numbers a=2 b=2 --mcp-name calculator\n" +
 			"  mcpauth call add_numbers --input '{\"a\":2,\"b\":2}' --mcp-name calculator --json\n" +
 			"  mcpauth call greet_user --input - --url http://127.0.0.1:8000/mcp < arguments.json",

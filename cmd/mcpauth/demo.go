@@ -26,11 +26,12 @@ func demoCommand() *cobra.Command {
 		Use:   "demo [PROMPT]",
 		Short: "Show the whole path on this machine, with no AWS account",
 		Long: `Demo deploys template.yaml into a stand-in for AWS on this machine, with the real
-functions under the template's own permissions: one sets up the machine client,
-one publishes the MCP server's image, which comes up behind the AgentCore front
-door; a call without a token is refused, and the agent answers PROMPT with the
-server's tools. What it prints is what went over the wire. It uses no AWS
-credentials and no AWS configuration of yours.`,
+functions under the template's own permissions. One function sets up the machine
+client. One publishes the MCP server's image, which then runs behind the
+AgentCore front door. A call without a token is refused, and the agent answers
+PROMPT with the server's tools. The lines that it prints are taken from the
+requests themselves. It uses neither your AWS credentials nor your AWS
+configuration.`,
 		Example: "  mcpauth demo\n  mcpauth demo \"What is 12 * 7?\"\n  mcpauth demo --json \"greet Alice\"\n  mcpauth demo --mermaid demo.mmd",
 		Args:    atMostPrompt,
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -23,14 +23,14 @@ type examination struct {
 func (x *examination) flags(cmd *cobra.Command) {
 	x.awsFlags(cmd)
 	x.completeNames(cmd)
-	cmd.Flags().DurationVar(&x.timeout, "timeout", 40*time.Second, "how long each request to the MCP server may take, and at most 10s every other")
+	cmd.Flags().DurationVar(&x.timeout, "timeout", 40*time.Second, "time limit of each request to the MCP server; other requests get 10s at most")
 }
 
 // config turns the flags into the configuration of package doctor.
 func (x *examination) config(cmd *cobra.Command) (doctor.Config, error) {
 	c := doctor.Config{Name: x.name, Timeout: x.timeout, RuntimeBase: runtimeBase(), IssuerHosts: x.issuerHosts, Flags: x.given()}
 	if x.timeout <= 0 {
-		return c, usagef("--timeout %s: want more than none", x.timeout)
+		return c, usagef("--timeout %s: want more than 0", x.timeout)
 	}
 	for host := range strings.SplitSeq(os.Getenv("MCP_ISSUER_HOSTS"), ",") { // the agent has the same setting
 		if host = strings.TrimSpace(host); host != "" {
@@ -53,23 +53,23 @@ func doctorCommand() *cobra.Command {
 		Use:   "doctor (--mcp-name NAME | --stack-name STACK)",
 		Short: "Find out why an agent does not get through to an MCP server",
 		Long: `Doctor walks the way that an agent's request takes: AWS credentials, parameters,
-discovery document, app client, token, runtime, authorizer, MCP server, tool. Each
-stop is one line. What fails says what was expected, what was found, the likely
-cause and the next command; what builds on it is skipped, so that the first
-failure is the one to mend. It fails when a check does.
+discovery document, app client, token, runtime, authorizer, MCP server, tool.
+Each check is one line. A failed one says what was expected, what was found, the
+likely cause and the next command. Checks that depend on it are skipped, so the
+first failure is the one to mend. Doctor fails when a check fails.
 
 It changes nothing but with --fix, which asks before each repair: parameters that
 are missing or wrong are written again, and a client secret that is not accepted
-is rotated. One tool is called, if there is one that says it only reads. A model
-is asked only with --model, since that costs. The token is never printed.
+is rotated. It calls one tool, if there is one that says it only reads. It asks a
+model only with --model, since that costs. It never prints the token.
 
-With --stack-name, what a stack of this project was deployed with is compared
-with what is recorded.`,
+With --stack-name it compares the outputs of a stack of this project with what is
+recorded.`,
 		Example: "  mcpauth doctor --mcp-name calculator\n  mcpauth doctor --stack-name mcp-auth --model eu.anthropic.claude-sonnet-4-5-20250929-v1:0\n  mcpauth doctor --mcp-name calculator --fix\n  mcpauth doctor --mcp-name calculator --json | jq '.checks[] | select(.status==\"fail\")'",
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if yes && !fix {
-				return usagef("--yes goes with --fix: nothing is asked otherwise")
+				return usagef("--yes needs --fix: without it nothing is asked")
 			}
 			cfg, err := x.config(cmd)
 			if err != nil {

@@ -116,7 +116,7 @@ func hint(err error) string {
 	case errors.Is(err, syscall.ECONNREFUSED) && host != "" && (strings.Contains(err.Error(), "operation error") || strings.Contains(err.Error(), host)):
 		return fmt.Sprintf("; AWS_ENDPOINT_URL is %s: start it with mcpauth local, or unset it", endpoint)
 	case api == nil && errors.As(err, &unread) && endpoint != "":
-		return fmt.Sprintf("; AWS_ENDPOINT_URL is %s, and what answers there is not mcpauth local: start that elsewhere, or unset it", endpoint)
+		return fmt.Sprintf("; AWS_ENDPOINT_URL is %s, and another program than mcpauth local answers there: start mcpauth local on another port, or unset the variable", endpoint)
 	}
 	return ""
 }

@@ -32,11 +32,11 @@ func invokeDeployedCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "invoke PROMPT (--stack-name S | --function F | --url U)",
 		Short: "Ask a deployed agent",
-		Long: `Invoke asks an agent a question and prints its answer. A stack is asked where its
-outputs say that its agent is: at the Function URL or the AgentCore runtime, whose
-answer a terminal shows as it comes, or else as a function. Tools that the agent
-uses are told of on stderr. Requests are signed with your AWS credentials. With
---json the whole answer is printed, or the whole error.`,
+		Long: `Invoke asks an agent a question and prints its answer. With --stack-name it finds
+the agent in the stack's outputs: at a Function URL or an AgentCore runtime,
+whose answer a terminal shows as it comes, or else as a function. The tools that
+the agent uses are reported on stderr. Requests are signed with your AWS
+credentials. With --json it prints the whole answer, or the whole error.`,
 		Example: "  mcpauth invoke \"What is 2+2?\" --stack-name agentcore-mcp-auth\n" +
 			"  mcpauth invoke - --function agent --json < prompt.txt\n" +
 			"  mcpauth invoke \"greet Alice\" --url arn:aws:bedrock-agentcore:…:runtime/agent-…",

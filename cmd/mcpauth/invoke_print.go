@@ -58,7 +58,7 @@ func (p *answerPrinter) done(raw []byte) error {
 	p.endLine()
 	var answer trigger.Answer
 	if err := json.Unmarshal(raw, &answer); err != nil || answer.StopReason == "" {
-		return fmt.Errorf("that is no agent's answer: %s", cut(string(raw)))
+		return fmt.Errorf("this is not an agent's answer: %s", cut(string(raw)))
 	}
 	if asJSON(p.cmd) {
 		return printJSON(p.cmd, json.RawMessage(raw))

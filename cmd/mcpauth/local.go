@@ -115,8 +115,9 @@ func invokeCommand(addr *string) *cobra.Command {
 		Long: `Invoke sends an event to a function (agent, cognito-setup or image-publisher) of
 the stack that mcpauth local keeps up. When none is up, it brings up one for this
 one event.
+
 An event of CloudFormation goes to the function in an account of its own, with a
-reply URL on this machine, and what is printed is the answer that arrived there.`,
+reply URL on this machine. The command prints the answer that arrives there.`,
 		Example: "  mcpauth local invoke agent -e events/ask.json\n  echo '{\"prompt\":\"greet Alice\"}' | mcpauth local invoke agent -e -\n  mcpauth local invoke cognito-setup -e events/cfn-update.json",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {

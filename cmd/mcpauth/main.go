@@ -106,8 +106,8 @@ agents and MCP servers on Amazon Bedrock AgentCore.
 
 It reads the AWS configuration as every AWS tool does. Data goes to stdout and
 progress to stderr. The exit code is 0 on success, 1 on failure, 2 when mcpauth
-was wrongly called and so did nothing, 130 when it was interrupted, and 141 when
-the reader of its output left.`,
+was called wrongly and did nothing, 130 when it was interrupted, and 141 when the
+reader of its output left.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Example:       "  mcpauth demo\n  mcpauth setup --mcp-name calculator\n  mcpauth call add_numbers a=2 b=2 --mcp-name calculator\n  mcpauth invoke \"What is 2+2?\" --stack-name agentcore-mcp-auth",

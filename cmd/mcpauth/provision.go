@@ -24,13 +24,13 @@ func setupCommand() *cobra.Command {
 		Short: "Make the machine credentials of an MCP server",
 		Long: `Setup makes what agents need to call one MCP server as machines: a resource
 server, a scope and an app client in a Cognito user pool, and the parameters from
-which agents read them. It may be repeated: what is as it should be is left
-alone, and so are scopes, lifetime and key unless others are given. It prints the
-authorizer settings for the server's AgentCore runtime.
+which agents read them. It can be repeated: it leaves alone what is right
+already, and keeps scopes, lifetime and key unless others are given. It prints
+the authorizer settings for the server's AgentCore runtime.
 
 With --auth user it makes, for development and testing, an app client and a user
-with a generated password in the same user pool instead, for agents that run
-with MCP_AUTH=user. Teardown removes them with the server.`,
+with a generated password in the same user pool instead, for agents that run with
+MCP_AUTH=user. Teardown removes them with the server.`,
 		Example: "  mcpauth setup --mcp-name calculator\n  mcpauth setup --mcp-name calculator --auth user\n  mcpauth setup --mcp-name calculator --endpoint arn:aws:bedrock-agentcore:…:runtime/calculator-…\n  mcpauth setup --mcp-name calculator --dry-run",
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -57,7 +57,7 @@ with MCP_AUTH=user. Teardown removes them with the server.`,
 			do, plan := p.Ensure, p.Plan
 			if auth == "user" {
 				do, plan, before = p.EnsureUser, p.PlanUser, user
-				fmt.Fprintln(cmd.ErrOrStderr(), "User authentication is for development and testing only: whoever can read the password's parameter is that user.")
+				fmt.Fprintln(cmd.ErrOrStderr(), "User authentication is for development and testing only: anyone who can read the password's parameter can sign in as that user.")
 			}
 			if dryRun {
 				do = plan
@@ -92,11 +92,11 @@ with MCP_AUTH=user. Teardown removes them with the server.`,
 	f.StringVar(&auth, "auth", "m2m", "m2m, or user for a test user instead of a machine client")
 	f.StringVar(&endpoint, "endpoint", "", "runtime ARN or URL of the server, to be recorded for agents")
 	f.StringVar(&d.UserPoolID, "user-pool-id", "", "user pool to use; default: one that is made and shared by this account's servers")
-	f.StringVar(&d.DomainPrefix, "domain-prefix", "", "prefix of the pool's domain; default: the one it has, or a derived one")
-	f.StringSliceVar(&d.Scopes, "scopes", nil, "scope names; default: those that it has, or invoke")
-	f.Int32Var(&d.AccessTokenMinutes, "access-token-minutes", 0, "lifetime of access tokens, 5 to 1440; default: the one that they have, or 60")
-	f.StringVar(&d.KMSKeyID, "kms-key-id", "", "key for the secret; default: the one that it is under, or the account's aws/ssm key")
-	f.BoolVar(&d.Adopt, "adopt", false, "take over a set that belongs to nobody known, such as a guide's script made")
+	f.StringVar(&d.DomainPrefix, "domain-prefix", "", "prefix of the pool's domain; default: the present one, or a derived one")
+	f.StringSliceVar(&d.Scopes, "scopes", nil, "scope names; default: the present ones, or invoke")
+	f.Int32Var(&d.AccessTokenMinutes, "access-token-minutes", 0, "lifetime of access tokens, 5 to 1440; default: the present one, or 60")
+	f.StringVar(&d.KMSKeyID, "kms-key-id", "", "key that encrypts the secret; default: the present one, or the account's aws/ssm key")
+	f.BoolVar(&d.Adopt, "adopt", false, "take over a set without a known owner, such as one that a guide's script made")
 	f.BoolVar(&dryRun, "dry-run", false, "say what would be done, and do nothing")
 	return cmd
 }
@@ -161,8 +161,8 @@ func rotateCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rotate --mcp-name NAME",
 		Short: "Replace the client secret, without an outage",
-		Long: `Rotate adds a second secret to the server's app client, publishes it, and leaves
-the one before it alive until cached tokens and readers have moved on. The next
+		Long: `Rotate adds a second secret to the server's app client, publishes it, and keeps
+the old one valid until cached tokens and readers have moved on. The next
 rotation, or the next setup after that time, removes it.`,
 		Example: "  mcpauth rotate --mcp-name calculator",
 		Args:    noArguments,
@@ -208,9 +208,10 @@ func teardownCommand() *cobra.Command {
 		Use:   "teardown (--mcp-name NAME | --leftovers)",
 		Short: "Remove an MCP server's machine credentials",
 		Long: `Teardown removes the server's app client, resource server, test user and
-parameters, its endpoint parameter included. A user pool that setup made goes
-with the last server in it; one that was given stays. It asks for the name first.
-With --leftovers it removes what mcpauth status --all lists.`,
+parameters, its endpoint parameter included. It removes a user pool that setup
+made together with the last server in it, and never one that setup was given. It
+asks for the name first. With --leftovers it removes what mcpauth status --all
+lists.`,
 		Example: "  mcpauth teardown --mcp-name calculator --dry-run\n  mcpauth teardown --mcp-name calculator --yes",
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -281,7 +282,7 @@ func (t *target) checkOwner(recorded provision.Status) error {
 	case recorded.ParameterPath == "", recorded.Owner == provision.CommandLine:
 		return nil
 	case recorded.Owner == "":
-		return fmt.Errorf("%s belongs to nobody known; take it over first with: %s", t.name, t.command("setup", "--adopt"))
+		return fmt.Errorf("%shas no known owner; take it over first with: %s", t.name, t.command("setup", "--adopt"))
 	}
 	return fmt.Errorf("%s belongs to %s, and is removed with that", t.name, recorded.Owner)
 }

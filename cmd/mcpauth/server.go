@@ -70,7 +70,7 @@ func (s *server) flags(cmd *cobra.Command) {
 func (s *server) sourceFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringSliceVar(&s.issuerHosts, "issuer-host", nil, "host of an issuer other than Cognito that may get the credentials")
-	f.DurationVar(&s.timeout, "timeout", patience, "how long all of it may take")
+	f.DurationVar(&s.timeout, "timeout", patience, "time limit of the whole command")
 	s.awsFlags(cmd)
 }
 
@@ -90,7 +90,7 @@ func (s *server) check() error {
 	case s.bearerEnv != "" && os.Getenv(s.bearerEnv) == "":
 		return usagef("--bearer-env: there is no environment variable %.80q, or it is empty", s.bearerEnv)
 	case s.timeout <= 0:
-		return usagef("--timeout %s: want more than none", s.timeout)
+		return usagef("--timeout %s: want more than 0", s.timeout)
 	}
 	if s.url != "" {
 		_, err := locate(s.url)

@@ -117,7 +117,7 @@ func (t *target) read(ctx context.Context) (aws.Config, error) {
 	}
 	if at := aws.ToString(cfg.BaseEndpoint); at != "" {
 		if u, err := url.Parse(at); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-			return cfg, usagef("AWS_ENDPOINT_URL, or endpoint_url of the profile, is no URL such as http://%s: mend it, or unset it", localAddr)
+			return cfg, usagef("AWS_ENDPOINT_URL, or endpoint_url of the profile, is not a URL such as http://%s: mend it, or unset it", localAddr)
 		}
 	}
 	return cfg, nil

@@ -21,10 +21,10 @@ func tokenCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "token --mcp-name NAME",
 		Short: "Fetch an access token for an MCP server",
-		Long: `Token fetches an access token as an agent would and prints it as the only line
-of stdout. Whoever has it is the machine client until it ends, so it belongs in a
-variable and not in a log. With --claims it prints what the token says, decoded
-and unverified, and not the token.`,
+		Long: `Token fetches an access token as an agent would and prints it as the only line of
+stdout. Anyone who has it can act as the machine client until it expires: keep it
+in a variable, and out of logs. With --claims it prints the content of the token,
+decoded and unverified, instead of the token.`,
 		Example: "  mcpauth token --mcp-name calculator --claims\n" +
 			"  TOKEN=$(mcpauth token --mcp-name calculator) mcpauth tools --url https://mcp.example.com/mcp --bearer-env TOKEN",
 		Args: noArguments,

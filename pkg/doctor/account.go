@@ -90,7 +90,7 @@ func (e *exam) identify(ctx context.Context) Check {
 		if errors.As(err, new(*net.DNSError)) {
 			c.Cause = "there is no region of that name, or no name server or proxy can be reached"
 		} else if at := aws.ToString(e.cfg.AWS.BaseEndpoint); at != "" && errors.Is(err, syscall.ECONNREFUSED) {
-			c.Cause, c.Next = "nothing listens at "+clean(at)+", where AWS_ENDPOINT_URL has AWS be", "mcpauth local"
+			c.Cause, c.Next = "nothing listens at "+clean(at)+", the address in AWS_ENDPOINT_URL", "mcpauth local"
 		}
 	case "ExpiredToken", "ExpiredTokenException", "RequestExpired":
 		c.Cause, c.Next = "the temporary credentials have expired", login

@@ -16,7 +16,7 @@ import (
 // callTool calls one tool that says of itself that it only reads, if there is
 // one whose arguments can be made up from its schema.
 func (e *exam) callTool(ctx context.Context, tools []tool) Check {
-	reason := "no tool says that it only reads (readOnlyHint), and another must not be tried"
+	reason := "no tool says that it only reads (readOnlyHint), and no other may be tried"
 	for _, t := range tools {
 		if !t.Annotations.ReadOnly {
 			continue
@@ -158,7 +158,7 @@ func (e *exam) askModel(ctx context.Context) Check {
 	case isDenied(code) && strings.Contains(message, "bedrock:"):
 		c.Cause, c.Next = denial(message, "bedrock:InvokeModel is missing"), e.allow("bedrock:InvokeModel", "*")
 	case isDenied(code):
-		c.Cause = "no access to the model in this account: its provider's form has not been sent, or who called first had no rights on AWS Marketplace"
+		c.Cause = "no access to the model in this account: its provider's form has not been sent, or the first caller had no rights on AWS Marketplace"
 		c.Next = e.advice.aws("", "bedrock", "get-foundation-model-availability", "--model-id", foundation(id))
 	case isThrottle(code), errors.As(err, new(*types.ModelNotReadyException)):
 		c.Status = Warn

@@ -54,7 +54,7 @@ func (e *exam) describeClient(ctx context.Context) Check {
 		c.Found, c.Cause = e.refusal(err), "the app client or its user pool has been deleted"
 		return c
 	case errors.As(err, new(*types.InvalidParameterException)):
-		c.Found, c.Cause = e.refusal(err), "parameter "+credstore.ClientID+" holds something else than a client id"
+		c.Found, c.Cause = e.refusal(err), "parameter "+credstore.ClientID+" does not hold a client id"
 		return e.advice.restored(c)
 	case err != nil:
 		region, _, _ := strings.Cut(poolID, "_")
@@ -96,7 +96,7 @@ func (e *exam) checkClientScopes() Check {
 	case len(lacking) > 0:
 		c := Check{
 			Status: Fail, Expected: "a client that may ask for " + list(asked), Found: "one that may ask for " + orNone(allowed),
-			Cause: fmt.Sprintf("parameter %s and the app client were changed apart; the token endpoint will answer invalid_scope", credstore.Scope),
+			Cause: fmt.Sprintf("parameter %s and the app client were changed separately; the token endpoint will answer invalid_scope", credstore.Scope),
 		}
 		if len(allowed) == 0 {
 			return e.advice.remade(c)

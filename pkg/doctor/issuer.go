@@ -154,7 +154,7 @@ func (e *exam) checkIssuer() Check {
 	}
 	c := e.advice.restored(Check{
 		Status: Fail, Expected: "issuer " + e.clean(asked), Found: "issuer " + e.clean(e.document.Issuer),
-		Cause: "the discovery URL is spelt otherwise than the issuer: another host, a slash too many, or a custom form of the address",
+		Cause: "the discovery URL and the issuer are spelled differently: another host, a slash too many, or a custom form of the address",
 	})
 	if e.document.Issuer == "" {
 		c.Found, c.Cause, c.Next, c.Repair = "no issuer", "it is another document", "curl -s "+quote(e.value(credstore.DiscoveryURL)), nil

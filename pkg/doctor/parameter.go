@@ -38,7 +38,7 @@ var expected = []expectedParameter{
 	{credstore.ClientSecret, types.ParameterTypeSecureString, true, ""},
 	{credstore.DiscoveryURL, types.ParameterTypeString, true, ""},
 	{credstore.Scope, types.ParameterTypeString, false, "without it a token has every scope of the client"},
-	{credstore.UserPoolID, types.ParameterTypeString, false, "rotation and removal go by it"},
+	{credstore.UserPoolID, types.ParameterTypeString, false, "rotation and removal use it"},
 	{credstore.Domain, types.ParameterTypeString, false, "a token endpoint at a custom domain is trusted because of it"},
 	{credstore.Endpoint, types.ParameterTypeString, true, ""},
 }
@@ -101,14 +101,14 @@ func (e *exam) readParameters(ctx context.Context) Check {
 	if len(found) == 0 {
 		c.Found, c.Cause, c.Next = "none in "+e.cfg.AWS.Region, "the server has another --parameter-prefix, or has not been set up in this account and region", e.advice.mcpauth("setup")
 		if others := e.neighbours(ctx, client); len(others) > 0 {
-			c.Cause = "the name or --parameter-prefix is another, or the server has not been set up: under " + e.cfg.Prefix + " there are " + list(others)
+			c.Cause = "the name or --parameter-prefix is wrong, or the server has not been set up: under " + e.cfg.Prefix + " there are " + list(others)
 		}
 		return c
 	}
 	e.readOwner(ctx, client)
 	if v := e.value(credstore.HeldUntil); v != "" {
 		if until, err := time.Parse(time.RFC3339, v); err == nil && time.Now().Before(until) {
-			c.Status, c.Found, c.Cause = Warn, "held until "+v, "somebody replaces the app client at the moment; agents wait for it"
+			c.Status, c.Found, c.Cause = Warn, "held until "+v, "the app client is being replaced; agents wait for it"
 			c.Next = e.advice.doctor()
 			return c
 		}
@@ -118,7 +118,7 @@ func (e *exam) readParameters(ctx context.Context) Check {
 	case e.advice.stackName() != "":
 		text += ", of stack " + e.advice.stackName()
 	case e.advice.known && e.advice.owner == "":
-		text += ", of nobody known"
+		text += ", with no known owner"
 	}
 	return pass(text)
 }
@@ -230,7 +230,7 @@ func (e *exam) checkParameter(want expectedParameter) Check {
 	case !ok:
 		c.Found, c.Cause = "no such parameter", "somebody removed it, or the set-up stopped half-way"
 		if name == credstore.Endpoint {
-			c.Cause = "nobody has recorded yet where the server is, with: " + e.recordEndpoint("ARN-or-URL")
+			c.Cause = "the server's address is not recorded yet; record it with: " + e.recordEndpoint("ARN-or-URL")
 		} else if name == credstore.ClientID && e.value(credstore.UserClientID) != "" {
 			c.Cause = "only a test user is set up, for agents with MCP_AUTH=user; this examines machine credentials"
 		}
@@ -238,7 +238,7 @@ func (e *exam) checkParameter(want expectedParameter) Check {
 	case secret && p.kind != kind, p.kind == types.ParameterTypeStringList:
 		c.Found, c.Cause = "a "+string(p.kind), "a script or the console wrote it, and Parameter Store does not change a type"
 		if secret {
-			c.Cause = "whoever may read the parameter reads the secret in the clear: " + c.Cause
+			c.Cause = "anyone who may read the parameter sees the secret in the clear: " + c.Cause
 		}
 		c.Next = e.advice.aws("", "ssm", "delete-parameter", "--name", e.path()+name) + " && " + e.advice.restore()
 		if c.Repair != nil {

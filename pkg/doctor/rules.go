@@ -32,7 +32,7 @@ func (r rules) examine(c claims, issuer, next string) []Check {
 	add("authorizer.discovery", clean(r.discoveryURL), issuer == c.Issuer, "tokens of issuer "+issuer, "a token of issuer "+c.Issuer,
 		"the runtime was deployed for another user pool; it answers 401, some front doors 403")
 	add("authorizer.clients", among(r.clients, "any client"), r.clients == nil || slices.Contains(r.clients, c.ClientID),
-		"client_id among "+list(r.clients), "client_id "+c.ClientID, "the app client was made anew since the runtime was deployed, or the runtime is another server's")
+		"client_id among "+list(r.clients), "client_id "+c.ClientID, "the app client was replaced since the runtime was deployed, or the runtime is another server's")
 	cause := "the token is for another audience"
 	if c.Audience == nil {
 		cause = "Cognito's machine tokens have no aud, so that no audience ever matches: leave allowedAudience out"

@@ -30,7 +30,7 @@ func (e *exam) examineEndpoint(ctx context.Context) {
 
 func (e *exam) describeRuntime(ctx context.Context) Check {
 	if e.endpoint.account != e.account {
-		return skip("the control plane tells of this account's runtimes only")
+		return skip("the control plane shows only this account's runtimes")
 	}
 	ctx, cancel := context.WithTimeout(ctx, e.patience())
 	defer cancel()
@@ -39,7 +39,7 @@ func (e *exam) describeRuntime(ctx context.Context) Check {
 	c := Check{Status: Fail, Expected: "runtime " + clean(e.endpoint.id) + " in " + e.endpoint.region}
 	switch {
 	case errors.As(err, new(*types.ResourceNotFoundException)):
-		c.Found, c.Cause, c.Next = e.refusal(err), "the runtime has been deleted or deployed anew under another id", e.advice.runtimes(e.endpoint.region)
+		c.Found, c.Cause, c.Next = e.refusal(err), "the runtime has been deleted, or deployed again under another id", e.advice.runtimes(e.endpoint.region)
 		if right := e.rightEndpoint(""); right != "" && right != e.endpoint.arn {
 			c.Next, c.Repair = e.recordEndpoint(right), e.endpointRepair("")
 		}
@@ -108,7 +108,7 @@ func (e *exam) checkProtocol() Check {
 	}
 	return Check{
 		Status: Fail, Expected: "protocol MCP", Found: "protocol " + clean(string(got)),
-		Cause: "it is an agent's runtime and no MCP server's, or it was made without --protocol-configuration",
+		Cause: "it is an agent's runtime, not an MCP server's, or it was made without --protocol-configuration",
 		Next:  e.update("--protocol-configuration", `{"serverProtocol":"MCP"}`),
 	}
 }

@@ -68,7 +68,7 @@ func (e *exam) checkClosed(a answer) Check {
 	case a.result != nil:
 		c := Check{
 			Status: Fail, Expected: "401 for a request without a token", Found: fmt.Sprintf("an answer, %d", a.status),
-			Cause: "nothing checks tokens: whoever knows the address may call the tools", Next: e.advice.doctor(),
+			Cause: "nothing checks tokens: anyone who knows the address can call the tools", Next: e.advice.doctor(),
 		}
 		if e.runtime != nil {
 			c.Next = e.updateCommand()
@@ -240,7 +240,7 @@ func checkSchemas(tools []tool, a advice) Check {
 	c := Check{Expected: `input schemas of type "object" without alternatives at the top`, Next: a.mcpauth("tools")}
 	switch {
 	case bad != nil:
-		c.Status, c.Found, c.Cause = Fail, "another schema: "+list(bad), "the server's library made it from something else than a structure; agents leave these tools out"
+		c.Status, c.Found, c.Cause = Fail, "another schema: "+list(bad), "the server's library made it from a type that is not a structure; agents leave these tools out"
 		return c
 	case odd != nil:
 		c.Status, c.Found = Warn, "anyOf, oneOf or allOf at the top: "+list(odd)

@@ -45,7 +45,7 @@ func (e *exam) network(err error) (found, cause string) {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "connection refused", "nothing listens there"
 	case errors.As(err, &cert), errors.As(err, new(x509.UnknownAuthorityError)):
-		return "a certificate that nobody here trusts", "a proxy opens the connection: let its certificate authority be trusted here"
+		return "a certificate that this machine does not trust", "a proxy intercepts TLS: have this machine trust the proxy's certificate authority"
 	}
 	return e.clean(err.Error()), "the connection broke, or is not let through"
 }

@@ -107,15 +107,15 @@ func (c claims) examine(want expectation, now time.Time, a advice) []Check {
 	}
 	add("token.issuer", c.Issuer != "" && (want.issuer == "" || c.Issuer == want.issuer), Check{
 		Expected: "iss " + clean(want.issuer), Found: "iss " + clean(c.Issuer),
-		Cause: "the token is of another user pool, or the issuer spells itself otherwise than its document", Next: a.doctor(),
+		Cause: "the token is of another user pool, or it spells the issuer differently from the issuer's document", Next: a.doctor(),
 	}, clean(c.Issuer))
 	use := c.Use
 	if use == "" {
-		use = "access, by its having no token_use"
+		use = "access: it has no token_use"
 	}
 	add("token.use", c.Use == "access" || c.Use == "", Check{
 		Expected: "token_use access", Found: "token_use " + clean(c.Use),
-		Cause: "it is an id token, which says who a user is and opens nothing", Next: a.mcpauth("token", "--claims"),
+		Cause: "it is an id token, which says who a user is and grants no access", Next: a.mcpauth("token", "--claims"),
 	}, clean(use))
 	add("token.client", c.ClientID != "" && (want.client == "" || c.ClientID == want.client), Check{
 		Expected: "client_id " + clean(want.client), Found: "client_id " + clean(c.ClientID),
@@ -135,7 +135,7 @@ func (c claims) life(now time.Time, a advice) Check {
 	bad := Check{ID: "token.life", Status: Fail, Expected: "a token with more than " + margin.String() + " left", Next: a.mcpauth("token", "--claims")}
 	switch {
 	case c.Expires.IsZero():
-		bad.Found, bad.Cause = "no exp", "the issuer's tokens have no end, which no authorizer takes"
+		bad.Found, bad.Cause = "no exp", "the issuer's tokens never expire, and no authorizer accepts that"
 	case c.Issued.Sub(now) > margin:
 		bad.Expected, bad.Found = "a token that has been issued", "issued in "+c.Issued.Sub(now).Round(time.Second).String()
 		bad.Cause, bad.Next = "this machine's clock, or the issuer's, is off", "date -u"
@@ -235,7 +235,7 @@ func (e *exam) requestToken(ctx context.Context) Check {
 	case errors.As(err, &unavailable):
 		c.Found, c.Cause = e.network(unavailable)
 		if strings.Contains(c.Found, "answered 429") {
-			c.Cause = "the account's quota of token requests is used up: some agent does not keep its token"
+			c.Cause = "the account's quota of token requests is used up: an agent does not keep its token"
 		} else if strings.Contains(c.Found, "answered 5") {
 			c.Cause = "the token endpoint is overloaded or down"
 		}
@@ -244,7 +244,7 @@ func (e *exam) requestToken(ctx context.Context) Check {
 		c.Found, c.Cause = e.clean(err.Error()), "an agent does not send its secret there"
 		c = e.advice.restored(c)
 		if strings.Contains(c.Found, "IssuerHosts") {
-			c.Cause = "an agent sends its secret to Cognito and to the hosts in MCP_ISSUER_HOSTS, and to nobody else"
+			c.Cause = "an agent sends its secret only to Cognito and to the hosts in MCP_ISSUER_HOSTS"
 			c.Next, c.Repair = "MCP_ISSUER_HOSTS="+quote(hostName(e.document.Issuer))+" "+e.advice.doctor(), nil
 		}
 	}

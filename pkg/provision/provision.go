@@ -92,7 +92,7 @@ type OwnedError struct {
 
 func (e *OwnedError) Error() string {
 	if e.Owner == "" {
-		return e.What + " exist and belong to nobody known: take them over with Adopt (--adopt), or choose another name"
+		return e.What + " exist and belong to no known owner: take them over with Adopt (--adopt), or choose another name"
 	}
 	return e.What + " belong to " + e.Owner + ": choose another name or prefix"
 }
