@@ -157,7 +157,7 @@ func (a attributeValue) kind() string {
 }
 
 // compare orders attributes of one type. comparable is false for different
-// types. Of two different truth values neither is less.
+// types, and for different truth values.
 func (a attributeValue) compare(b attributeValue) (order int, comparable bool) {
 	if a.kind() != b.kind() {
 		return 0, false
