@@ -9,8 +9,8 @@ import (
 	"agentcore-mcp-auth/pkg/agentcore"
 )
 
-// explain says what a refusal means. at is where the request went, if that is
-// known.
+// explain returns the meaning of a refusal. at is where the request went, if
+// that is known.
 func (r refusal) explain(a advice, at endpoint) Explanation {
 	x := Explanation{What: r.String()}
 	switch {
@@ -122,7 +122,7 @@ func (r refusal) authorization(a advice, at endpoint) []Cause {
 	}
 }
 
-// claim says what it means that one claim does not match.
+// claim returns the causes of a claim that does not match.
 func (r refusal) claim(name string, a advice) []Cause {
 	switch name {
 	case "client_id":
@@ -181,7 +181,7 @@ func (r refusal) notFound(a advice, at endpoint) []Cause {
 	}
 }
 
-// byStatus says what an HTTP status means without anything else.
+// byStatus returns the causes of an HTTP status, if nothing else is known.
 func (r refusal) byStatus(a advice, at endpoint) []Cause {
 	switch s := r.status; {
 	case s == http.StatusNotFound:
@@ -211,8 +211,8 @@ func (r refusal) byStatus(a advice, at endpoint) []Cause {
 	return []Cause{{"this refusal is not known here", a.doctor()}}
 }
 
-// agentCauses says what an error code of this project's agent means whose
-// message tells no more; nil: it is none.
+// agentCauses returns the causes of an error code of this project's agent, for
+// errors whose message does not tell more. It returns nil for other codes.
 func agentCauses(code string, a advice) []Cause {
 	switch code {
 	case "configuration_error":
@@ -235,8 +235,8 @@ func agentCauses(code string, a advice) []Cause {
 	return nil
 }
 
-// credentialCauses says what an error of AWS about its own credentials means;
-// nil: it is none.
+// credentialCauses returns the causes of an AWS error about its own credentials,
+// or nil for other errors.
 // https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html
 func credentialCauses(kind string, a advice) []Cause {
 	switch kind {
@@ -275,8 +275,8 @@ func (r refusal) exception(a advice, at endpoint) []Cause {
 	return []Cause{{"this refusal is not known here", a.doctor()}}
 }
 
-// allowAnyone gives the caller that a refusal of IAM names the permission that
-// it names.
+// allowAnyone returns a command that gives the caller in IAM's message the
+// missing permission.
 func allowAnyone(message, action, resource string) string {
 	m := regexp.MustCompile(`User: (arn:\S+) is not`).FindStringSubmatch(message)
 	if m == nil {
