@@ -44,9 +44,9 @@ func parseArguments(schema json.RawMessage, pairs []string) (json.RawMessage, er
 	return json.Marshal(input)
 }
 
-// checkArguments returns what is wrong with a tool's input, naming the argument,
-// or "" if nothing is. A schema that does not compile accepts every input: the
-// server decides then.
+// checkArguments says what is wrong with a tool's input, and with which
+// argument; empty: nothing. A schema that cannot be compiled takes everything:
+// the server will say what it makes of the input.
 func checkArguments(schema, input json.RawMessage) (fault string) {
 	defer func() {
 		// The library panics when it compares a number whose exponent is beyond

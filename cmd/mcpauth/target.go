@@ -123,7 +123,7 @@ func (t *target) read(ctx context.Context) (aws.Config, error) {
 	return cfg, nil
 }
 
-// provisioner returns a provisioner that owns what it makes as the command line.
+// provisioner acts for the command line.
 func (t *target) provisioner(ctx context.Context) (*provision.Provisioner, error) {
 	cfg, err := t.load(ctx)
 	if err != nil {

@@ -270,8 +270,7 @@ func TestEvaluate_refuses(t *testing.T) {
 	}
 }
 
-// The most expensive expressions within the limits end, or end with their
-// context.
+// The dearest expressions that fit the limits end, or end with their context.
 func TestEvaluate_cancelled(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	calls := 0

@@ -224,9 +224,9 @@ func exactRoot(x *big.Rat, n int64) (*big.Rat, bool) {
 	return new(big.Rat).SetFrac(num, den), true
 }
 
-// wholeRoot returns the nth root of x, which is not negative, if the root is
-// whole. Newton's method starts above the root and falls until it reaches the
-// whole part.
+// wholeRoot returns the nth root of x, which is not negative, where that is
+// whole. It is Newton's method from above, which falls until it has the whole
+// part of the root.
 func wholeRoot(x *big.Int, n int64) (*big.Int, bool) {
 	if x.BitLen() <= 1 {
 		return x, true

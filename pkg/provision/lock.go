@@ -107,7 +107,7 @@ func (p *Provisioner) tryLock(ctx context.Context, name string, mine lockValue) 
 	return p.tryLock(ctx, name, mine)
 }
 
-// readLock reads the lock. An illegible lock counts as expired.
+// readLock reads the lock. The time of one that is illegible is over.
 func (p *Provisioner) readLock(ctx context.Context, name string) (v lockValue, there bool, err error) {
 	out, err := p.SSM.GetParameter(ctx, &ssm.GetParameterInput{Name: aws.String(name)})
 	if is[*types.ParameterNotFound](err) {

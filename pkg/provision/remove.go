@@ -56,7 +56,7 @@ func (r *run) remove(ctx context.Context) error {
 		}
 	}
 	set, err := r.read(ctx)
-	if isAgain(err) { // another run is removing it
+	if isAgain(err) { // it is being removed by another run
 		set, err = r.read(ctx)
 	}
 	if err != nil {
