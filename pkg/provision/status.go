@@ -127,8 +127,7 @@ func (p *Provisioner) compare(ctx context.Context, d Desired, set recorded) (res
 	return res, err
 }
 
-// lifetime returns the lifetime of an app client's access tokens, or 0 if it is
-// not given in minutes.
+// lifetime is that of the access tokens of an app client, 0 if it has none in minutes.
 func (p *Provisioner) lifetime(ctx context.Context, poolID, clientID string) (minutes int32, err error) {
 	if clientID == "" {
 		return 0, nil
@@ -234,10 +233,11 @@ type Leftover struct {
 // labelPattern matches the labels that this package writes into name fields.
 var labelPattern = regexp.MustCompile(`^mcp(?:user)?-([a-zA-Z0-9_][a-zA-Z0-9_-]{0,63})-[0-9a-f]{32}$`)
 
-// Leftovers finds what failed runs of this owner have left if nobody repeated
-// them: app clients and resource servers in the user pools that servers under
-// the prefix use or that were made here, such a pool itself if it is empty, and
-// locks. A running set-up looks the same, so call it when none is running.
+// Leftovers finds what this owner's runs have left when they failed and nobody
+// repeated them: app clients and resource servers in the user pools that servers
+// under the prefix use or that were made here, such a pool itself when it is
+// empty, and locks. A set-up that is under way looks the same, so call it when
+// none is.
 func (p *Provisioner) Leftovers(ctx context.Context) ([]Leftover, error) {
 	if err := credstore.CheckPrefix(p.prefix()); err != nil {
 		return nil, err
