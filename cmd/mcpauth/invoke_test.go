@@ -17,8 +17,8 @@ import (
 
 const doneEvent = `event: done` + "\n" + `data: {"output":"4","session_id":"s","stop_reason":"end_turn","turns":2,"tool_calls":[],"usage":{}}` + "\n\n"
 
-// What stands at an agent's URL may answer anything. An agent on this machine
-// is asked with no AWS configuration at all.
+// Whatever answers at an agent's URL, the error is useful. An agent on this
+// machine needs no AWS configuration at all.
 func TestInvoke_answers(t *testing.T) {
 	for _, tt := range []struct {
 		name        string
@@ -67,7 +67,7 @@ func TestInvoke_answers(t *testing.T) {
 	}
 }
 
-// A terminal is shown the words as they come, and each of them once.
+// A terminal gets the words as they come, and each only once.
 func TestAnswerPrinter_live(t *testing.T) {
 	events := func(texts ...string) string {
 		var b strings.Builder
