@@ -282,7 +282,7 @@ func (t *target) checkOwner(recorded provision.Status) error {
 	case recorded.ParameterPath == "", recorded.Owner == provision.CommandLine:
 		return nil
 	case recorded.Owner == "":
-		return fmt.Errorf("%shas no known owner; take it over first with: %s", t.name, t.command("setup", "--adopt"))
+		return fmt.Errorf("%s has no known owner; take it over first with: %s", t.name, t.command("setup", "--adopt"))
 	}
 	return fmt.Errorf("%s belongs to %s, and is removed with that", t.name, recorded.Owner)
 }
