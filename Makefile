@@ -5,7 +5,7 @@ SHELL := /bin/bash
 VERSION := $(shell git describe --always --dirty 2>/dev/null || echo dev)
 GOBUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -tags lambda.norpc -ldflags '-s -w'
 
-# pack FOLDER ARCHITECTURE puts the programs that image-publisher makes images of into FOLDER. They are for linux wherever they are built.
+# pack FOLDER,ARCHITECTURE puts the programs that image-publisher makes images of into FOLDER. They are always built for linux.
 define pack
 	GOOS=linux GOARCH=$(2) $(GOBUILD) -o bin/images/$(2)/mcp-server ./functions/mcp-server
 	GOOS=linux GOARCH=$(2) $(GOBUILD) -o bin/images/$(2)/agent ./functions/agent
@@ -24,7 +24,7 @@ build: ## compile everything into bin/, for this machine
 	cp template.yaml bin/
 	$(GOBUILD) -ldflags '-s -w -X main.version=$(VERSION)' -o bin/mcpauth ./cmd/mcpauth
 
-build-arm64: ## the same for linux/arm64
+build-arm64: ## compile everything into bin/, for linux/arm64
 	GOOS=linux GOARCH=arm64 $(MAKE) build
 
 man: build ## write mcpauth's manual pages into bin/man
@@ -33,7 +33,7 @@ man: build ## write mcpauth's manual pages into bin/man
 demo: build ## show the whole path on this machine; PROMPT="greet Alice" asks something else
 	@bin/mcpauth demo $(if $(PROMPT),"$$PROMPT")
 
-# PROMPT is what was typed, dollars included.
+# PROMPT is passed on as it was typed: make must not expand a $ in it.
 override PROMPT := $(value PROMPT)
 export PROMPT
 
@@ -58,7 +58,7 @@ conformance: ## run the official MCP conformance suite against the server and th
 	.conf/bin/run -node "$$node" -suite .conf/node_modules/@modelcontextprotocol/conformance/dist/index.js \
 		-server .conf/bin/server -client .conf/bin/client -out .conf/out $(SCENARIO)
 
-bench: ## measure against the floor, ten times each, and compare with bench/results.json
+bench: ## run the benchmarks ten times each and compare them with bench/results.json
 	go run ./bench
 
 soak: build ## keep the whole local stack under load and faults for ten minutes, and account for every question
@@ -67,7 +67,7 @@ soak: build ## keep the whole local stack under load and faults for ten minutes,
 invoke-%: build ## send events/NAME.json to its function on this machine, as in make invoke-ask
 	@bin/mcpauth local invoke $(if $(filter cfn-% setup-%,$*),cognito-setup,$(if $(filter image-%,$*),image-publisher,agent)) -e events/$*.json
 
-# What `sam build` calls for each function of template.yaml.
+# `sam build` calls these targets, one for each function of template.yaml.
 build-CognitoSetupFunction:
 	GOOS=linux GOARCH=arm64 $(GOBUILD) -o $(ARTIFACTS_DIR)/bootstrap ./functions/cognito-setup
 

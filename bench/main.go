@@ -28,7 +28,7 @@ import (
 	"time"
 )
 
-// suites are what is run: one `go test` each.
+// suites are the benchmarks to run: one `go test` each.
 var suites = []struct{ pkg, bench, time string }{
 	{"./functions/agent", "Answer|FirstDelta|Ask$", "40x"},
 	{"./functions/agent", "Batch", "8x"},
@@ -48,8 +48,8 @@ var suites = []struct{ pkg, bench, time string }{
 	{"./cmd/mcpauth", "Help", "5x"},
 }
 
-// plain are the units that say something on one machine only; they are shown
-// where a benchmark has no other.
+// plain are the units that mean something on one machine only. They are shown
+// only for benchmarks without another unit.
 var plain = []string{"ns/op", "B/op", "allocs/op", "MB/s"}
 
 // Row is one figure of one benchmark.
@@ -62,7 +62,7 @@ type Row struct {
 	Runs   int     `json:"runs"`
 }
 
-// Results is the file.
+// Results is the content of the results file.
 type Results struct {
 	Date string `json:"date"`
 	Go   string `json:"go"`
@@ -109,8 +109,8 @@ func run(file string, count int) error {
 	return os.WriteFile(file, append(text, '\n'), 0o644)
 }
 
-// last is the file as it was committed, so that two runs of an afternoon are held
-// against the same figures, or as it is where git does not have it.
+// last returns the results as last committed, so that two runs in a row have the
+// same comparison. Without git it returns the file's present content.
 func last(file string) (Results, error) {
 	var r Results
 	text, err := exec.Command("git", "show", "HEAD:./"+filepath.ToSlash(file)).Output()
@@ -126,7 +126,7 @@ func last(file string) (Results, error) {
 	return r, err
 }
 
-// rows reads what go test prints of benchmarks.
+// rows parses the output of go test for benchmarks.
 // https://go.dev/design/14313-benchmark-format
 func rows(output []byte) []Row {
 	values := map[[2]string][]float64{}
@@ -138,7 +138,7 @@ func rows(output []byte) []Row {
 		}
 		name := strings.TrimPrefix(fields[0], "Benchmark")
 		if i := strings.LastIndexByte(name, '-'); i > 0 {
-			name = name[:i] // GOMAXPROCS
+			name = name[:i] // cut the GOMAXPROCS suffix
 		}
 		for i := 2; i+1 < len(fields); i += 2 {
 			v, err := strconv.ParseFloat(fields[i], 64)
@@ -167,7 +167,8 @@ func rows(output []byte) []Row {
 	return all
 }
 
-// quantile of sorted values, between two of them where it falls there.
+// quantile returns a quantile of sorted values, interpolated between two of
+// them.
 func quantile(v []float64, q float64) float64 {
 	at := q * float64(len(v)-1)
 	low := int(at)
@@ -177,7 +178,7 @@ func quantile(v []float64, q float64) float64 {
 	return v[low] + (at-float64(low))*(v[low+1]-v[low])
 }
 
-// printTable prints the figures beside the last ones.
+// printTable prints the figures beside the last committed ones.
 func printTable(now, before Results) error {
 	last := map[[2]string]Row{}
 	for _, r := range before.Rows {
@@ -189,7 +190,7 @@ func printTable(now, before Results) error {
 		was := ""
 		if l, ok := last[[2]string{r.Name, r.Unit}]; ok {
 			was = number(l.Median)
-			switch { // the spreads say whether it differs
+			switch { // figures differ if their spreads do not overlap
 			case r.Q1 > l.Q3:
 				was += " (up)"
 			case r.Q3 < l.Q1:

@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// What was committed is compared with, whatever a run since has written.
+// The comparison is with the committed results, not with those that a run has
+// written since.
 func TestLast(t *testing.T) {
 	if _, err := exec.LookPath("git"); err != nil {
 		t.Skip("git is not installed")
@@ -48,8 +49,8 @@ func TestLast(t *testing.T) {
 	}
 }
 
-// Medians and quartiles of what go test prints; units of one's own leave the
-// plain ones out.
+// rows computes medians and quartiles of what go test prints. A benchmark with
+// units of its own has no rows for the standard ones.
 func TestRows(t *testing.T) {
 	got := rows([]byte(`goos: linux
 BenchmarkA/x=1-2         	     100	   10 ns/op	   1.000 ratio	 5 B/op

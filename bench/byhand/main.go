@@ -1,11 +1,11 @@
 // Command byhand is a Lambda function that does by hand what the agent does for
-// one answer: the requests in the file that REQUESTS names, with net/http over
-// kept-alive connections, one after the other. Benchmarks compare the agent
-// with it, both run by the same stand-in.
+// one answer: it sends the requests in the file that REQUESTS names, with
+// net/http over kept-alive connections, one after the other. Benchmarks compare
+// the agent with it in the same stand-in.
 //
-// The first invocation sends all requests, later ones the file's warm part. One
-// with an event of several records sends it for each, five records at once, as
-// the agent does.
+// The first invocation sends all requests, later ones only the file's warm part.
+// For an event of several records it sends the requests once per record, five
+// records at once, as the agent does.
 package main
 
 import (
@@ -21,12 +21,12 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Plan is the file.
+// Plan is the content of the file that REQUESTS names.
 type Plan struct {
 	Cold, Warm []Request
 }
 
-// Request is one request as it was recorded.
+// Request is one recorded request.
 type Request struct {
 	Method, URL string
 	Header      http.Header
@@ -56,7 +56,7 @@ func main() {
 	})
 }
 
-// client keeps a connection for each record.
+// client keeps one connection for each concurrent record.
 var client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 5}}
 
 func sendAll(ctx context.Context, requests []Request) error {

@@ -1,7 +1,7 @@
-// Command gosdk is the least that the official Go SDK of MCP needs to serve the
-// calculator over HTTP without sessions and with JSON answers: one of what
-// BenchmarkAgainstPlain measures the server against. It listens on the address
-// that is its argument.
+// Command gosdk is the smallest server that the official Go SDK of MCP allows:
+// it serves the calculator over HTTP without sessions and with JSON answers.
+// BenchmarkAgainstPlain compares our server with it. It listens on the address
+// in its argument.
 package main
 
 import (

@@ -1,6 +1,6 @@
-// Command plain is the least that mcp-go needs to serve the calculator over
-// HTTP without sessions: one of what BenchmarkAgainstPlain measures the server
-// against. It listens on the address that is its argument.
+// Command plain is the smallest server that mcp-go allows: it serves the
+// calculator over HTTP without sessions. BenchmarkAgainstPlain compares our
+// server with it. It listens on the address in its argument.
 package main
 
 import (

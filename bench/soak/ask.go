@@ -28,7 +28,7 @@ import (
 	"agentcore-mcp-auth/pkg/trigger"
 )
 
-// The ways in, and their shares of a hundred questions.
+// The ways to ask, and their shares of a hundred questions.
 const (
 	byLambda = "lambda"
 	byQueue  = "queue"
@@ -42,23 +42,23 @@ var ways = []struct {
 	share int
 }{{byLambda, 15}, {byQueue, 20}, {byBus, 10}, {byHTTP, 40}, {byStream, 15}}
 
-// What Lambda and SQS do with what failed. In an account the times are longer:
-// the template's visibility timeout is twelve minutes.
+// How Lambda and SQS handle failures. In an account the times are longer: the
+// template's visibility timeout is twelve minutes.
 const (
 	functionTime = 20 * time.Second
-	againAfter   = functionTime + 5*time.Second // a record whose process was killed is under way until its function's time is over
+	againAfter   = functionTime + 5*time.Second // the record of a killed process is locked until the function's timeout
 	queueTries   = 5                            // the template's maxReceiveCount
 	eventTries   = 3                            // the template's MaximumRetryAttempts, and the first one
 )
 
-// question is a sum and what its answer has to be, to the letter.
+// question is a sum and its exact answer.
 type question struct {
 	id, way      string
 	prompt, want string
 	asked        time.Time
 }
 
-// askers ask, and hand what comes to the ledger.
+// askers ask questions and report the outcomes to the ledger.
 type askers struct {
 	stack        *stack
 	ledger       *ledger
@@ -78,8 +78,8 @@ type message struct {
 	received int
 }
 
-// run asks at fixed times until ctx ends. A question that is late, because this
-// process was busy, counts from when it was due.
+// run asks at fixed times until ctx ends. A question that is asked late because
+// this process was busy counts from the time when it was due.
 func (a *askers) run(ctx context.Context, rate float64) {
 	var polling sync.WaitGroup
 	polling.Go(func() { a.poll(ctx) })
@@ -110,7 +110,7 @@ func (a *askers) run(ctx context.Context, rate float64) {
 	}
 }
 
-// wait waits for outcomes until the end.
+// wait waits for all outcomes, or until ctx ends.
 func (a *askers) wait(ctx context.Context) {
 	ctx, cancel := context.WithDeadline(ctx, a.end)
 	defer cancel()
@@ -144,7 +144,8 @@ func (a *askers) question(due time.Time) question {
 	return q
 }
 
-// number is one of up to thirty digits, so that no two questions are alike.
+// number returns a random number of up to thirty digits, so that no two
+// questions are alike.
 func (a *askers) number() *big.Int {
 	n, _ := new(big.Int).SetString(strconv.FormatUint(a.rand.Uint64()>>1+1, 10)+strconv.FormatUint(a.rand.Uint64()>>30, 10), 10)
 	return n
@@ -155,7 +156,7 @@ func (q question) body() []byte {
 	return b
 }
 
-// invoke has the next free environment run an event.
+// invoke runs an event in the next free environment.
 func (a *askers) invoke(event []byte) (localaws.Result, error) {
 	f := <-a.environments
 	defer func() { a.environments <- f }()
@@ -176,8 +177,8 @@ func (a *askers) direct(q question) {
 	}
 }
 
-// event is an event of a bus: Lambda tries it again, and then gives it to the
-// dead letters. Its result is published on the bus.
+// event sends an event of a bus. Like Lambda it retries failures and then makes
+// the event a dead letter. The result is published on the bus.
 func (a *askers) event(q question) {
 	defer a.open.Done()
 	event, _ := json.Marshal(events.CloudWatchEvent{
@@ -196,7 +197,7 @@ func (a *askers) event(q question) {
 	a.ledger.failed(q, deadLetter)
 }
 
-// poll takes messages from the queue as the event source mapping does.
+// poll takes messages from the queue, like an event source mapping.
 func (a *askers) poll(ctx context.Context) {
 	for {
 		select {
@@ -210,7 +211,7 @@ func (a *askers) poll(ctx context.Context) {
 	}
 }
 
-// receive takes up to ten messages that are visible.
+// receive takes up to ten visible messages.
 func (a *askers) receive() []*message {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -227,8 +228,8 @@ func (a *askers) receive() []*message {
 	return batch
 }
 
-// deliver runs a batch. Messages that the function does not name as failed are
-// deleted; the others come again.
+// deliver runs a batch. It deletes the messages that the function does not
+// report as failed; the others come again.
 func (a *askers) deliver(batch []*message) {
 	var event events.SQSEvent
 	failed := map[string]bool{}
@@ -245,7 +246,7 @@ func (a *askers) deliver(batch []*message) {
 	if res, err := a.invoke(payload); err == nil && res.FunctionError == "" && json.Unmarshal(res.Payload, &answer) == nil && answer != nil {
 		named := map[string]bool{}
 		for _, f := range answer.BatchItemFailures {
-			if !failed[f.ItemIdentifier] { // Lambda takes the whole batch as failed
+			if !failed[f.ItemIdentifier] { // an unknown id: Lambda treats the whole batch as failed
 				a.ledger.strange("the answer to a batch names " + f.ItemIdentifier + ", which is not in it")
 			}
 			named[f.ItemIdentifier] = true
@@ -269,10 +270,10 @@ func (a *askers) deliver(batch []*message) {
 	}
 }
 
-// caller is how long a caller of the agent on AgentCore waits.
+// caller is the client of the agent on AgentCore.
 var caller = &http.Client{Timeout: 2 * time.Minute, Transport: &http.Transport{MaxIdleConnsPerHost: 100}}
 
-// http asks the agent on AgentCore, for a JSON answer or a stream.
+// http asks the agent on AgentCore for a JSON answer or a stream.
 func (a *askers) http(q question) {
 	defer a.open.Done()
 	payload, code, err := a.post(q)
@@ -326,7 +327,7 @@ func (a *askers) post(q question) (answer []byte, code string, err error) {
 	return nil, errorCode(text), nil
 }
 
-// last is the last event of a stream: the answer, or an error.
+// last returns the last event of a stream: the answer, or an error.
 func last(r io.Reader) (answer []byte, code string, err error) {
 	lines := bufio.NewScanner(r)
 	lines.Buffer(nil, 8<<20)
@@ -345,8 +346,8 @@ func last(r io.Reader) (answer []byte, code string, err error) {
 	return nil, "", fmt.Errorf("the stream broke off: %w", lines.Err())
 }
 
-// errorCode is the code in an error document, or the type of AgentCore's own, or
-// the document where it has neither.
+// errorCode returns the code in an error document, or else the type of
+// AgentCore's own error, or else the document.
 func errorCode(text []byte) string {
 	var doc struct {
 		Error trigger.Error

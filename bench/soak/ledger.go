@@ -18,12 +18,12 @@ import (
 	"agentcore-mcp-auth/pkg/trigger"
 )
 
-// deadLetter is the code of what was given up to the dead letters.
+// deadLetter is the code of a question that ended as a dead letter.
 const deadLetter = "dead letter"
 
 // codes are the errors that a caller can tell apart: the agent's own, Lambda's
-// when a process was killed, and what AgentCore makes of an error of a container
-// that does not stream.
+// for a killed process, and AgentCore's for an error of a container that does
+// not stream.
 var codes = map[string]bool{
 	string(trigger.InvalidRequest): true, string(trigger.RequestTooLarge): true, string(trigger.UnsupportedEvent): true,
 	string(trigger.ConfigurationError): true, string(trigger.CredentialsUnavailable): true, string(trigger.TokenRefused): true,
@@ -33,21 +33,21 @@ var codes = map[string]bool{
 	"Runtime.ExitError": true, "RuntimeClientError": true, deadLetter: true,
 }
 
-// entry is what is known of one question.
+// entry is what the ledger knows about one question.
 type entry struct {
 	question
-	outcomes  int           // answers and errors that came
+	outcomes  int           // answers and errors so far
 	took      time.Duration // until the first
 	right     bool
 	toolError bool   // the answer says that a tool failed
 	code      string // of the error
 }
 
-// ledger is what became of each question.
+// ledger records the outcome of each question.
 type ledger struct {
 	mu          sync.Mutex // guards what follows
 	all         map[string]*entry
-	notes       []string // what was strange, the first of them
+	notes       []string // the first unexpected events
 	strangeness int
 }
 
@@ -65,7 +65,7 @@ func (l *ledger) asked() int {
 	return len(l.all)
 }
 
-// strange notes what must not be.
+// strange notes something that must not happen.
 func (l *ledger) strange(what string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -78,7 +78,8 @@ func (l *ledger) note(what string) {
 	}
 }
 
-// outcome is where everything that comes of a question arrives.
+// outcome counts an answer or error of a question and returns the question's
+// entry.
 func (l *ledger) outcome(id string) *entry {
 	e := l.all[id]
 	if e == nil {
@@ -109,8 +110,8 @@ func (l *ledger) answered(q question, payload []byte) {
 	l.judge(l.outcome(q.id), answer)
 }
 
-// judge compares an answer with the right one. That a tool failed, or that time
-// ran out, may be said in the model's words for it; any other answer is wrong.
+// judge compares an answer with the right one. An answer in the model's words
+// for a failed tool or for lack of time is accepted; any other answer is wrong.
 func (l *ledger) judge(e *entry, a trigger.Answer) {
 	failed := slices.ContainsFunc(a.ToolCalls, func(c trigger.ToolCall) bool { return c.Error })
 	switch {
@@ -135,7 +136,7 @@ func (l *ledger) done(q question) {
 	}
 }
 
-// published reads what was put on the bus.
+// published reads the results in a request that puts events on the bus.
 func (l *ledger) published(r localaws.Record) {
 	if r.Service != "events" || r.Status != 200 {
 		return
@@ -162,10 +163,11 @@ func (l *ledger) published(r localaws.Record) {
 	}
 }
 
-// perKill is how many results one killed process can have had in its hands: a batch.
+// perKill is how many results a killed process can have had in progress: a
+// batch.
 const perKill = 10
 
-// Way is what became of the questions that came one way.
+// Way sums up the questions that were asked in one way.
 type Way struct {
 	Way       string         `json:"way"`
 	Asked     int            `json:"asked"`
@@ -181,11 +183,11 @@ type Way struct {
 	Codes     map[string]int `json:"codes"`
 }
 
-// Process is what was seen of the processes of one name.
+// Process sums up the processes of one name.
 type Process struct {
 	Name        string  `json:"name"`
 	Lives       int     `json:"lives"`
-	Minutes     float64 `json:"minutes"` // of the longest life, which the rest is of
+	Minutes     float64 `json:"minutes"` // length of the longest life; the next fields describe this life
 	FirstMB     float64 `json:"first_mb"`
 	LastMB      float64 `json:"last_mb"`
 	MostMB      float64 `json:"most_mb"` // of all lives
@@ -195,7 +197,7 @@ type Process struct {
 	Descriptors [2]int  `json:"descriptors"`
 }
 
-// Report is the file.
+// Report is the content of the report file.
 type Report struct {
 	Date      string         `json:"date"`
 	Go        string         `json:"go"`
@@ -206,7 +208,7 @@ type Report struct {
 	Ways      []Way          `json:"ways"`
 	Trouble   map[string]int `json:"trouble"`
 	Processes []Process      `json:"processes"`
-	Dumps     []int          `json:"mcp_server_goroutines"` // each time it was told to quit
+	Dumps     []int          `json:"mcp_server_goroutines"` // in each dump after SIGQUIT
 	LogLines  int            `json:"log_lines"`
 	Leaks     int            `json:"leaks"`
 	Strange   int            `json:"strange"`
@@ -261,7 +263,7 @@ func (l *ledger) report(s *stack, lives []*life, took time.Duration, rate float6
 	return r
 }
 
-// at is a quantile of sorted times, in milliseconds.
+// at returns a quantile of sorted times, in milliseconds.
 func at(took []time.Duration, q float64) float64 {
 	if len(took) == 0 {
 		return 0
@@ -299,7 +301,8 @@ func processes(lives []*life) []Process {
 	return all
 }
 
-// slope is the line of least squares through what samples have of something, per hour.
+// slope fits a line to one quantity of the samples by least squares, and returns
+// its slope per hour.
 func slope(samples []sample, of func(sample) float64) float64 {
 	var n, x, y, xx, xy float64
 	for _, s := range samples {
@@ -333,7 +336,7 @@ func (r *Report) print(out io.Writer) {
 	w = tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "process\tlives\tlongest, min\tMB first\tlast\tmost\tMB per hour\tgoroutines\tper hour\tdescriptors\t")
 	for _, p := range r.Processes {
-		var goroutines, mbPerHour, gPerHour string // empty: not told, or too short a life
+		var goroutines, mbPerHour, gPerHour string // empty: unknown, or the life was too short
 		long := p.Minutes > 2
 		if long {
 			mbPerHour = fmt.Sprintf("%+.1f", p.MBPerHour)
@@ -354,10 +357,10 @@ func (r *Report) print(out io.Writer) {
 	}
 }
 
-// verdict is an error when something happened that must not. A result may be on
-// the bus twice, where a process was killed when the result was out and not yet in
-// the ledger; EventBridge itself promises delivery at least once. A caller that
-// waits for an answer gets one.
+// verdict returns an error if something happened that must not. A result may be
+// on the bus twice if a process was killed after publishing it and before
+// recording it in the ledger: EventBridge itself promises delivery at least
+// once. A caller that waits for an answer gets exactly one.
 func (r *Report) verdict() error {
 	var errs []error
 	for _, w := range r.Ways {

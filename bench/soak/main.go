@@ -1,19 +1,19 @@
 // Command soak keeps the whole stack on this machine under load while things go
-// wrong, and tells what became of every question:
+// wrong, and accounts for every question:
 //
 //	go run ./bench/soak [-for 10m] [-rate 40] [-seed 1] [-o bench/soak.json]
 //
 // It deploys bin/template.yaml (make build) into the stand-in, with an agent on
-// AgentCore and several Lambda environments of it, and asks them sums at fixed
-// times, whether or not the ones before were answered. Meanwhile machine tokens
-// serve for 6 or 20 seconds, signing keys and client secrets are replaced, the MCP
-// server is stopped and crashes, function processes are killed, and Parameter
-// Store, the token endpoint, Bedrock and DynamoDB throttle. It listens and
-// connects on the loopback interface only.
+// AgentCore and several Lambda environments of it. It asks them sums at fixed
+// times, without waiting for earlier answers. Meanwhile machine tokens work for
+// 6 or 20 seconds, signing keys and client secrets are replaced, the MCP server
+// is stopped and crashes, function processes are killed, and Parameter Store,
+// the token endpoint, Bedrock and DynamoDB throttle. It listens and connects on
+// the loopback interface only.
 //
-// It fails when an answer is wrong, when a question is lost, or answered twice
-// without a killed process, when an error has no code, or when a log has a secret
-// or a token.
+// It fails when an answer is wrong, when a question is lost or is answered twice
+// without a killed process, when an error has no code, or when a log contains a
+// secret or a token.
 package main
 
 import (
@@ -35,8 +35,8 @@ import (
 	"agentcore-mcp-auth/pkg/localaws/cloudformation"
 )
 
-// drain is what is left of the time for answers that are still to come: longer
-// than a record takes whose process was killed at the end of the load.
+// drain is how long soak waits for answers after the load has ended. It is
+// longer than a record takes whose process was killed at the end of the load.
 const drain = time.Minute
 
 func main() {
@@ -53,7 +53,7 @@ func main() {
 	}
 }
 
-// run soaks the programs in bin.
+// run tests the programs in bin.
 func run(ctx context.Context, stdout, progress io.Writer, bin string, total time.Duration, rate float64, seed uint64, out string) error {
 	load := total - drain
 	if load < drain {
@@ -110,8 +110,8 @@ type stack struct {
 	faults   faults
 }
 
-// goroutineTrace has the Go runtime print what goroutines there are, which is
-// how they can be counted in programs that are deployed as they are.
+// goroutineTrace makes the Go runtime print its goroutines, so that they can be
+// counted in unmodified programs.
 // https://pkg.go.dev/runtime#hdr-Environment_Variables
 const goroutineTrace = "schedtrace=10000,scheddetail=1"
 
@@ -120,9 +120,10 @@ func deploy(ctx context.Context, bin string) (*stack, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the template: %w; run: make build", err)
 	}
-	// Only the agent's container tells of its goroutines, as the stack's log has
-	// all containers. It has the sessions of all callers, where AgentCore has a
-	// container for each.
+	// Only the agent's container prints its goroutines, because the stack has
+	// one log for all containers. It serves the sessions of all callers, so it
+	// may answer 100 requests at once; on AgentCore each session has a container
+	// of its own.
 	const region = "        AWS_REGION: !Ref AWS::Region\n"
 	if strings.Count(string(text), region) != 1 {
 		return nil, errors.New("template.yaml has no AWS_REGION in AgentRuntime any more: the soak has to find its environment in another way")
@@ -151,7 +152,8 @@ func deploy(ctx context.Context, bin string) (*stack, error) {
 	return s, nil
 }
 
-// update deploys the template with these parameters, and the others as they were.
+// update deploys the template with these parameters; the others keep their
+// values.
 func (s *stack) update(ctx context.Context, parameters map[string]string) error {
 	if err := s.deployed.Deploy(ctx, s.template, parameters); err != nil {
 		return fmt.Errorf("deploying the template: %w", err)
@@ -164,7 +166,7 @@ func (s *stack) update(ctx context.Context, parameters map[string]string) error 
 	return nil
 }
 
-// resource is the physical id of a resource, or one of its attributes.
+// resource returns the physical id of a resource, or one of its attributes.
 func (s *stack) resource(logicalID, attribute string) string {
 	for _, r := range s.deployed.Resources() {
 		if r.LogicalID == logicalID {
@@ -178,9 +180,9 @@ func (s *stack) resource(logicalID, attribute string) string {
 	return ""
 }
 
-// environments are the execution environments that questions to Lambda go to:
-// functions like the template's, with a shorter time, so that a record whose
-// process was killed is free again within the run.
+// environments starts the execution environments that questions to Lambda go to.
+// They are functions like the template's with a shorter timeout, so that the
+// record of a killed process is free again within the run.
 func (s *stack) environments() (chan *localaws.Function, error) {
 	const n = 4
 	free := make(chan *localaws.Function, n)

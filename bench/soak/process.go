@@ -19,10 +19,10 @@ import (
 // child is a process that the stand-in started.
 type child struct {
 	pid  int
-	name string // of its function, else of its program
+	name string // of its function, or else of its program
 }
 
-// children lists them, from /proc: none where there is no such thing.
+// children lists the child processes from /proc. Without /proc it returns none.
 func children() []child {
 	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
 	var all []child
@@ -31,7 +31,7 @@ func children() []child {
 		if err != nil {
 			continue // it has ended
 		}
-		_, rest, _ := strings.Cut(string(stat), ") ") // after the name, which can have anything
+		_, rest, _ := strings.Cut(string(stat), ") ") // skip the name, which may contain anything
 		fields := strings.Fields(rest)
 		if len(fields) < 2 || fields[1] != strconv.Itoa(os.Getpid()) || fields[0] == "Z" {
 			continue
@@ -68,24 +68,24 @@ func (s *stack) signal(name string, sig os.Signal) {
 	}
 }
 
-// sample is what a process has at one time.
+// sample is a measurement of a process.
 type sample struct {
 	at                      time.Time
-	mb                      float64 // resident
+	mb                      float64 // resident memory
 	descriptors, goroutines int
 }
 
-// life is what was seen of one process.
+// life holds the measurements of one process.
 type life struct {
 	child
 	samples []sample
 }
 
-// settled is how long a process has before its figures count.
+// settled is the age from which a process's figures count.
 const settled = 30 * time.Second
 
-// watchProcesses samples the processes until ctx ends. What it returns tells
-// the lives so far.
+// watchProcesses samples the processes until ctx ends. The function that it
+// returns gives the lives so far.
 func watchProcesses(ctx context.Context, logs *logs) func() []*life {
 	var mu sync.Mutex
 	var lives []*life
@@ -128,7 +128,7 @@ func watchProcesses(ctx context.Context, logs *logs) func() []*life {
 	}
 }
 
-// resident is the memory of a process in MB, 0 when it has ended.
+// resident returns the memory of a process in MB, or 0 after its end.
 func resident(pid int) float64 {
 	status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	_, rest, _ := strings.Cut(string(status), "VmRSS:")
@@ -140,20 +140,20 @@ func resident(pid int) float64 {
 	return float64(kb) / 1024
 }
 
-// logs is what all processes wrote: read for what must not be in it, and for
-// the goroutines that the Go runtime tells of.
+// logs reads what all processes write: it looks for what must not be in it, and
+// for the goroutines that the Go runtime prints.
 type logs struct {
 	mu      sync.Mutex // guards what follows
 	writers map[string]*logWriter
 	secrets []string
 	lines   int
 	leaks   int
-	dumps   []int // goroutines in the dump of each program that was told to quit
+	dumps   []int // goroutines in each dump after SIGQUIT
 }
 
 func newLogs() *logs { return &logs{writers: map[string]*logWriter{}} }
 
-// of is the log of one process, or of several.
+// of returns the log of one process, or of several.
 func (l *logs) of(name string) io.Writer {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -163,7 +163,7 @@ func (l *logs) of(name string) io.Writer {
 	return l.writers[name]
 }
 
-// secret adds to what no log may have.
+// secret adds a value that no log may contain.
 func (l *logs) secret(value string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -172,7 +172,8 @@ func (l *logs) secret(value string) {
 	}
 }
 
-// goroutines is the last count of a process, 0 when it does not tell.
+// goroutines returns the last count of a process's goroutines, or 0 if it prints
+// none.
 func (l *logs) goroutines(name string) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -182,11 +183,11 @@ func (l *logs) goroutines(name string) int {
 	return 0
 }
 
-// logWriter takes lines.
+// logWriter splits what it gets into lines.
 type logWriter struct {
 	all           *logs
 	rest          []byte
-	counting      int // goroutines in the list under way
+	counting      int // goroutines in the current list
 	last          int // in the last complete one
 	sinceSchedule bool
 }

@@ -11,7 +11,7 @@ import (
 	"agentcore-mcp-auth/pkg/trigger"
 )
 
-// What must not happen is found, and what may happen is not taken for it.
+// The ledger finds what must not happen, and accepts what may.
 func TestLedger(t *testing.T) {
 	asked := question{id: "q1", way: byLambda, prompt: "What is 2+2?", want: "The sum of 2 + 2 = 4."}
 	stopped := func(reason, session, output string, calls ...trigger.ToolCall) []byte {
@@ -35,7 +35,7 @@ func TestLedger(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		do   func(*ledger)
-		want string // in the verdict; empty: there is nothing to complain of
+		want string // part of the verdict; empty: no error
 	}{
 		{"right", func(l *ledger) { l.answered(asked, right) }, ""},
 		{"typed error", func(l *ledger) { l.failed(asked, "model_throttled") }, ""},

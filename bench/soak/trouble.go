@@ -15,14 +15,15 @@ import (
 	"agentcore-mcp-auth/pkg/localaws"
 )
 
-// faults is what goes wrong with requests, and how often something went wrong.
+// faults makes requests fail, and counts how often each kind of trouble
+// occurred.
 type faults struct {
 	mu     sync.Mutex         // guards what follows
 	share  map[string]float64 // of a service's requests that are throttled
 	counts map[string]int
 }
 
-// throttled is how each service says that there are too many requests.
+// throttled holds each service's error for too many requests.
 var throttled = map[string]localaws.Fault{
 	"ssm":      {Status: http.StatusBadRequest, Type: "ThrottlingException", Message: "Rate exceeded"},
 	"oauth":    {Status: http.StatusTooManyRequests, Type: "TooManyRequestsException", Message: "Rate exceeded"},
@@ -30,7 +31,8 @@ var throttled = map[string]localaws.Fault{
 	"dynamodb": {Status: http.StatusBadRequest, Type: "ThrottlingException", Message: "Rate of requests exceeds the allowed throughput."},
 }
 
-// of throttles a request, or counts one for a token.
+// of returns a throttling error for a share of requests, and counts requests for
+// a token.
 func (f *faults) of(r localaws.Record) *localaws.Fault {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -64,7 +66,7 @@ func (f *faults) counted() map[string]int {
 	return maps.Clone(f.counts)
 }
 
-// throttle has a share of a service's requests throttled from now on.
+// throttle makes a share of a service's requests fail from now on.
 func (f *faults) throttle(service string, share float64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -74,30 +76,31 @@ func (f *faults) throttle(service string, share float64) {
 	f.share[service] = share
 }
 
-// model is the stand-in's model, which takes a moment.
+// model is the stand-in's model with some latency.
 func (f *faults) model(req localaws.ConverseRequest) localaws.ConverseReply {
 	reply := localaws.Arithmetic(req)
 	reply.Latency = time.Duration(5+rand.IntN(10)) * time.Millisecond
 	return reply
 }
 
-// killed counts the processes of functions that were.
+// killed is the name of the count of killed processes.
 const killed = "function processes killed"
 
-// trouble makes trouble until ctx ends: the same in each period, in another way
-// from one to the next.
+// trouble causes faults until ctx ends. Each period has the same kinds of
+// faults; their form alternates.
 func (s *stack) trouble(ctx context.Context, period time.Duration, progress io.Writer) {
 	pool := s.resource("UserPool", "")
 	for n := 0; ; n++ {
-		// AgentCore takes no token that has less than a minute left. In odd periods
-		// tokens are renewed before that, in even ones the door refuses them first.
+		// AgentCore refuses a token that has less than a minute left. In odd
+		// periods tokens are renewed before that; in even ones the door refuses
+		// them first.
 		life := 66 * time.Second
 		if n%2 == 1 {
 			life = 84 * time.Second
 		}
 		crash, kill := syscall.SIGTERM, n%4+1
 		if n%2 == 1 {
-			crash = syscall.SIGQUIT // which has a Go program print its goroutines and die
+			crash = syscall.SIGQUIT // a Go program prints its goroutines and exits
 		}
 		steps := []struct {
 			at float64 // of the period
@@ -144,7 +147,7 @@ func (s *stack) trouble(ctx context.Context, period time.Duration, progress io.W
 	}
 }
 
-// calm ends all trouble.
+// calm ends all faults.
 func (s *stack) calm() {
 	for service := range throttled {
 		s.faults.throttle(service, 0)
@@ -152,8 +155,8 @@ func (s *stack) calm() {
 	s.aws.SetTokenLife(0)
 }
 
-// replaceSecret replaces the client secret as an operator does: by a deployment
-// with another SecretVersion.
+// replaceSecret replaces the client secret as an operator does: it deploys
+// another SecretVersion.
 func (s *stack) replaceSecret(ctx context.Context, n int, progress io.Writer) {
 	if err := s.update(ctx, map[string]string{"SecretVersion": strconv.Itoa(n + 2)}); err != nil {
 		if ctx.Err() == nil {

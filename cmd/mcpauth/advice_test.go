@@ -16,14 +16,15 @@ import (
 	"agentcore-mcp-auth/pkg/doctor"
 )
 
-// advised is a command of this program where it tells somebody to run it.
+// advised matches a command of this program that a message tells somebody to
+// run.
 var advised = regexp.MustCompile(`(?:next +|next: |with: |mend it: |see: |request: |&& )(?:[A-Z_]+=\S+ )?(mcpauth [^";\n]*)`)
 
-// takes keeps what accepted said before, by the command.
+// takes caches the results of accepted, by command.
 var takes sync.Map
 
-// accepted is the error of a command as this program takes it from a shell,
-// without running it.
+// accepted parses a command of this program like a shell, and returns the error
+// that it would end with, without running it.
 func accepted(command string) error {
 	if known, ok := takes.Load(command); ok {
 		err, _ := known.(error)
@@ -49,7 +50,7 @@ func accepted(command string) error {
 	return err
 }
 
-// checkAdvice fails if this program does not take a command that was printed.
+// checkAdvice fails if this program would not accept a printed command.
 func checkAdvice(t *testing.T, printed string) {
 	t.Helper()
 	for _, m := range advised.FindAllStringSubmatch(printed, -1) {
@@ -59,7 +60,7 @@ func checkAdvice(t *testing.T, printed string) {
 	}
 }
 
-// Whatever is explained, the next command is one.
+// Every explanation's next command is a valid one.
 func TestExplain_advice(t *testing.T) {
 	if accepted("mcpauth doctor --no-such-flag x") == nil || accepted("mcpauth tools") == nil || accepted("mcpauth mend") == nil {
 		t.Fatal("anything is accepted")

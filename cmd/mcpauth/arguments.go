@@ -12,15 +12,16 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 )
 
-// parseArguments makes the input of a tool out of name=value pairs. A value is
-// text where the schema says so, and otherwise JSON if it is that.
+// parseArguments turns name=value pairs into the input of a tool. A value is
+// text if the schema says so. Otherwise it is JSON if it parses as JSON, and
+// text if not.
 func parseArguments(schema json.RawMessage, pairs []string) (json.RawMessage, error) {
 	var s struct {
 		Properties map[string]struct {
 			Type json.RawMessage // a name or a list of names
 		}
 	}
-	json.Unmarshal(schema, &s) // what cannot be read says nothing of types
+	json.Unmarshal(schema, &s) // an unreadable schema gives no types
 	input := map[string]json.RawMessage{}
 	for _, pair := range pairs {
 		name, value, ok := strings.Cut(pair, "=")
@@ -48,8 +49,8 @@ func parseArguments(schema json.RawMessage, pairs []string) (json.RawMessage, er
 // the server will say what it makes of the input.
 func checkArguments(schema, input json.RawMessage) (fault string) {
 	defer func() {
-		// The library has no value for a number whose exponent is beyond a million,
-		// and compares with it all the same.
+		// The library panics when it compares a number whose exponent is beyond
+		// a million.
 		if recover() != nil {
 			fault = "the input cannot be checked against the tool's schema"
 		}
@@ -59,7 +60,7 @@ func checkArguments(schema, input json.RawMessage) (fault string) {
 		return ""
 	}
 	c := jsonschema.NewCompiler()
-	c.DefaultDraft(jsonschema.Draft2020) // as MCP says of a schema that names none
+	c.DefaultDraft(jsonschema.Draft2020) // MCP's default for a schema without $schema
 	c.UseLoader(noLoader{})
 	const place = "tool:///input"
 	if c.AddResource(place, doc) != nil {
@@ -77,19 +78,19 @@ func checkArguments(schema, input json.RawMessage) (fault string) {
 	if !errors.As(compiled.Validate(v), &invalid) {
 		return ""
 	}
-	_, causes, _ := strings.Cut(invalid.Error(), "\n") // the first line names our own place for the schema
+	_, causes, _ := strings.Cut(invalid.Error(), "\n") // the first line names only the placeholder URL
 	causes = faultTop.ReplaceAllString(causes, "")
 	return faultPlace.ReplaceAllString(causes, "$1: ")
 }
 
-// How the library says where in the input a fault is.
+// How the library writes the place of a fault in the input.
 var (
 	faultTop   = regexp.MustCompile(`(?m)^\s*- at '': `)
 	faultPlace = regexp.MustCompile(`(?m)^\s*- at '/?([^']*)': `)
 )
 
-// noLoader refuses every reference out of a schema: a server's schema must not
-// make us fetch anything.
+// noLoader refuses to load other documents: a server's schema must not make us
+// fetch anything.
 type noLoader struct{}
 
 func (noLoader) Load(string) (any, error) {

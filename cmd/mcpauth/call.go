@@ -23,8 +23,8 @@ func callCommand() *cobra.Command {
 		Short: "Call a tool of an MCP server",
 		Long: `Call authenticates to an MCP server as an agent would, calls one tool and prints
 what it answers. Arguments are given one by one, or all at once as JSON with
---input, and are held against the tool's schema before anything is sent. A tool
-that fails is told of on stderr.`,
+--input, and are checked against the tool's schema before anything is sent. The
+error of a tool that fails goes to stderr.`,
 		Example: "  mcpauth call add_numbers a=2 b=2 --mcp-name calculator\n" +
 			"  mcpauth call add_numbers --input '{\"a\":2,\"b\":2}' --mcp-name calculator --json\n" +
 			"  mcpauth call greet_user --input - --url http://127.0.0.1:8000/mcp < arguments.json",
@@ -67,7 +67,7 @@ that fails is told of on stderr.`,
 	return cmd
 }
 
-// readInput is the JSON that --input gives; nil: none.
+// readInput returns the JSON that --input gives, or nil without --input.
 func readInput(cmd *cobra.Command, input string) (json.RawMessage, error) {
 	if input == "" {
 		return nil, nil
@@ -86,7 +86,7 @@ func readInput(cmd *cobra.Command, input string) (json.RawMessage, error) {
 	return raw, nil
 }
 
-// findTool is the tool that the server calls by this name, or the model does.
+// findTool finds a tool by the server's name for it or by the model's.
 func findTool(box *toolbox.Toolbox, tools []toolbox.Tool, name string) (toolbox.Tool, error) {
 	var have []string
 	for _, t := range tools {
@@ -106,8 +106,8 @@ func findTool(box *toolbox.Toolbox, tools []toolbox.Tool, name string) (toolbox.
 	return toolbox.Tool{}, usagef("no tool %.80q: there are %s", name, strings.Join(have, ", "))
 }
 
-// resultOutput is what call prints as JSON. JSON is what the text says where
-// that is an object or a list.
+// resultOutput is what call prints with --json. Its field JSON holds the text
+// parsed, if the text is an object or a list.
 type resultOutput struct {
 	Tool    string          `json:"tool"`
 	IsError bool            `json:"is_error"`
@@ -115,7 +115,7 @@ type resultOutput struct {
 	JSON    json.RawMessage `json:"json,omitempty"`
 }
 
-// printResult prints what a tool answered. Its failure is an error.
+// printResult prints a tool's answer. It returns an error if the tool failed.
 func printResult(cmd *cobra.Command, tool string, r toolbox.Result) error {
 	if asJSON(cmd) {
 		out := resultOutput{Tool: tool, IsError: r.IsError, Text: r.Text}

@@ -15,7 +15,7 @@ import (
 	"agentcore-mcp-auth/pkg/toolbox"
 )
 
-// completionPatience bounds what a person waits for after pressing Tab.
+// completionPatience bounds how long a person waits after pressing Tab.
 const completionPatience = 2 * time.Second
 
 // completeValues offers the values of a flag.
@@ -23,8 +23,7 @@ func completeValues(cmd *cobra.Command, flag string, values ...string) {
 	cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
 }
 
-// completeNames offers the servers that the account has, and nothing where they
-// cannot be read.
+// completeNames offers the account's servers, or nothing if they cannot be read.
 func (t *target) completeNames(cmd *cobra.Command) {
 	cmd.RegisterFlagCompletionFunc("mcp-name", func(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
 		ctx, cancel := context.WithTimeout(cmd.Context(), completionPatience)
@@ -34,8 +33,8 @@ func (t *target) completeNames(cmd *cobra.Command) {
 	})
 }
 
-// names are the servers under the prefix, or those that were found until an
-// error.
+// names returns the servers under the prefix. After an error it returns those
+// found until then.
 func (t *target) names(ctx context.Context) ([]string, error) {
 	cfg, err := t.load(ctx)
 	if err != nil {
@@ -43,7 +42,7 @@ func (t *target) names(ctx context.Context) ([]string, error) {
 	}
 	var names []string
 	pages := ssm.NewGetParametersByPathPaginator(ssm.NewFromConfig(cfg), &ssm.GetParametersByPathInput{
-		Path: aws.String(t.prefix), Recursive: aws.Bool(true), // and nothing decrypted
+		Path: aws.String(t.prefix), Recursive: aws.Bool(true), // names only: nothing is decrypted
 	})
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
@@ -60,8 +59,8 @@ func (t *target) names(ctx context.Context) ([]string, error) {
 	return names, nil
 }
 
-// plainName is a name that means nothing else to a shell, on whose command line
-// it ends up.
+// plainName matches names without characters that are special to a shell:
+// completions end up on its command line.
 var plainName = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9_./-]*$`)
 
 // completeTools offers the tools of the server.

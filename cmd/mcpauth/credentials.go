@@ -13,16 +13,16 @@ import (
 	"agentcore-mcp-auth/pkg/doctor"
 )
 
-// signIn is what to do without AWS credentials that work.
+// signIn is the advice when no AWS credentials work.
 const signIn = "sign in with aws sso login or aws login, or choose a profile with --profile"
 
-// instancePatience is how long an EC2 instance may take to give its
-// credentials. It answers within milliseconds; where there is none, the SDK
-// would keep on asking for many seconds.
+// instancePatience is how long an EC2 instance may take to give its credentials.
+// It answers within milliseconds. Where there is no instance, the SDK would
+// retry for many seconds.
 const instancePatience = 2 * time.Second
 
-// checkCredentials gets the credentials once, so that a command that has none
-// ends here, soon and in one line, rather than in the middle of its work.
+// checkCredentials gets the credentials once, so that a command without any
+// fails at once and in one line, not in the middle of its work.
 func checkCredentials(ctx context.Context, cfg aws.Config, profile string) error {
 	instance := aws.IsCredentialsProvider(cfg.Credentials, (*ec2rolecreds.Provider)(nil))
 	if instance {
@@ -36,7 +36,7 @@ func checkCredentials(ctx context.Context, cfg aws.Config, profile string) error
 		return nil
 	case errors.Is(ctx.Err(), context.Canceled):
 		return ctx.Err()
-	case instance: // the last place to look, so nothing else was found
+	case instance: // the SDK looks here last: it found nothing before
 		return errors.New("no AWS credentials were found: " + signIn)
 	case profile != "":
 		return fmt.Errorf("no AWS credentials of profile %s: %w; sign in with aws sso login --profile %[1]s or aws login --profile %[1]s", profile, err)
@@ -44,8 +44,8 @@ func checkCredentials(ctx context.Context, cfg aws.Config, profile string) error
 	return fmt.Errorf("no AWS credentials: %w; %s", err, signIn)
 }
 
-// checkRegion refuses what cannot be a region, since an SDK would make a host
-// name of it.
+// checkRegion refuses a malformed region, because the SDK would put it into a
+// host name.
 func checkRegion(region string) error {
 	switch {
 	case region == "":
@@ -56,7 +56,7 @@ func checkRegion(region string) error {
 	return nil
 }
 
-// configError says what to do about a configuration that cannot be read.
+// configError adds the next step to an error of reading the AWS configuration.
 func configError(err error) error {
 	var missing config.SharedConfigProfileNotExistError
 	if errors.As(err, &missing) {

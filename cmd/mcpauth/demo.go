@@ -26,11 +26,12 @@ func demoCommand() *cobra.Command {
 		Use:   "demo [PROMPT]",
 		Short: "Show the whole path on this machine, with no AWS account",
 		Long: `Demo deploys template.yaml into a stand-in for AWS on this machine, with the real
-functions under the template's own permissions: one sets up the machine client,
-one publishes the MCP server's image, which comes up behind the AgentCore front
-door; a call without a token is refused, and the agent answers PROMPT with the
-server's tools. What it prints is what went over the wire. It uses no AWS
-credentials and no AWS configuration of yours.`,
+functions under the template's own permissions. One function sets up the machine
+client. One publishes the MCP server's image, which then runs behind the
+AgentCore front door. A call without a token is refused, and the agent answers
+PROMPT with the server's tools. The lines that it prints are taken from the
+requests themselves. It uses neither your AWS credentials nor your AWS
+configuration.`,
 		Example: "  mcpauth demo\n  mcpauth demo \"What is 12 * 7?\"\n  mcpauth demo --json \"greet Alice\"\n  mcpauth demo --mermaid demo.mmd",
 		Args:    atMostPrompt,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -44,7 +45,7 @@ credentials and no AWS configuration of yours.`,
 			if err := checkPrompt(prompt); err != nil {
 				return err
 			}
-			if mermaid != "" { // sooner than after the whole run
+			if mermaid != "" { // a bad path fails now, not after the whole run
 				f, err := os.OpenFile(mermaid, os.O_WRONLY|os.O_CREATE, 0o644)
 				if err != nil {
 					return fmt.Errorf("writing the diagram: %w", err)
@@ -92,7 +93,8 @@ func samplePrompt() (string, error) {
 	return ask.Prompt, err
 }
 
-// demo is one run: what it prints as it happens, and the same as a report.
+// demo is one run. It prints what happens at once, and collects the same as a
+// report.
 type demo struct {
 	out    io.Writer
 	report demoReport
@@ -148,7 +150,7 @@ type askReport struct {
 	output string // of Answer
 }
 
-// phase prints a line for one of the demo's parts.
+// phase prints the line of one part of the demo.
 func (d *demo) phase(name, what, result string) {
 	line := fmt.Sprintf("%-8s %-45s %s", name, what, result)
 	fmt.Fprintln(d.out, strings.TrimRight(line, " "))
@@ -156,7 +158,7 @@ func (d *demo) phase(name, what, result string) {
 
 func (d *demo) run(ctx context.Context, s *stack) error {
 	start := time.Now()
-	show := false // steps are printed while the agent is asked
+	show := false // steps are printed only while the agent answers
 	trace := &tracer{emit: func(st step) {
 		d.steps = append(d.steps, st)
 		if show {
@@ -201,8 +203,8 @@ func (d *demo) run(ctx context.Context, s *stack) error {
 	return nil
 }
 
-// deployed prints what the deployment came to. steps are what the functions did
-// meanwhile.
+// deployed prints the result of the deployment. steps are what the functions did
+// during it.
 func (d *demo) deployed(s *stack, steps []step, took time.Duration) {
 	r := &d.report
 	r.Deploy = deployReport{Stack: localStack, Resources: len(s.deployed.Resources()), Seconds: took.Seconds()}
@@ -231,7 +233,7 @@ func (d *demo) deployed(s *stack, steps []step, took time.Duration) {
 		fmt.Sprintf("admits client %s with that scope, nobody else", short(r.Setup.ClientID)))
 }
 
-// ask sends the agent a prompt and returns its answer as it came.
+// ask sends the agent a prompt and returns its answer unchanged.
 func (s *stack) ask(ctx context.Context, prompt string) (json.RawMessage, error) {
 	event, err := json.Marshal(map[string]string{"prompt": prompt})
 	if err != nil {
@@ -247,8 +249,8 @@ func (s *stack) ask(ctx context.Context, prompt string) (json.RawMessage, error)
 	return result.Payload, nil
 }
 
-// callWithoutToken calls a tool of the runtime as anybody could, and returns
-// how the front door refuses that.
+// callWithoutToken calls a tool of the runtime without a token, and returns how
+// the front door refuses it.
 func (s *stack) callWithoutToken(ctx context.Context) (refuseReport, error) {
 	target, err := agentcore.InvocationURL(s.attribute(serverResource, "AgentRuntimeArn"), "", s.aws.URL())
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 	"agentcore-mcp-auth/pkg/doctor"
 )
 
-// examination is what doctor and explain are told of a server.
+// examination holds the flags about a server that doctor and explain share.
 type examination struct {
 	target
 	issuerHosts []string
@@ -23,21 +23,21 @@ type examination struct {
 func (x *examination) flags(cmd *cobra.Command) {
 	x.awsFlags(cmd)
 	x.completeNames(cmd)
-	cmd.Flags().DurationVar(&x.timeout, "timeout", 40*time.Second, "how long each request to the MCP server may take, and at most 10s every other")
+	cmd.Flags().DurationVar(&x.timeout, "timeout", 40*time.Second, "time limit of each request to the MCP server; other requests get 10s at most")
 }
 
-// config is the examination as package doctor takes it.
+// config turns the flags into the configuration of package doctor.
 func (x *examination) config(cmd *cobra.Command) (doctor.Config, error) {
 	c := doctor.Config{Name: x.name, Timeout: x.timeout, RuntimeBase: runtimeBase(), IssuerHosts: x.issuerHosts, Flags: x.given()}
 	if x.timeout <= 0 {
-		return c, usagef("--timeout %s: want more than none", x.timeout)
+		return c, usagef("--timeout %s: want more than 0", x.timeout)
 	}
-	for host := range strings.SplitSeq(os.Getenv("MCP_ISSUER_HOSTS"), ",") { // the agent's setting
+	for host := range strings.SplitSeq(os.Getenv("MCP_ISSUER_HOSTS"), ",") { // the agent has the same setting
 		if host = strings.TrimSpace(host); host != "" {
 			c.IssuerHosts = append(c.IssuerHosts, host)
 		}
 	}
-	if cmd.Flags().Changed("parameter-prefix") { // otherwise a stack may name another
+	if cmd.Flags().Changed("parameter-prefix") { // unchanged, a stack may still give the prefix
 		c.Prefix = x.prefix
 	}
 	var err error
@@ -53,23 +53,23 @@ func doctorCommand() *cobra.Command {
 		Use:   "doctor (--mcp-name NAME | --stack-name STACK)",
 		Short: "Find out why an agent does not get through to an MCP server",
 		Long: `Doctor walks the way that an agent's request takes: AWS credentials, parameters,
-discovery document, app client, token, runtime, authorizer, MCP server, tool. Each
-stop is one line. What fails says what was expected, what was found, the likely
-cause and the next command; what builds on it is skipped, so that the first
-failure is the one to mend. It fails when a check does.
+discovery document, app client, token, runtime, authorizer, MCP server, tool.
+Each check is one line. A failed one says what was expected, what was found, the
+likely cause and the next command. Checks that depend on it are skipped, so the
+first failure is the one to mend. Doctor fails when a check fails.
 
 It changes nothing but with --fix, which asks before each repair: parameters that
 are missing or wrong are written again, and a client secret that is not accepted
-is rotated. One tool is called, if there is one that says it only reads. A model
-is asked only with --model, since that costs. The token is never printed.
+is rotated. It calls one tool, if there is one that says it only reads. It asks a
+model only with --model, since that costs. It never prints the token.
 
-With --stack-name, what a stack of this project was deployed with is compared
-with what is recorded.`,
+With --stack-name it compares the outputs of a stack of this project with what is
+recorded.`,
 		Example: "  mcpauth doctor --mcp-name calculator\n  mcpauth doctor --stack-name mcp-auth --model eu.anthropic.claude-sonnet-4-5-20250929-v1:0\n  mcpauth doctor --mcp-name calculator --fix\n  mcpauth doctor --mcp-name calculator --json | jq '.checks[] | select(.status==\"fail\")'",
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if yes && !fix {
-				return usagef("--yes goes with --fix: nothing is asked otherwise")
+				return usagef("--yes needs --fix: without it nothing is asked")
 			}
 			cfg, err := x.config(cmd)
 			if err != nil {
@@ -103,8 +103,8 @@ with what is recorded.`,
 	return cmd
 }
 
-// examine walks the whole way, and prints as it goes. The error is that of
-// printing, which ends the walk.
+// examine runs all checks and prints each as it ends. Its error is one of
+// printing, which stops the examination.
 func examine(cmd *cobra.Command, cfg doctor.Config) (doctor.Report, error) {
 	ctx, cancel := context.WithCancel(cmd.Context())
 	defer cancel()
@@ -125,7 +125,7 @@ func examine(cmd *cobra.Command, cfg doctor.Config) (doctor.Report, error) {
 	return report, nil
 }
 
-// verdict is the error of a report with a failure in it.
+// verdict returns an error if a check of the report failed.
 func verdict(ctx context.Context, r doctor.Report) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -149,12 +149,12 @@ func newReportOutput(r doctor.Report) reportOutput {
 	return reportOutput{r.Name, r.Region, r.First() == nil, r.Checks}
 }
 
-// coloured reports whether what is written to w may have colours.
+// coloured reports whether output to w may have colours.
 // https://no-color.org
 func coloured(w io.Writer) bool { return isTerminal(w) && os.Getenv("NO_COLOR") == "" }
 
-// checkPrinter prints checks as they end. Skipped ones that follow each other
-// for one reason are one line.
+// checkPrinter prints checks as they end. It joins skipped checks that follow
+// each other for the same reason in one line.
 type checkPrinter struct {
 	out    io.Writer
 	colour bool
@@ -163,7 +163,7 @@ type checkPrinter struct {
 	err     error          // of the first write that failed
 }
 
-// idWidth is that of the longest id that there always is.
+// idWidth is the width of the longest id that every report has.
 const idWidth = len("parameter.cognito_discovery_url")
 
 func (p *checkPrinter) print(c doctor.Check) {

@@ -13,7 +13,7 @@ import (
 	"agentcore-mcp-auth/pkg/localaws"
 )
 
-// case 141: colours are for terminals, and for those who want them.
+// case 141: only terminals get colours, and only without NO_COLOR.
 func TestColoured(t *testing.T) {
 	_, terminal := openTerminal(t)
 	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0) // a character device, as a terminal is
@@ -43,7 +43,7 @@ type closedPipe struct{}
 
 func (closedPipe) Write([]byte) (int, error) { return 0, syscall.EPIPE }
 
-// case 141: without a reader nobody is asked any further.
+// case 141: when the reader has left, no further check is made.
 func TestDoctor_closedPipe(t *testing.T) {
 	srv := localaws.New(localaws.Config{})
 	if err := srv.Start(); err != nil {
@@ -60,7 +60,8 @@ func TestDoctor_closedPipe(t *testing.T) {
 	}
 }
 
-// Skipped checks are one line for one reason, and a failure has all its rows.
+// Skipped checks with the same reason share a line, and a failure has all its
+// rows.
 func TestCheckPrinter(t *testing.T) {
 	var out bytes.Buffer
 	p := &checkPrinter{out: &out, colour: true}

@@ -72,8 +72,8 @@ func TestDoctor(t *testing.T) {
 	})
 }
 
-// patient is the server calculator in a stand-in, and all that can be wrong with
-// it.
+// patient is the server calculator in a stand-in, which tests make fail in every
+// way.
 type patient struct {
 	aws   *localaws.Server
 	shift atomic.Int64 // of the stand-in's clock
@@ -95,8 +95,8 @@ func (p *patient) set(ts *testscript.TestScript) credstore.Credentials {
 	return c
 }
 
-// ready makes everything anew, and well but for what the flags say of the
-// runtime and its container. $ARN, $CLIENT and $POOL are what was made.
+// ready sets everything up anew. All of it works, unless the flags say otherwise
+// about the runtime and its container. It sets $ARN, $CLIENT and $POOL.
 func (p *patient) ready(ts *testscript.TestScript, args []string) {
 	ctx := context.Background()
 	p.aws.SetFault(nil)
@@ -240,7 +240,7 @@ func (p *patient) remove(ts *testscript.TestScript, names []string) {
 	ts.Check((&credstore.Store{API: p.ssm()}).Delete(context.Background(), "calculator", names...))
 }
 
-// disown takes the tags off, so that the set is as a guide's script leaves it.
+// disown removes the tags, so that the set looks like a guide's.
 func (p *patient) disown(ts *testscript.TestScript) {
 	for name := range p.aws.Parameters() {
 		_, err := p.ssm().RemoveTagsFromResource(context.Background(), &ssm.RemoveTagsFromResourceInput{ResourceType: "Parameter", ResourceId: &name, TagKeys: []string{provision.OwnerTag}})
@@ -248,9 +248,9 @@ func (p *patient) disown(ts *testscript.TestScript) {
 	}
 }
 
-// fault has an operation answered with an error: fault OPERATION STATUS TYPE
-// MESSAGE... For DecryptedGetParametersByPath only requests for decrypted values
-// are.
+// fault makes an operation answer with an error: fault OPERATION STATUS TYPE
+// MESSAGE... For DecryptedGetParametersByPath it is only requests for decrypted
+// values.
 func (p *patient) fault(ts *testscript.TestScript, args []string) {
 	status, err := strconv.Atoi(args[1])
 	ts.Check(err)
@@ -263,8 +263,8 @@ func (p *patient) fault(ts *testscript.TestScript, args []string) {
 	})
 }
 
-// as has the commands run with a role that may do what the policy in a file
-// says, or with the account's own credentials again: as FILE, or as account.
+// as runs the following commands with a role that has the policy in a file, or
+// with the account's own credentials again: as FILE, or as account.
 func (p *patient) as(ts *testscript.TestScript, file string) {
 	env := p.aws.Env()
 	if file != "account" {

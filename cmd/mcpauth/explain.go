@@ -19,15 +19,15 @@ func explainCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "explain [--mcp-name NAME] < RESPONSE",
 		Short: "Say what a refusal or a token means",
-		Long: `Explain says what an answer means that an agent, an MCP client, curl or the aws
-command line got instead of what it asked for: the likely causes, and for each the
-next command. It reads from stdin an HTTP answer (curl -si, or -v), a JSON-RPC or
-OAuth error, an error message, or what --status and --www-authenticate give.
+		Long: `Explain says what a refusal means that an agent, an MCP client, curl or the aws
+command line got. It prints the likely causes, and the next command for each. It
+reads an HTTP answer (curl -si, or -v), a JSON-RPC or OAuth error, or an error
+message from stdin, or takes --status and --www-authenticate instead.
 
-Of a token on stdin it tells the claims, and with --mcp-name compares them with
-what the server's parameters and its runtime's authorizer ask. It fails when one
-does not hold. The token is never printed. Without --mcp-name nobody is asked
-anything.`,
+It also reads a token from stdin, and prints its claims. With --mcp-name it
+compares them with what the server's parameters and its runtime's authorizer
+require, and fails when one does not match. It never prints the token. Without
+--mcp-name it sends no request.`,
 		Example: "  curl -si -X POST $URL | mcpauth explain\n  mcpauth explain --status 401 --www-authenticate 'Bearer error=\"invalid_token\"'\n  mcpauth token --mcp-name calculator | mcpauth explain --mcp-name calculator",
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -35,7 +35,7 @@ anything.`,
 			if err != nil {
 				return err
 			}
-			cfg := doctor.Config{AWS: aws.Config{Region: x.region}, Flags: x.given()} // for the commands that are suggested
+			cfg := doctor.Config{AWS: aws.Config{Region: x.region}, Flags: x.given()} // used in the commands that it suggests
 			if x.name != "" {
 				if cfg, err = x.config(cmd); err != nil {
 					return err
@@ -59,7 +59,7 @@ anything.`,
 	return cmd
 }
 
-// refusalText is what there is to explain: the flags, or else stdin.
+// refusalText returns the text to explain: what the flags give, or else stdin.
 func refusalText(cmd *cobra.Command, status int, challenges []string) (string, error) {
 	if status != 0 && (status < 100 || status > 599) {
 		return "", usagef("--status %d: want an HTTP status", status)

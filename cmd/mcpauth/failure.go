@@ -18,13 +18,12 @@ import (
 // Exit codes.
 const (
 	exitFailed      = 1
-	exitUsage       = 2   // wrongly called; nothing was done
+	exitUsage       = 2   // called wrongly; nothing was done
 	exitInterrupted = 130 // as shells say of SIGINT
 	exitClosedPipe  = 141 // as shells say of SIGPIPE
 )
 
-// usageError says that a command was wrongly called, and that so nothing was
-// done.
+// usageError is the error of a command that was called wrongly and did nothing.
 type usageError struct{ err error }
 
 func (e *usageError) Error() string { return e.err.Error() }
@@ -32,14 +31,15 @@ func (e *usageError) Unwrap() error { return e.err }
 
 func usagef(format string, args ...any) error { return &usageError{fmt.Errorf(format, args...)} }
 
-// outcome is what a run that ended with err says on stderr, in one line, and
-// its exit code. A reader of stdout who left is no fault and is not told of.
+// outcome returns the one line on stderr and the exit code of a run that ended
+// with err. If the reader of stdout has left, the message is empty: that is not
+// a fault.
 func outcome(err error, interrupted bool) (message string, code int) {
 	var usage *usageError
 	switch {
 	case err == nil:
 		return "", 0
-	case errors.Is(err, syscall.EPIPE) && !errors.As(err, new(*net.OpError)): // of a file, and not of a connection
+	case errors.Is(err, syscall.EPIPE) && !errors.As(err, new(*net.OpError)): // on a pipe, not on a connection
 		return "", exitClosedPipe
 	case interrupted:
 		message, code = "interrupted", exitInterrupted
@@ -53,9 +53,9 @@ func outcome(err error, interrupted bool) (message string, code int) {
 	return oneLine(err) + hint(err), exitFailed
 }
 
-// oneLine is err in one line, without repetitions and what an AWS SDK says of
-// the transport around what the service answered, and with nothing in it that a
-// terminal obeys: part of it may be a stranger's words.
+// oneLine returns err as one line. It drops repetitions, and the SDK's words
+// about the transport around a service's answer. It replaces characters that a
+// terminal would obey, since parts of an error may come from strangers.
 func oneLine(err error) string {
 	text := err.Error()
 	var op *smithy.OperationError
@@ -94,13 +94,14 @@ func lines(text string) iter.Seq[string] {
 	}
 }
 
-// expired are what AWS calls credentials that were good once, or never.
+// expired are AWS's error codes for credentials that have expired or are
+// unknown.
 var expired = []string{
 	"ExpiredToken", "ExpiredTokenException", "RequestExpired", "InvalidClientTokenId", "UnrecognizedClientException",
 }
 
-// hint is the next step after errors that every command can end in; empty where
-// the error has it, or where nobody knows.
+// hint returns the next step after an error that any command can end in. It is
+// empty if the error names the step already, or if none is known.
 func hint(err error) string {
 	var api smithy.APIError
 	var name *net.DNSError
@@ -115,7 +116,7 @@ func hint(err error) string {
 	case errors.Is(err, syscall.ECONNREFUSED) && host != "" && (strings.Contains(err.Error(), "operation error") || strings.Contains(err.Error(), host)):
 		return fmt.Sprintf("; AWS_ENDPOINT_URL is %s: start it with mcpauth local, or unset it", endpoint)
 	case api == nil && errors.As(err, &unread) && endpoint != "":
-		return fmt.Sprintf("; AWS_ENDPOINT_URL is %s, and what answers there is not mcpauth local: start that elsewhere, or unset it", endpoint)
+		return fmt.Sprintf("; AWS_ENDPOINT_URL is %s, and another program than mcpauth local answers there: start mcpauth local on another port, or unset the variable", endpoint)
 	}
 	return ""
 }

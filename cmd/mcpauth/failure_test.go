@@ -52,7 +52,7 @@ func TestOutcome(t *testing.T) {
 		{"no runtime of it", fmt.Errorf("initialize: dial tcp 127.0.0.1:4566: connect: %w", syscall.ECONNREFUSED), false,
 			"initialize: dial tcp 127.0.0.1:4566: connect: connection refused; AWS_ENDPOINT_URL is http://127.0.0.1:4566: start it with mcpauth local, or unset it", 1},
 		{"not AWS", transport(&smithyhttp.ResponseError{Response: &smithyhttp.Response{Response: &http.Response{StatusCode: 501}}, Err: errors.New("invalid character '<'")}), false,
-			"SSM GetParametersByPath: an answer of status 501 that is not AWS's; AWS_ENDPOINT_URL is http://127.0.0.1:4566, and what answers there is not mcpauth local: start that elsewhere, or unset it", 1},
+			"SSM GetParametersByPath: an answer of status 501 that is not AWS's; AWS_ENDPOINT_URL is http://127.0.0.1:4566, and another program than mcpauth local answers there: start mcpauth local on another port, or unset the variable", 1},
 		{"another server", refused, false, "dial tcp: connect: connection refused", 1},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -15,8 +15,8 @@ import (
 	"agentcore-mcp-auth/pkg/provision"
 )
 
-// repair mends what the report knows a repair for, each after asking, and
-// examines again.
+// repair makes the repairs that the report suggests, asking before each, and
+// then examines again.
 func repair(cmd *cobra.Command, cfg doctor.Config, report doctor.Report, yes bool) (doctor.Report, error) {
 	if report.First() == nil && report.Count(doctor.Warn) == 0 {
 		return report, nil
@@ -37,7 +37,7 @@ func repair(cmd *cobra.Command, cfg doctor.Config, report doctor.Report, yes boo
 	return examine(cmd, cfg)
 }
 
-// repairsOf is all that the report's failures and warnings ask for.
+// repairsOf collects the repairs of all failures and warnings.
 func repairsOf(report doctor.Report) doctor.Repair {
 	all := doctor.Repair{Write: map[string]string{}}
 	for _, c := range report.Checks {
@@ -60,9 +60,9 @@ type fixer struct {
 	in          *bufio.Reader
 }
 
-// mend makes the repairs that are agreed to and says how many. What is deleted
-// comes back with what is restored, so that the one is not done without the
-// other.
+// mend makes the repairs that are agreed to and returns how many it made.
+// Deleting and restoring parameters is one repair: without the restoration, what
+// is deleted would be missing.
 func (f *fixer) mend(ctx context.Context, r doctor.Repair) (done int, err error) {
 	for _, name := range slices.Sorted(maps.Keys(r.Write)) {
 		if !f.agreed("write " + r.Write[name] + " to parameter " + f.store.Path(f.name) + name) {
@@ -97,7 +97,7 @@ func (f *fixer) mend(ctx context.Context, r doctor.Repair) (done int, err error)
 	return done, nil
 }
 
-// restoring says what a restoration would do.
+// restoring describes what a restoration would do.
 func (f *fixer) restoring(ctx context.Context, deleted []string) string {
 	what := "restore what was set up for " + f.name
 	if len(deleted) > 0 {
@@ -109,7 +109,7 @@ func (f *fixer) restoring(ctx context.Context, deleted []string) string {
 	return what
 }
 
-// agreed asks whether to do something, unless it need not.
+// agreed asks for consent, unless --yes was given.
 func (f *fixer) agreed(what string) bool {
 	if f.yes {
 		fmt.Fprintln(f.cmd.ErrOrStderr(), what)

@@ -31,8 +31,8 @@ func TestHelp_examples(t *testing.T) {
 	visit(newRoot())
 }
 
-// BenchmarkHelp is a whole process that prints help, which nobody should have to
-// wait for.
+// BenchmarkHelp measures a whole process that prints help, which should take no
+// noticeable time.
 func BenchmarkHelp(b *testing.B) {
 	for b.Loop() {
 		if out, err := exec.Command(filepath.Join(binaries, "mcpauth"), "help").CombinedOutput(); err != nil {

@@ -11,11 +11,11 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// maxStdin bounds what is read of stdin. The largest that anybody takes is an
-// event of Lambda, with 6 MB.
+// maxStdin bounds what is read from stdin. The largest input is a Lambda event
+// of 6 MB.
 const maxStdin = 8 << 20
 
-// readStdin reads all of stdin, or until the command is interrupted.
+// readStdin reads stdin to its end, or until the command is interrupted.
 func readStdin(cmd *cobra.Command) ([]byte, error) {
 	text, err := interruptible(cmd.Context(), func() ([]byte, error) { return io.ReadAll(io.LimitReader(cmd.InOrStdin(), maxStdin+1)) })
 	if len(text) > maxStdin {
@@ -24,8 +24,8 @@ func readStdin(cmd *cobra.Command) ([]byte, error) {
 	return text, err
 }
 
-// interruptible is what read returns, or the end of ctx. A read of a terminal
-// cannot be ended, and so is left to itself.
+// interruptible runs read, and returns early with an error when ctx ends. A read
+// from a terminal cannot be cancelled, so its goroutine is left behind.
 func interruptible[T any](ctx context.Context, read func() (T, error)) (T, error) {
 	type result struct {
 		value T
@@ -44,23 +44,23 @@ func interruptible[T any](ctx context.Context, read func() (T, error)) (T, error
 	}
 }
 
-// answers are what a person types, a line for each question.
+// answers reads what a person types, one line for each question.
 func answers(cmd *cobra.Command) *bufio.Reader {
 	return bufio.NewReader(io.LimitReader(cmd.InOrStdin(), 64<<10))
 }
 
-// question asks a person and returns the line that is typed, which is empty
-// where nobody answers.
+// question asks a person and returns the line that is typed, or "" at the end of
+// the input.
 func question(cmd *cobra.Command, answers *bufio.Reader, text string) (string, error) {
 	fmt.Fprint(cmd.ErrOrStderr(), text)
 	line, err := interruptible(cmd.Context(), func() (string, error) { return answers.ReadString('\n') })
-	if err != nil && line == "" { // nobody has ended the line of the question
+	if err != nil && line == "" { // no answer has ended the question's line
 		fmt.Fprintln(cmd.ErrOrStderr())
 	}
 	return strings.TrimSpace(line), cmd.Context().Err()
 }
 
-// confirm has the person type want, unless yes was given.
+// confirm asks the person to type want, unless --yes was given.
 func confirm(cmd *cobra.Command, yes bool, want, what string) error {
 	if yes {
 		return nil

@@ -10,7 +10,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// typist is a terminal at which nobody types, until an interrupt and after.
+// typist is a terminal at which nothing is typed. A first read causes an
+// interrupt.
 type typist struct {
 	interrupt func()
 	gone      chan struct{}

@@ -20,9 +20,9 @@ import (
 	"agentcore-mcp-auth/pkg/doctor"
 )
 
-// deployed is a deployed agent and what it is asked.
+// deployed is a deployed agent and the question for it.
 type deployed struct {
-	target               // its name is that of the stack's MCP server, once the stack is read
+	target               // find sets its name to that of the stack's MCP server
 	stack, function, url string
 	session              string
 }
@@ -32,11 +32,11 @@ func invokeDeployedCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "invoke PROMPT (--stack-name S | --function F | --url U)",
 		Short: "Ask a deployed agent",
-		Long: `Invoke asks an agent a question and prints its answer. A stack is asked where its
-outputs say that its agent is: at the Function URL or the AgentCore runtime, whose
-answer a terminal shows as it comes, or else as a function. Tools that the agent
-uses are told of on stderr. Requests are signed with your AWS credentials. With
---json the whole answer is printed, or the whole error.`,
+		Long: `Invoke asks an agent a question and prints its answer. With --stack-name it finds
+the agent in the stack's outputs: at a Function URL or an AgentCore runtime,
+whose answer a terminal shows as it comes, or else as a function. The tools that
+the agent uses are reported on stderr. Requests are signed with your AWS
+credentials. With --json it prints the whole answer, or the whole error.`,
 		Example: "  mcpauth invoke \"What is 2+2?\" --stack-name agentcore-mcp-auth\n" +
 			"  mcpauth invoke - --function agent --json < prompt.txt\n" +
 			"  mcpauth invoke \"greet Alice\" --url arn:aws:bedrock-agentcore:…:runtime/agent-…",
@@ -64,7 +64,7 @@ uses are told of on stderr. Requests are signed with your AWS credentials. With
 	return cmd
 }
 
-// onePrompt and atMostPrompt take a prompt as one argument.
+// onePrompt and atMostPrompt accept a prompt as a single argument.
 func onePrompt(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return errors.New(`there is no prompt: ask something, such as "What is 2+2?"`)
@@ -79,7 +79,7 @@ func atMostPrompt(_ *cobra.Command, args []string) error {
 	return nil
 }
 
-// checkPrompt refuses what no agent takes.
+// checkPrompt refuses a prompt that every agent would refuse.
 func checkPrompt(prompt string) error {
 	switch {
 	case strings.TrimSpace(prompt) == "":
@@ -90,7 +90,7 @@ func checkPrompt(prompt string) error {
 	return nil
 }
 
-// ask asks the agent wherever it is.
+// ask sends the prompt to the agent and prints its answer.
 func (d *deployed) ask(cmd *cobra.Command, prompt string) (err error) {
 	if err := checkPrompt(prompt); err != nil {
 		return err
@@ -104,7 +104,7 @@ func (d *deployed) ask(cmd *cobra.Command, prompt string) (err error) {
 		if e, err = d.endpoint(d.url); err != nil {
 			return err
 		}
-		if e.service == "" { // on this machine, with no AWS in between
+		if e.service == "" { // on this machine: needs no AWS configuration
 			return d.post(cmd, aws.Config{}, e, prompt)
 		}
 	}
@@ -123,7 +123,7 @@ func (d *deployed) ask(cmd *cobra.Command, prompt string) (err error) {
 	return d.post(cmd, cfg, e, prompt)
 }
 
-// request is what an agent is sent.
+// request returns the body of the request.
 func (d *deployed) request(prompt string) []byte {
 	body := map[string]string{"prompt": prompt}
 	if d.session != "" {
@@ -131,13 +131,13 @@ func (d *deployed) request(prompt string) []byte {
 	}
 	raw, err := json.Marshal(body)
 	if err != nil {
-		panic(err) // strings encode
+		panic(err) // strings always encode
 	}
 	return raw
 }
 
-// find looks where the outputs of the stack say that its agent is; a function
-// becomes d.function.
+// find reads from the stack's outputs where its agent is. For a function it sets
+// d.function.
 func (d *deployed) find(ctx context.Context, cfg aws.Config) (endpoint, error) {
 	st, err := describeStack(ctx, cfg, d.stack)
 	if err != nil {
@@ -154,9 +154,9 @@ func (d *deployed) find(ctx context.Context, cfg aws.Config) (endpoint, error) {
 	return endpoint{}, nil
 }
 
-// invoke asks the agent's function, which answers when it is done.
+// invoke calls the agent's function and waits for its answer.
 func (d *deployed) invoke(cmd *cobra.Command, cfg aws.Config, prompt string) error {
-	client := lambda.NewFromConfig(cfg, func(o *lambda.Options) { o.RetryMaxAttempts = 1 }) // an invocation is not repeated
+	client := lambda.NewFromConfig(cfg, func(o *lambda.Options) { o.RetryMaxAttempts = 1 }) // an invocation must not be repeated
 	out, err := client.Invoke(cmd.Context(), &lambda.InvokeInput{FunctionName: aws.String(d.function), Payload: d.request(prompt)})
 	if errors.As(err, new(*types.ResourceNotFoundException)) {
 		return fmt.Errorf("%w; see which there are with: %s", err,
@@ -176,12 +176,12 @@ func (d *deployed) invoke(cmd *cobra.Command, cfg aws.Config, prompt string) err
 	return p.failed(d, failed.ErrorType, failed.ErrorMessage)
 }
 
-// endpoint is where an agent is asked by HTTP.
+// endpoint is where and how an agent is asked over HTTP.
 type endpoint struct {
 	url     string
-	service string // to sign for; empty: not signed
-	region  string // to sign for; empty: the configuration's
-	session bool   // a header names the session, which AgentCore routes by
+	service string // to sign for; empty: requests are not signed
+	region  string // to sign for; empty: the region of the configuration
+	session bool   // a header names the session: AgentCore routes by it
 }
 
 // Hosts of agents. https://docs.aws.amazon.com/lambda/latest/dg/urls-configuration.html
@@ -191,7 +191,8 @@ var (
 	runtimeHost  = regexp.MustCompile(`^bedrock-agentcore\.([a-z0-9-]+)\.(?:amazonaws\.com(?:\.cn)?|api\.aws)$`)
 )
 
-// endpoint says how the agent at where, a URL or a runtime ARN, is asked.
+// endpoint returns how to ask the agent at where, which is a URL or a runtime
+// ARN.
 func (d *deployed) endpoint(where string) (endpoint, error) {
 	e := endpoint{url: where}
 	if agentcore.IsARN(where) {
@@ -230,7 +231,7 @@ func (d *deployed) endpoint(where string) (endpoint, error) {
 	return e, nil
 }
 
-// log is how to read what the agent logs.
+// log returns the command that shows the agent's log.
 func (d *deployed) log() string {
 	switch {
 	case d.stack != "":

@@ -24,10 +24,10 @@ import (
 	"agentcore-mcp-auth/pkg/trigger"
 )
 
-// maxEvent bounds one line of an answer: a Function URL's may have 6 MB.
+// maxEvent bounds one line of an answer. A Function URL answers with up to 6 MB.
 const maxEvent = 8 << 20
 
-// post asks an agent by HTTP, and shows what it does as it does it.
+// post asks an agent over HTTP and shows its work as it comes.
 func (d *deployed) post(cmd *cobra.Command, cfg aws.Config, e endpoint, prompt string) error {
 	ctx := cmd.Context()
 	body := d.request(prompt)
@@ -82,8 +82,8 @@ func (d *deployed) post(cmd *cobra.Command, cfg aws.Config, e endpoint, prompt s
 	return p.done(answer)
 }
 
-// refused is the error of an answer that is one: the agent's own, or what stands
-// in front of it.
+// refused turns an answer with an error status into an error. The agent may have
+// written it, or a service in front of it.
 func (d *deployed) refused(p *answerPrinter, resp *http.Response) error {
 	raw, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
 	if err != nil {
@@ -93,7 +93,7 @@ func (d *deployed) refused(p *answerPrinter, resp *http.Response) error {
 	if json.Unmarshal(raw, &doc) == nil && doc.Error != nil && doc.Error.Code != "" {
 		return p.failed(d, string(doc.Error.Code), doc.Error.Message)
 	}
-	var other struct{ Message string } // Message, or message: encoding/json does not mind
+	var other struct{ Message string } // encoding/json ignores the case: message fits too
 	message := strings.TrimSpace(string(raw))
 	if json.Unmarshal(raw, &other) == nil && other.Message != "" {
 		message = other.Message
@@ -124,7 +124,7 @@ func (d *deployed) follow(p *answerPrinter, body io.Reader) error {
 			data += value
 		case "":
 			if lines.Text() != "" {
-				continue // a comment
+				continue // an SSE comment
 			}
 			if ended, err := d.event(p, name, []byte(data)); ended || err != nil {
 				return err
@@ -139,8 +139,8 @@ func (d *deployed) follow(p *answerPrinter, body io.Reader) error {
 	return errors.New("the answer broke off; " + d.log())
 }
 
-// event shows one event and reports whether it is the last one. What is not
-// known is passed over.
+// event shows one event and reports whether it is the last one. Events of
+// unknown names are ignored.
 func (d *deployed) event(p *answerPrinter, name string, data []byte) (ended bool, err error) {
 	switch name {
 	case "delta":

@@ -12,21 +12,21 @@ import (
 	"agentcore-mcp-auth/pkg/trigger"
 )
 
-// answerPrinter shows an agent's answer: on a terminal as it comes, to anything
-// else the final words alone, as JSON the whole of it.
+// answerPrinter prints an agent's answer. A terminal gets it as it comes;
+// anything else gets the final text alone, or with --json the whole answer.
 type answerPrinter struct {
 	cmd      *cobra.Command
 	out      io.Writer
-	live     bool // deltas are shown
+	live     bool // deltas are printed
 	shown    strings.Builder
-	openLine bool // what was shown last did not end its line
+	openLine bool // the last output did not end its line
 }
 
 func newAnswerPrinter(cmd *cobra.Command) *answerPrinter {
 	return &answerPrinter{cmd: cmd, out: cmd.OutOrStdout(), live: isTerminal(cmd.OutOrStdout()) && !asJSON(cmd)}
 }
 
-// delta shows a piece of the model's words.
+// delta prints a piece of the model's text.
 func (p *answerPrinter) delta(text string) error {
 	if !p.live || text == "" {
 		return nil
@@ -37,7 +37,7 @@ func (p *answerPrinter) delta(text string) error {
 	return err
 }
 
-// endLine ends the line that was shown last.
+// endLine ends an open line.
 func (p *answerPrinter) endLine() {
 	if p.openLine {
 		fmt.Fprintln(p.out)
@@ -45,20 +45,20 @@ func (p *answerPrinter) endLine() {
 	p.openLine = false
 }
 
-// progress tells of something on stderr. The words before it were not the final
-// ones.
+// progress prints a line of progress to stderr. Text before it was not the final
+// answer.
 func (p *answerPrinter) progress(format string, args ...any) {
 	p.endLine()
 	p.shown.Reset()
 	fmt.Fprintln(p.cmd.ErrOrStderr(), oneRow(fmt.Sprintf(format, args...)))
 }
 
-// done ends an answer.
+// done prints the rest of a complete answer.
 func (p *answerPrinter) done(raw []byte) error {
 	p.endLine()
 	var answer trigger.Answer
 	if err := json.Unmarshal(raw, &answer); err != nil || answer.StopReason == "" {
-		return fmt.Errorf("that is no agent's answer: %s", cut(string(raw)))
+		return fmt.Errorf("this is not an agent's answer: %s", cut(string(raw)))
 	}
 	if asJSON(p.cmd) {
 		return printJSON(p.cmd, json.RawMessage(raw))
@@ -81,7 +81,7 @@ func (p *answerPrinter) done(raw []byte) error {
 	return err
 }
 
-// failed is the error that an agent answered, with what to do next.
+// failed returns an agent's error with the next step.
 func (p *answerPrinter) failed(d *deployed, code, message string) error {
 	p.endLine()
 	if asJSON(p.cmd) {
@@ -97,7 +97,7 @@ func (p *answerPrinter) failed(d *deployed, code, message string) error {
 	return errors.New(text)
 }
 
-// nextStep is what to do about a kind of failure.
+// nextStep returns what to do about an error of this code.
 func (d *deployed) nextStep(code trigger.Code) string {
 	switch code {
 	case trigger.InvalidRequest, trigger.RequestTooLarge, trigger.UnsupportedEvent: // say it themselves

@@ -17,8 +17,8 @@ import (
 
 const doneEvent = `event: done` + "\n" + `data: {"output":"4","session_id":"s","stop_reason":"end_turn","turns":2,"tool_calls":[],"usage":{}}` + "\n\n"
 
-// What stands at an agent's URL may answer anything. An agent on this machine
-// is asked with no AWS configuration at all.
+// Whatever answers at an agent's URL, the error is useful. An agent on this
+// machine needs no AWS configuration at all.
 func TestInvoke_answers(t *testing.T) {
 	for _, tt := range []struct {
 		name        string
@@ -32,7 +32,7 @@ func TestInvoke_answers(t *testing.T) {
 		{name: "error event", status: 200, contentType: "text/event-stream",
 			body: "event: delta\ndata: {\"text\":\"x\"}\n\nevent: error\ndata: {\"error\":{\"code\":\"model_failed\",\"message\":\"malformed\"}}\n\n", errIn: "model_failed: malformed; its log says more"},
 		{name: "broken off", status: 200, contentType: "text/event-stream", body: "event: delta\ndata: {\"text\":\"x\"}\n\n", errIn: "the answer broke off; its log says more"},
-		{name: "another program", status: 200, contentType: "text/html", body: "<html>\n<h1>It works", errIn: "that is no agent's answer: <html> <h1>It works"},
+		{name: "another program", status: 200, contentType: "text/html", body: "<html>\n<h1>It works", errIn: "this is not an agent's answer: <html> <h1>It works"},
 		{name: "refusal", status: 400, contentType: "application/json", body: `{"error":{"code":"invalid_request","message":"no prompt"}}`, errIn: "invalid_request: no prompt"},
 		{name: "busy", status: 503, contentType: "application/json", body: `{"error":{"code":"model_throttled","message":"too much"}}`, errIn: "model_throttled: too much; it may pass: ask again"},
 		{name: "proxy", status: 502, contentType: "text/html", body: "<h1>Bad\x1b[2J Gateway</h1>", errIn: "answered 502 Bad Gateway: <h1>Bad"},
@@ -67,7 +67,7 @@ func TestInvoke_answers(t *testing.T) {
 	}
 }
 
-// A terminal is shown the words as they come, and each of them once.
+// A terminal gets the words as they come, and each only once.
 func TestAnswerPrinter_live(t *testing.T) {
 	events := func(texts ...string) string {
 		var b strings.Builder

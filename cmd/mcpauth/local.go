@@ -24,8 +24,8 @@ import (
 	"agentcore-mcp-auth/pkg/localaws"
 )
 
-// localAddr is where a local stack stays unless told otherwise: the port that
-// tools for local AWS expect.
+// localAddr is the default address of a local stack: the port that tools for
+// local AWS expect.
 const localAddr = "127.0.0.1:4566"
 
 func localCommand() *cobra.Command {
@@ -115,8 +115,9 @@ func invokeCommand(addr *string) *cobra.Command {
 		Long: `Invoke sends an event to a function (agent, cognito-setup or image-publisher) of
 the stack that mcpauth local keeps up. When none is up, it brings up one for this
 one event.
+
 An event of CloudFormation goes to the function in an account of its own, with a
-reply URL on this machine, and what is printed is the answer that arrived there.`,
+reply URL on this machine. The command prints the answer that arrives there.`,
 		Example: "  mcpauth local invoke agent -e events/ask.json\n  echo '{\"prompt\":\"greet Alice\"}' | mcpauth local invoke agent -e -\n  mcpauth local invoke cognito-setup -e events/cfn-update.json",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -153,10 +154,10 @@ func readEvent(cmd *cobra.Command, name string) ([]byte, error) {
 	return event, nil
 }
 
-// localInvoke sends an event of CloudFormation to the function in an account of
-// its own, where what the event names does not exist yet or is nobody else's, and
-// every other event to the function of the stack at addr, or of one for this
-// event.
+// localInvoke sends an event to a function. An event of CloudFormation goes to
+// the function in an account of its own, so that nothing it names exists
+// already. Every other event goes to the stack at addr, or to one that is
+// brought up for it.
 func localInvoke(cmd *cobra.Command, addr, function string, event []byte) error {
 	ctx, logs := cmd.Context(), newLogs(cmd)
 	if !slices.Contains(functions, function) {
@@ -179,7 +180,7 @@ func localInvoke(cmd *cobra.Command, addr, function string, event []byte) error 
 		if err := s.deploy(ctx, nil); err != nil {
 			return err
 		}
-		logs.forget() // the event's are what a failure is looked for in
+		logs.forget() // if the event fails, only its own logs are of interest
 		return sendTo(ctx, cmd.OutOrStdout(), s.aws.URL(), function, event)
 	}()
 	if err != nil {
@@ -188,7 +189,7 @@ func localInvoke(cmd *cobra.Command, addr, function string, event []byte) error 
 	return err
 }
 
-// sendTo invokes a function of the stack in the stand-in at endpoint, and prints
+// sendTo invokes a function of the stack in the stand-in at endpoint and prints
 // its answer.
 func sendTo(ctx context.Context, stdout io.Writer, endpoint, function string, event []byte) error {
 	cfg := localConfig(endpoint)
@@ -200,7 +201,7 @@ func sendTo(ctx context.Context, stdout io.Writer, endpoint, function string, ev
 	if name == "" {
 		return fmt.Errorf("the stack at %s has no function %s; an agent on AgentCore is asked with: mcpauth invoke PROMPT --stack-name %s", endpoint, function, localStack)
 	}
-	client := lambda.NewFromConfig(cfg, func(o *lambda.Options) { o.RetryMaxAttempts = 1 }) // an invocation is not repeated
+	client := lambda.NewFromConfig(cfg, func(o *lambda.Options) { o.RetryMaxAttempts = 1 }) // an invocation must not be repeated
 	out, err := client.Invoke(ctx, &lambda.InvokeInput{FunctionName: aws.String(name), Payload: event})
 	if err != nil {
 		return fmt.Errorf("invoking %s at %s: %w", function, endpoint, err)
@@ -253,7 +254,7 @@ func sendAlone(ctx context.Context, stdout io.Writer, logs *logs, function strin
 // sampleRepository is the repository in events/image-create.json.
 const sampleRepository = "agentcore-mcp-auth-repository"
 
-// localConfig is for a stand-in that another process keeps up.
+// localConfig is the configuration for a stand-in in another process.
 func localConfig(endpoint string) aws.Config {
 	return aws.Config{
 		Region:       "eu-central-1",

@@ -25,8 +25,9 @@ import (
 var version = "dev"
 
 func main() {
-	// A reader of stdout who left is an error of the write to it, so that a
-	// command ends in order, with the processes that it started.
+	// Without this, SIGPIPE would kill the process when the reader of stdout
+	// leaves. With it the write fails, and the command can still stop the
+	// processes that it started.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
@@ -38,7 +39,7 @@ func main() {
 	os.Exit(code)
 }
 
-// run is the whole program but for the process around it.
+// run is the whole program except for what belongs to the process.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	root := newRoot()
 	refuseStrays(root)
@@ -60,8 +61,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	return err
 }
 
-// checkGiven refuses flags with an empty value, which most often is a variable
-// that a script has not set: to go on would act on something else.
+// checkGiven refuses flags with an empty value. Most often a script's variable
+// is not set, and the command would act on something else.
 func checkGiven(cmd *cobra.Command) (err error) {
 	cmd.Flags().Visit(func(f *pflag.Flag) {
 		value := strings.TrimSpace(f.Value.String())
@@ -72,7 +73,7 @@ func checkGiven(cmd *cobra.Command) (err error) {
 	return err
 }
 
-// noCommand refuses what is no command, and names those that may be meant.
+// noCommand refuses an unknown command and suggests similar ones.
 func noCommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
@@ -84,7 +85,7 @@ func noCommand(cmd *cobra.Command, args []string) error {
 	return err
 }
 
-// noArguments refuses words after a command that has flags only.
+// noArguments refuses arguments of a command that takes only flags.
 func noArguments(cmd *cobra.Command, args []string) error {
 	switch {
 	case len(args) == 0:
@@ -95,7 +96,7 @@ func noArguments(cmd *cobra.Command, args []string) error {
 	return fmt.Errorf("%.80q is one word too many", args[0])
 }
 
-// newRoot is the tree of commands.
+// newRoot returns the tree of commands.
 func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "mcpauth",
@@ -105,15 +106,15 @@ agents and MCP servers on Amazon Bedrock AgentCore.
 
 It reads the AWS configuration as every AWS tool does. Data goes to stdout and
 progress to stderr. The exit code is 0 on success, 1 on failure, 2 when mcpauth
-was wrongly called and so did nothing, 130 when it was interrupted, and 141 when
-the reader of its output left.`,
+was called wrongly and did nothing, 130 when it was interrupted, and 141 when the
+reader of its output left.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Example:       "  mcpauth demo\n  mcpauth setup --mcp-name calculator\n  mcpauth call add_numbers a=2 b=2 --mcp-name calculator\n  mcpauth invoke \"What is 2+2?\" --stack-name agentcore-mcp-auth",
 		Args:          noCommand,
 		RunE:          showHelp,
 
-		SuggestionsMinimumDistance: 2, // letters that may be wrong
+		SuggestionsMinimumDistance: 2, // edits between what was typed and a suggestion
 	}
 	root.PersistentFlags().Bool("json", false, "print one JSON object instead of text")
 	root.PersistentFlags().BoolP("verbose", "v", false, "show the logs of everything that runs, on stderr")
@@ -122,8 +123,8 @@ the reader of its output left.`,
 	return root
 }
 
-// refuseStrays has cobra's own commands refuse what they do not know. They would
-// print the help of another command and end well.
+// refuseStrays makes cobra's own commands refuse unknown arguments. Otherwise
+// they print the help of another command and exit with 0.
 func refuseStrays(root *cobra.Command) {
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()

@@ -21,7 +21,7 @@ import (
 var binaries string
 
 func TestMain(m *testing.M) {
-	os.Setenv("GOGC", "400") // hundreds of processes are started that end before it matters
+	os.Setenv("GOGC", "400") // hundreds of short processes start, for which memory does not matter
 	testenv.Main(m, &binaries, "functions/cognito-setup", "functions/agent", "functions/image-publisher", "functions/mcp-server", "cmd/mcpauth")
 }
 
@@ -95,7 +95,7 @@ func TestAccount(t *testing.T) {
 	})
 }
 
-// besideBinaries has the rest of a test run in a folder whose bin is as built.
+// besideBinaries runs the rest of a test in a folder whose bin is built.
 func besideBinaries(t *testing.T) {
 	t.Helper()
 	t.Chdir(t.TempDir())

@@ -10,8 +10,8 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// manCommand writes the manual pages; the build calls it. The pages come from
-// here rather than from cobra/doc, which would bring a Markdown renderer along.
+// manCommand writes the manual pages; the build calls it. It does not use
+// cobra/doc, which would link a Markdown renderer.
 func manCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:    "man DIR",
@@ -46,7 +46,7 @@ func writePages(cmd *cobra.Command, dir string) error {
 
 func pageName(cmd *cobra.Command) string { return strings.ReplaceAll(cmd.CommandPath(), " ", "-") }
 
-// manPage is the page of one command, in roff's man macros.
+// manPage returns the page of one command, in roff's man macros.
 // https://man7.org/linux/man-pages/man7/groff_man.7.html
 func manPage(cmd *cobra.Command) string {
 	var b strings.Builder
@@ -119,8 +119,8 @@ func writeOption(b *strings.Builder, f *pflag.Flag) {
 	b.WriteString("\n")
 }
 
-// roff has text printed as it is: hyphens as they can be pasted, and no line
-// taken for a request.
+// roff escapes text so that it prints as it is: hyphens can be copied, and no
+// line is taken for a request.
 func roff(text string) string {
 	text = strings.NewReplacer(`\`, `\e`, "-", `\-`).Replace(text)
 	rows := strings.Split(text, "\n")

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// mermaid is the demo's run as a sequence diagram in Mermaid's text. Two runs of
-// one prompt have the same: nothing in it is random.
+// mermaid draws the demo's run as a sequence diagram in Mermaid's language.
+// Nothing in it is random: two runs with the same prompt give the same text.
 // https://mermaid.js.org/syntax/sequenceDiagram.html
 func (r demoReport) mermaid() string {
 	d := diagram{}
@@ -41,7 +41,7 @@ func (r demoReport) mermaid() string {
 	return d.String()
 }
 
-// diagram is the text so far.
+// diagram collects the text.
 type diagram struct{ strings.Builder }
 
 func (d *diagram) line(format string, args ...any) {
@@ -52,18 +52,19 @@ func (d *diagram) line(format string, args ...any) {
 	fmt.Fprintf(d, indent+format+"\n", args...)
 }
 
-// message draws an arrow. In the text, # and ; mean something to Mermaid, and
-// so do angle brackets to what shows it; br is ours.
+// message draws an arrow. It escapes # and ;, which are special to Mermaid, and
+// angle brackets, which are special to HTML; only our own br stays.
 func (d *diagram) message(from, arrow, to, text string) {
 	text = strings.NewReplacer("#", "#35;", ";", "#59;", "<br/>", "<br/>", "<", "#lt;", ">", "#gt;", "\n", " ").Replace(text)
 	d.line("%s%s%s: %s", from, arrow, to, text)
 }
 
-// serviceActors are who answers for a service of a step.
+// serviceActors maps the service of a step to the participant that answers for
+// it.
 var serviceActors = map[string]string{"ssm": "P", "cognito-idp": "I", "oidc": "I", "oauth": "I", "door": "I", "bedrock": "B"}
 
-// setup draws what cognito-setup did: one arrow for what it asked one service
-// in a row.
+// setup draws what cognito-setup did: one arrow for each run of requests to the
+// same service.
 func (d *diagram) setup(steps []step) {
 	var rows []string
 	last := ""
@@ -76,7 +77,7 @@ func (d *diagram) setup(steps []step) {
 	for _, st := range steps {
 		actor, known := serviceActors[st.Service]
 		if !known {
-			continue // the reply, which is drawn by its outcome
+			continue // the reply to CloudFormation, which the caller draws
 		}
 		if actor != last {
 			flush()
@@ -97,11 +98,11 @@ func (d *diagram) setup(steps []step) {
 	flush()
 }
 
-// clientID is the one random thing in the text of a step.
+// clientID matches the only random part in the text of a step.
 var clientID = regexp.MustCompile(`, client \S+…`)
 
-// ask draws what the agent did. What the front door reads, it reads before it
-// admits the request that follows.
+// ask draws what the agent did. The front door makes its own requests before it
+// admits the request that follows them.
 func (d *diagram) ask(steps []step) {
 	var door []step
 	for _, st := range steps {

@@ -23,8 +23,7 @@ func printJSON(cmd *cobra.Command, v any) error {
 	return enc.Encode(v)
 }
 
-// isTerminal reports whether a person is at the other end of what is read or
-// written.
+// isTerminal reports whether stream is a terminal.
 func isTerminal(stream any) bool {
 	f, ok := stream.(*os.File)
 	if !ok {
@@ -35,11 +34,11 @@ func isTerminal(stream any) bool {
 	return err == nil && info.Mode()&os.ModeCharDevice != 0 && !os.SameFile(info, null)
 }
 
-// logs takes what the programs of a stack log: all of it goes to out when that
-// is set, and the end of it is kept to be shown when something fails. It is
-// safe for concurrent use.
+// logs takes what the programs of a stack log. It writes everything to out if
+// that is set, and keeps the last part to show when something fails. It is safe
+// for concurrent use.
 type logs struct {
-	out io.Writer // nil: kept only
+	out io.Writer // nil: logs are only kept
 
 	mu   sync.Mutex
 	kept []byte
@@ -64,14 +63,14 @@ func (l *logs) Write(p []byte) (int, error) {
 	if over := len(l.kept) - keptLogs; over > 0 {
 		l.kept = l.kept[over:]
 		if i := bytes.IndexByte(l.kept, '\n'); i >= 0 {
-			l.kept = l.kept[i+1:] // no half line
+			l.kept = l.kept[i+1:] // start with a whole line
 		}
 	}
 	return len(p), nil
 }
 
-// dump shows on stderr what was kept, unless somebody interrupted cmd and knows
-// why it failed.
+// dump prints what was kept to stderr, unless cmd was interrupted: then the
+// person knows why it failed.
 func (l *logs) dump(cmd *cobra.Command) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

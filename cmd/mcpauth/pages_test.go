@@ -28,8 +28,8 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the figures of README.md")
 
-// elsewhere are the commands of the pages that are not run here, by how they
-// begin, each with the reason.
+// elsewhere lists commands of the pages that do not run here, by their
+// beginnings, each with the reason.
 var elsewhere = []struct{ command, reason string }{
 	{"sam ", "it wants an account, or Docker"},
 	{"bin/mcpauth tools --mcp-name mcp_second_calculator", "it wants what sam deployed; TestPages_template runs it"},
@@ -40,7 +40,7 @@ var elsewhere = []struct{ command, reason string }{
 	{"aws logs tail ", "only version 2 of aws has it, and the stand-in keeps no logs"},
 }
 
-// says is what the pages promise of the output of some commands.
+// says holds what the pages promise about the output of some commands.
 var says = map[string]string{
 	"aws bedrock-agentcore invoke-agent-":  `"statusCode": 200`,
 	"aws events put-events":                `"FailedEntryCount": 0`,
@@ -55,10 +55,10 @@ var says = map[string]string{
 	"make invoke-sqs":                      `"batchItemFailures":\[\]`,
 }
 
-// prelude makes of a shell on this machine the one that the pages speak of:
-// targets that send events send them to the page's stack and the others are
-// looked at, and what the stand-in does not have of AWS is held to the aws
-// command's own knowledge of services, operations and options.
+// prelude prepares a shell for the pages' commands. Targets that send events
+// send them to the page's stack; other targets are only looked at. Commands that
+// the stand-in does not implement are checked against the aws command's own
+// knowledge of services, operations and options.
 const prelude = `set -eo pipefail
 make() {
 	local recipe
@@ -245,7 +245,7 @@ func (r *reader) up(t *testing.T, command string) {
 		"ASK_QUEUE="+o["AskQueueUrl"], "ASK_TOPIC=arn:aws:sns:eu-central-1:000000000000:x", "QUEUE="+o["AskQueueUrl"])
 }
 
-// joins has the page's commands find the stack of another reader.
+// joins makes the page's commands use the stack of another reader.
 func (r *reader) joins(other *reader) {
 	maps.Copy(r.at, other.at)
 	r.env = append(slices.Clone(other.env), "PORT="+r.port)
@@ -343,8 +343,8 @@ func (r *reader) try(t *testing.T, unit []string) {
 	}
 }
 
-// missing is a program that a command wants and this machine has not, or the
-// slow one where tests are to be short.
+// missing returns a program that a command needs and this machine does not have,
+// or the slow program if tests are to be short.
 func missing(command string) string {
 	for _, m := range tools.FindAllStringSubmatch(command, -1) {
 		if _, err := exec.LookPath(m[1]); err != nil || m[1] == "aws" && testing.Short() {
@@ -444,8 +444,8 @@ func TestPages_demo(t *testing.T) {
 	}
 }
 
-// figures are the parts of the demo's diagram, each with those who take part in
-// it and no others.
+// figures returns the parts of the demo's diagram, each with only its own
+// participants.
 func figures(diagram string) map[string]string {
 	head, rest, _ := strings.Cut(diagram, "    Note over C,M: ")
 	title, participants, _ := strings.Cut(head, "\n")

@@ -112,7 +112,7 @@ func TestProcess_interrupted(t *testing.T) {
 	})
 }
 
-// case 141: a reader who leaves ends a command quietly.
+// case 141: a command ends quietly when its reader leaves.
 func TestProcess_closedPipe(t *testing.T) {
 	t.Parallel()
 	srv := startStandIn(t)
@@ -180,8 +180,8 @@ func TestProcess_noCredentials(t *testing.T) {
 	}
 }
 
-// An endpoint that nothing answers at is most often a local stack that is not
-// up.
+// An endpoint that does not answer is most often a local stack that is not
+// running.
 func TestProcess_noLocalStack(t *testing.T) {
 	t.Parallel()
 	srv := startStandIn(t)
@@ -195,8 +195,8 @@ func TestProcess_noLocalStack(t *testing.T) {
 	}
 }
 
-// A terminal is shown an agent's words before the answer is complete, and is
-// sent nothing that it obeys. case 141: pseudo-terminal
+// A terminal gets an agent's words before the answer is complete, and gets
+// nothing that it would obey. case 141: pseudo-terminal
 func TestProcess_terminal(t *testing.T) {
 	t.Parallel()
 	screen, tty := openTerminal(t)
@@ -231,8 +231,8 @@ func TestProcess_terminal(t *testing.T) {
 	}
 }
 
-// Without knowing whose the server is, teardown leaves its endpoint alone: the
-// removal of the rest does, and says nothing.
+// If the owner of the server is unknown, teardown leaves its endpoint alone. The
+// removal of the rest leaves it alone too, and says nothing.
 func TestTeardown_unread(t *testing.T) {
 	srv := startStandIn(t)
 	for _, kv := range srv.Env() {

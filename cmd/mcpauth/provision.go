@@ -24,13 +24,13 @@ func setupCommand() *cobra.Command {
 		Short: "Make the machine credentials of an MCP server",
 		Long: `Setup makes what agents need to call one MCP server as machines: a resource
 server, a scope and an app client in a Cognito user pool, and the parameters from
-which agents read them. It may be repeated: what is as it should be is left
-alone, and so are scopes, lifetime and key unless others are given. It prints the
-authorizer settings for the server's AgentCore runtime.
+which agents read them. It can be repeated: it leaves alone what is right
+already, and keeps scopes, lifetime and key unless others are given. It prints
+the authorizer settings for the server's AgentCore runtime.
 
 With --auth user it makes, for development and testing, an app client and a user
-with a generated password in the same user pool instead, for agents that run
-with MCP_AUTH=user. Teardown removes them with the server.`,
+with a generated password in the same user pool instead, for agents that run with
+MCP_AUTH=user. Teardown removes them with the server.`,
 		Example: "  mcpauth setup --mcp-name calculator\n  mcpauth setup --mcp-name calculator --auth user\n  mcpauth setup --mcp-name calculator --endpoint arn:aws:bedrock-agentcore:…:runtime/calculator-…\n  mcpauth setup --mcp-name calculator --dry-run",
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -57,7 +57,7 @@ with MCP_AUTH=user. Teardown removes them with the server.`,
 			do, plan := p.Ensure, p.Plan
 			if auth == "user" {
 				do, plan, before = p.EnsureUser, p.PlanUser, user
-				fmt.Fprintln(cmd.ErrOrStderr(), "User authentication is for development and testing only: whoever can read the password's parameter is that user.")
+				fmt.Fprintln(cmd.ErrOrStderr(), "User authentication is for development and testing only: anyone who can read the password's parameter can sign in as that user.")
 			}
 			if dryRun {
 				do = plan
@@ -92,17 +92,17 @@ with MCP_AUTH=user. Teardown removes them with the server.`,
 	f.StringVar(&auth, "auth", "m2m", "m2m, or user for a test user instead of a machine client")
 	f.StringVar(&endpoint, "endpoint", "", "runtime ARN or URL of the server, to be recorded for agents")
 	f.StringVar(&d.UserPoolID, "user-pool-id", "", "user pool to use; default: one that is made and shared by this account's servers")
-	f.StringVar(&d.DomainPrefix, "domain-prefix", "", "prefix of the pool's domain; default: the one it has, or a derived one")
-	f.StringSliceVar(&d.Scopes, "scopes", nil, "scope names; default: those that it has, or invoke")
-	f.Int32Var(&d.AccessTokenMinutes, "access-token-minutes", 0, "lifetime of access tokens, 5 to 1440; default: the one that they have, or 60")
-	f.StringVar(&d.KMSKeyID, "kms-key-id", "", "key for the secret; default: the one that it is under, or the account's aws/ssm key")
-	f.BoolVar(&d.Adopt, "adopt", false, "take over a set that belongs to nobody known, such as a guide's script made")
+	f.StringVar(&d.DomainPrefix, "domain-prefix", "", "prefix of the pool's domain; default: the present one, or a derived one")
+	f.StringSliceVar(&d.Scopes, "scopes", nil, "scope names; default: the present ones, or invoke")
+	f.Int32Var(&d.AccessTokenMinutes, "access-token-minutes", 0, "lifetime of access tokens, 5 to 1440; default: the present one, or 60")
+	f.StringVar(&d.KMSKeyID, "kms-key-id", "", "key that encrypts the secret; default: the present one, or the account's aws/ssm key")
+	f.BoolVar(&d.Adopt, "adopt", false, "take over a set without a known owner, such as one that a guide's script made")
 	f.BoolVar(&dryRun, "dry-run", false, "say what would be done, and do nothing")
 	return cmd
 }
 
-// checkAuth refuses an unknown kind of credentials, and settings that mean
-// nothing to the kind.
+// checkAuth refuses an unknown kind of credentials, and flags that do not apply
+// to the kind.
 func checkAuth(cmd *cobra.Command, auth string) error {
 	switch auth {
 	case "m2m":
@@ -118,8 +118,8 @@ func checkAuth(cmd *cobra.Command, auth string) error {
 	return usagef("--auth %.40q: want m2m or user", auth)
 }
 
-// recordEndpoint writes where the server is, unless that is recorded or this is
-// a dry run, and says what it changes.
+// recordEndpoint writes the server's endpoint, unless it is recorded already or
+// this is a dry run, and returns the change.
 func recordEndpoint(ctx context.Context, store *credstore.Store, name, endpoint string, dryRun bool) (changes []string, err error) {
 	set, err := store.Read(ctx, name)
 	if err != nil && !errors.Is(err, credstore.ErrNotFound) || set.Endpoint == endpoint {
@@ -132,7 +132,7 @@ func recordEndpoint(ctx context.Context, store *credstore.Store, name, endpoint 
 	return changes, record(ctx, store, name, credstore.Endpoint, endpoint)
 }
 
-// record writes one parameter that is no secret, and nothing else.
+// record writes one parameter that is not secret.
 func record(ctx context.Context, store *credstore.Store, name, parameter, value string) error {
 	old, err := store.Read(ctx, name)
 	if err != nil {
@@ -150,7 +150,7 @@ func record(ctx context.Context, store *credstore.Store, name, parameter, value 
 	return store.Write(ctx, name, old, set)
 }
 
-// storeOf has the parameters that p works on.
+// storeOf returns a store of the parameters that p works on.
 func storeOf(p *provision.Provisioner) *credstore.Store {
 	return &credstore.Store{API: p.SSM, Prefix: p.Prefix}
 }
@@ -161,8 +161,8 @@ func rotateCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rotate --mcp-name NAME",
 		Short: "Replace the client secret, without an outage",
-		Long: `Rotate adds a second secret to the server's app client, publishes it, and leaves
-the one before it alive until cached tokens and readers have moved on. The next
+		Long: `Rotate adds a second secret to the server's app client, publishes it, and keeps
+the old one valid until cached tokens and readers have moved on. The next
 rotation, or the next setup after that time, removes it.`,
 		Example: "  mcpauth rotate --mcp-name calculator",
 		Args:    noArguments,
@@ -208,9 +208,10 @@ func teardownCommand() *cobra.Command {
 		Use:   "teardown (--mcp-name NAME | --leftovers)",
 		Short: "Remove an MCP server's machine credentials",
 		Long: `Teardown removes the server's app client, resource server, test user and
-parameters, its endpoint parameter included. A user pool that setup made goes
-with the last server in it; one that was given stays. It asks for the name first.
-With --leftovers it removes what mcpauth status --all lists.`,
+parameters, its endpoint parameter included. It removes a user pool that setup
+made together with the last server in it, and never one that setup was given. It
+asks for the name first. With --leftovers it removes what mcpauth status --all
+lists.`,
 		Example: "  mcpauth teardown --mcp-name calculator --dry-run\n  mcpauth teardown --mcp-name calculator --yes",
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -244,9 +245,9 @@ With --leftovers it removes what mcpauth status --all lists.`,
 				return err
 			}
 			if len(result.Changes) == 0 && recorded.ParameterPath == "" && unread != nil && !errors.Is(unread, credstore.ErrNotFound) {
-				return unread // whose the endpoint is, nobody has said
+				return unread // the owner of the endpoint is unknown
 			}
-			if d.UserPoolID == "" || recorded.UserPoolID == "" || d.UserPoolID == recorded.UserPoolID { // otherwise the parameters stay
+			if d.UserPoolID == "" || recorded.UserPoolID == "" || d.UserPoolID == recorded.UserPoolID { // another pool's removal leaves the parameters
 				if err := storeOf(p).Delete(ctx, t.name, credstore.Endpoint); err != nil {
 					return err
 				}
@@ -274,14 +275,14 @@ With --leftovers it removes what mcpauth status --all lists.`,
 	return cmd
 }
 
-// checkOwner refuses a set that is recorded and not the command line's: a
-// removal would leave it alone, but for its endpoint.
+// checkOwner refuses a recorded set that the command line does not own. Remove
+// would leave such a set alone, but the command would still delete its endpoint.
 func (t *target) checkOwner(recorded provision.Status) error {
 	switch {
 	case recorded.ParameterPath == "", recorded.Owner == provision.CommandLine:
 		return nil
 	case recorded.Owner == "":
-		return fmt.Errorf("%s belongs to nobody known; take it over first with: %s", t.name, t.command("setup", "--adopt"))
+		return fmt.Errorf("%s has no known owner; take it over first with: %s", t.name, t.command("setup", "--adopt"))
 	}
 	return fmt.Errorf("%s belongs to %s, and is removed with that", t.name, recorded.Owner)
 }
@@ -309,7 +310,7 @@ func (t *target) removeLeftovers(cmd *cobra.Command, p *provision.Provisioner, y
 	return err
 }
 
-// printChanges tells of each change on stderr.
+// printChanges prints each change to stderr.
 func printChanges(cmd *cobra.Command, changes []string, dryRun bool) {
 	would := ""
 	if dryRun {
@@ -320,7 +321,7 @@ func printChanges(cmd *cobra.Command, changes []string, dryRun bool) {
 	}
 }
 
-// printPlan is the answer of a dry run.
+// printPlan prints the result of a dry run.
 func printPlan(cmd *cobra.Command, r provision.Result) error {
 	if asJSON(cmd) {
 		return printJSON(cmd, map[string]any{"dry_run": true, "changes": orEmpty(r.Changes)})
@@ -334,7 +335,7 @@ type setupOutput struct {
 	UserPoolID    string          `json:"user_pool_id"`
 	ClientID      string          `json:"client_id"`
 	DiscoveryURL  string          `json:"discovery_url"`
-	TokenEndpoint string          `json:"token_endpoint,omitempty"` // which a rotation does not look up
+	TokenEndpoint string          `json:"token_endpoint,omitempty"` // empty after a rotation, which does not look it up
 	Scope         string          `json:"scope"`
 	Username      string          `json:"username,omitempty"`
 	ParameterPath string          `json:"parameter_path"`
@@ -367,7 +368,7 @@ func printSetup(cmd *cobra.Command, r provision.Result) error {
 	)
 }
 
-// printRows prints names and values, aligned.
+// printRows prints aligned names and values.
 func printRows(cmd *cobra.Command, rows ...[2]string) error {
 	w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 3, ' ', 0)
 	for _, row := range rows {

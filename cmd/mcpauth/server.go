@@ -35,11 +35,11 @@ const (
 	authNone    = "none"
 )
 
-// patience is how long a command that asks a server or a token endpoint takes
-// unless told otherwise: a container may need 30 seconds to start.
+// patience is the default time limit of a command that asks a server or a token
+// endpoint. A container may need 30 seconds to start.
 const patience = time.Minute
 
-// server is the MCP server that a command speaks to, and how.
+// server is the MCP server that a command talks to, and how it does.
 type server struct {
 	target
 	url         string
@@ -48,8 +48,8 @@ type server struct {
 	issuerHosts []string
 	timeout     time.Duration
 
-	at      string  // what is recorded of where it is
-	witness witness // of the requests to it
+	at      string  // the recorded endpoint
+	witness witness // watches the requests to it
 }
 
 func (s *server) flags(cmd *cobra.Command) {
@@ -66,15 +66,15 @@ func (s *server) flags(cmd *cobra.Command) {
 	s.completeNames(cmd)
 }
 
-// sourceFlags are what a token source needs beside the name.
+// sourceFlags adds the flags of a token source, the name excepted.
 func (s *server) sourceFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringSliceVar(&s.issuerHosts, "issuer-host", nil, "host of an issuer other than Cognito that may get the credentials")
-	f.DurationVar(&s.timeout, "timeout", patience, "how long all of it may take")
+	f.DurationVar(&s.timeout, "timeout", patience, "time limit of the whole command")
 	s.awsFlags(cmd)
 }
 
-// check refuses what does not go together, before anybody is asked anything.
+// check refuses flags that contradict each other, before any request is sent.
 func (s *server) check() error {
 	if s.auth == "" {
 		s.auth = authNone
@@ -90,7 +90,7 @@ func (s *server) check() error {
 	case s.bearerEnv != "" && os.Getenv(s.bearerEnv) == "":
 		return usagef("--bearer-env: there is no environment variable %.80q, or it is empty", s.bearerEnv)
 	case s.timeout <= 0:
-		return usagef("--timeout %s: want more than none", s.timeout)
+		return usagef("--timeout %s: want more than 0", s.timeout)
 	}
 	if s.url != "" {
 		_, err := locate(s.url)
@@ -99,7 +99,7 @@ func (s *server) check() error {
 	return nil
 }
 
-// locate is where a server is that is recorded or given as endpoint.
+// locate turns a recorded or given endpoint into the server's address.
 func locate(endpoint string) (toolbox.Endpoint, error) {
 	e := toolbox.Endpoint{URL: endpoint}
 	if agentcore.IsARN(endpoint) {
@@ -119,7 +119,8 @@ func locate(endpoint string) (toolbox.Endpoint, error) {
 	return e, nil
 }
 
-// parseURL reads a URL in which nobody's password is. Its error quotes nothing.
+// parseURL parses a URL and refuses one with a user or password. Its errors do
+// not quote the URL.
 func parseURL(raw string) (*url.URL, error) {
 	u, err := url.Parse(raw)
 	if err != nil {
@@ -131,7 +132,7 @@ func parseURL(raw string) (*url.URL, error) {
 	return u, nil
 }
 
-// runtimeBase is where runtimes are invoked; empty: at AWS.
+// runtimeBase returns the base URL that runtimes are invoked at; "" means AWS.
 func runtimeBase() string {
 	return cmp.Or(os.Getenv("AWS_ENDPOINT_URL_BEDROCK_AGENTCORE"), os.Getenv("AWS_ENDPOINT_URL"))
 }
@@ -141,8 +142,8 @@ func isLoopback(host string) bool {
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-// open prepares the session to the server. Nobody is asked anything but
-// Parameter Store. The caller closes the toolbox.
+// open prepares the session to the server; so far it only reads Parameter Store.
+// The caller closes the toolbox.
 func (s *server) open(ctx context.Context, logger *slog.Logger) (*toolbox.Toolbox, error) {
 	if err := s.check(); err != nil {
 		return nil, err
@@ -180,7 +181,7 @@ func (s *server) open(ctx context.Context, logger *slog.Logger) (*toolbox.Toolbo
 	}}, toolbox.Options{Logger: logger}), nil
 }
 
-// client authenticates to the server at resource.
+// client returns a client that authenticates to the server at resource.
 func (s *server) client(cfg aws.Config, set *credstore.Set, resource string, logger *slog.Logger) (*http.Client, error) {
 	switch {
 	case s.bearerEnv != "":
@@ -190,7 +191,7 @@ func (s *server) client(cfg aws.Config, set *credstore.Set, resource string, log
 	case s.auth == authIAM:
 		sign := tokensource.IAM{Credentials: cfg.Credentials, Resource: resource}
 		if runtimeBase() != "" {
-			sign.Region = cfg.Region // an override's host does not tell
+			sign.Region = cfg.Region // the host of an override does not contain the region
 		}
 		return sign.Client()
 	}
@@ -201,7 +202,7 @@ func (s *server) client(cfg aws.Config, set *credstore.Set, resource string, log
 	return source.Client(), nil
 }
 
-// read gets what is recorded under the server's name.
+// read reads the server's parameters.
 func (s *server) read(ctx context.Context, cfg aws.Config) (*credstore.Set, credstore.Credentials, error) {
 	set := (&credstore.Store{API: ssm.NewFromConfig(cfg), Prefix: s.prefix}).Set(s.name)
 	c, err := set.Refresh(ctx)
@@ -213,7 +214,7 @@ func (s *server) read(ctx context.Context, cfg aws.Config) (*credstore.Set, cred
 		return nil, c, fmt.Errorf("%s has no test user; make one with: %s", s.name, s.command("setup", "--auth", "user"))
 	}
 	if err == nil && c.Endpoint != "" {
-		if _, wrong := locate(c.Endpoint); wrong != nil { // which is no fault of the call's
+		if _, wrong := locate(c.Endpoint); wrong != nil { // the record is wrong, not the call
 			return nil, c, fmt.Errorf("%s%s: %v; see how to record it again with: %s", set.Path(), credstore.Endpoint, wrong, s.command("doctor"))
 		}
 	}
@@ -226,7 +227,7 @@ func (s *server) source(set *credstore.Set, resource string, logger *slog.Logger
 	})
 }
 
-// advise adds to an error of the way to the server what finds its cause.
+// advise adds the next step to an error from a request to the server.
 func (s *server) advise(err error) error {
 	var refused *tokensource.RefusedError
 	var challenge *tokensource.ChallengeError
@@ -249,7 +250,7 @@ func (s *server) advise(err error) error {
 	return err
 }
 
-// bearer sends a token that was given, to the server and nowhere else.
+// bearer sends a given token, to the server and nowhere else.
 type bearer struct {
 	token    credstore.Secret
 	resource string
@@ -265,8 +266,8 @@ func (b *bearer) RoundTrip(req *http.Request) (*http.Response, error) {
 	return http.DefaultTransport.RoundTrip(req)
 }
 
-// witness remembers how the last request failed, for when time is up while what
-// may pass is waited out.
+// witness remembers how the last request failed. When the time limit ends a
+// series of retries, this is the cause to report.
 type witness struct {
 	next http.RoundTripper
 
@@ -279,7 +280,7 @@ func (w *witness) RoundTrip(req *http.Request) (*http.Response, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch {
-	case req.Context().Err() != nil: // says nothing of the server
+	case req.Context().Err() != nil: // ended by us: says nothing about the server
 	case err != nil:
 		w.failed = err
 	case resp.StatusCode >= 400:
@@ -294,7 +295,7 @@ func (w *witness) last() error {
 	return w.failed
 }
 
-// newLogger logs to stderr when that was asked for.
+// newLogger logs to stderr with --verbose, and nowhere without.
 func newLogger(cmd *cobra.Command) *slog.Logger {
 	out := io.Discard
 	if on, _ := cmd.Flags().GetBool("verbose"); on {
@@ -303,7 +304,7 @@ func newLogger(cmd *cobra.Command) *slog.Logger {
 	return slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
-// ask opens the server, has f use it and closes it, all within the time limit.
+// ask opens the server, passes it to f and closes it, all within the time limit.
 func (s *server) ask(cmd *cobra.Command, f func(context.Context, *toolbox.Toolbox, []toolbox.Tool) error) error {
 	ctx, cancel := context.WithTimeout(cmd.Context(), s.timeout)
 	defer cancel()

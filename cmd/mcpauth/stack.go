@@ -12,10 +12,10 @@ import (
 	"agentcore-mcp-auth/pkg/localaws/cloudformation"
 )
 
-// localStack is the name of the stack on this machine: samconfig.toml's.
+// localStack is the name of the local stack, as in samconfig.toml.
 const localStack = "agentcore-mcp-auth"
 
-// The logical ids in the template that are spoken of here.
+// Logical ids of the template that the code refers to.
 const (
 	clientResource = "McpClient"
 	imageResource  = "McpImage"
@@ -23,9 +23,9 @@ const (
 	agentResource  = "AgentFunction"
 )
 
-// stack is template.yaml deployed on this machine: into the stand-in for AWS,
-// with the functions as compiled for Lambda, and the MCP server in the image
-// that the template's own function published.
+// stack is template.yaml deployed on this machine: in the stand-in for AWS, with
+// the functions compiled for Lambda and with the MCP server from the image that
+// the template's function published.
 type stack struct {
 	aws      *localaws.Server
 	deployed *cloudformation.Stack
@@ -33,9 +33,9 @@ type stack struct {
 	logs     *logs
 }
 
-// newStack starts the stand-in on addr; an empty addr picks a free port. Nothing
-// is read from the AWS configuration of whoever runs it. Close the stack even
-// after an error of one of its methods.
+// newStack starts the stand-in on addr; an empty addr picks a free port. It
+// ignores the caller's AWS configuration. Close the stack even after one of its
+// methods failed.
 func newStack(addr string, logs *logs) (*stack, error) {
 	bin, err := programs()
 	if err != nil {
@@ -53,8 +53,8 @@ func newStack(addr string, logs *logs) (*stack, error) {
 	return s, nil
 }
 
-// programs finds the folder of the compiled programs: the one this program is
-// in, or bin below the working directory.
+// programs returns the folder of the compiled programs: the one that this
+// program is in, or bin in the working directory.
 func programs() (string, error) {
 	var looked []string
 	if self, err := os.Executable(); err == nil {
@@ -69,8 +69,8 @@ func programs() (string, error) {
 	return "", fmt.Errorf("the functions are not built (looked for %s/bootstrap in %s); run: make build", agentFunction, strings.Join(looked, " and "))
 }
 
-// deploy deploys the template that was built with the programs, or updates the
-// stack to it.
+// deploy creates the stack from the template that was built with the programs,
+// or updates it.
 func (s *stack) deploy(ctx context.Context, parameters map[string]string) error {
 	f, err := os.Open(filepath.Join(s.bin, "template.yaml"))
 	if err != nil {
@@ -83,12 +83,12 @@ func (s *stack) deploy(ctx context.Context, parameters map[string]string) error 
 	}
 	err = s.deployed.Deploy(ctx, t, parameters)
 	if errors.Is(ctx.Err(), context.Canceled) {
-		return ctx.Err() // how far it came is of no interest: all of it ends with this process
+		return ctx.Err() // no report of how far it came: the stack ends with this process
 	}
 	return err
 }
 
-// attribute is an attribute of a resource, empty when there is none.
+// attribute returns an attribute of a resource, or "".
 func (s *stack) attribute(logicalID, name string) string {
 	for _, r := range s.deployed.Resources() {
 		if r.LogicalID == logicalID {
@@ -105,7 +105,7 @@ func (s *stack) close() {
 	s.aws.Close()
 }
 
-// functions are what mcpauth local invoke can send events to, by their folders.
+// functions are the folders of the functions that mcpauth local invoke can call.
 var functions = []string{agentFunction, setupFunction, imageFunction}
 
 const (

@@ -17,8 +17,8 @@ func statusCommand() *cobra.Command {
 		Use:   "status (--mcp-name NAME | --all)",
 		Short: "Compare what is recorded with what exists",
 		Long: `Status looks at one server, whoever owns it, and changes nothing. It fails when
-what is recorded and what exists differ. With --all it lists what earlier
-runs of mcpauth have left and no server uses.`,
+what is recorded differs from what exists. With --all it lists what earlier runs
+of mcpauth left and no server uses.`,
 		Example: "  mcpauth status --mcp-name calculator\n  mcpauth status --all",
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -57,11 +57,11 @@ func (t *target) printStatus(cmd *cobra.Command, p *provision.Provisioner) error
 	}
 	if asJSON(cmd) {
 		r := st.Result
-		r.ClientID = cmp.Or(r.ClientID, st.UserClientID) // a server with a test user alone
+		r.ClientID = cmp.Or(r.ClientID, st.UserClientID) // a server may have only a test user
 		err = printJSON(cmd, statusOutput{newSetupOutput(r), st.UserClientID, st.Endpoint, st.Owner, st.Resource})
 	} else {
 		rows := [][2]string{
-			{"owner", cmp.Or(strings.TrimSpace(st.Owner+" "+st.Resource), "nobody known")},
+			{"owner", cmp.Or(strings.TrimSpace(st.Owner+" "+st.Resource), "unknown")},
 			{"endpoint", cmp.Or(st.Endpoint, "not recorded")},
 			{"discovery URL", st.DiscoveryURL},
 			{"client id", cmp.Or(st.ClientID, "not recorded")},

@@ -16,7 +16,7 @@ import (
 	"agentcore-mcp-auth/pkg/provision"
 )
 
-// target is which server a command is about, and in which account.
+// target says which server a command is about, and in which account.
 type target struct {
 	name            string
 	region, profile string
@@ -31,7 +31,7 @@ func (t *target) flags(cmd *cobra.Command) {
 	t.completeNames(cmd)
 }
 
-// accountFlags are for commands that need no parameters.
+// accountFlags adds the flags of a command that reads no parameters.
 func (t *target) accountFlags(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&t.region, "region", "", "AWS region; default: the profile's, or AWS_REGION")
 	cmd.Flags().StringVar(&t.profile, "profile", "", "AWS profile; default: AWS_PROFILE")
@@ -43,8 +43,8 @@ func (t *target) awsFlags(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&t.prefix, "parameter-prefix", credstore.DefaultPrefix, "path in Parameter Store under which servers live")
 }
 
-// load reads the AWS configuration as every AWS tool does, and refuses one that
-// no request could be made with.
+// load reads the AWS configuration as every AWS tool does. It refuses one
+// without credentials or with a malformed region.
 func (t *target) load(ctx context.Context) (aws.Config, error) {
 	cfg, err := t.read(ctx)
 	if err != nil {
@@ -56,7 +56,7 @@ func (t *target) load(ctx context.Context) (aws.Config, error) {
 	return cfg, checkCredentials(ctx, cfg, t.profile)
 }
 
-// given are the flags that say which account and which parameters are meant, as
+// given returns the flags that choose the account and the parameter prefix, as
 // names and values.
 func (t *target) given() []string {
 	var flags []string
@@ -76,7 +76,7 @@ func (t *target) account() []string {
 	return flags
 }
 
-// command is a command line about the same server and account.
+// command returns a command line for the same server and account.
 func (t *target) command(verb string, args ...string) string {
 	words := []string{"mcpauth", verb}
 	if t.name != "" {
@@ -85,7 +85,8 @@ func (t *target) command(verb string, args ...string) string {
 	return doctor.Shell(slices.Concat(words, args, t.given())...)
 }
 
-// setUp adds to an error what makes a set that is not recorded.
+// setUp adds the command that sets the server up to an error about missing
+// parameters.
 func (t *target) setUp(err error) error {
 	if errors.Is(err, credstore.ErrNotFound) {
 		return fmt.Errorf("%w; if the name and --parameter-prefix are right, set it up with: %s", err, t.command("setup"))
@@ -93,7 +94,7 @@ func (t *target) setUp(err error) error {
 	return err
 }
 
-// read reads the AWS configuration as it is, once the flags make sense.
+// read checks the flags and reads the AWS configuration, without checking that.
 func (t *target) read(ctx context.Context) (aws.Config, error) {
 	if t.name != "" {
 		if err := credstore.CheckName(t.name); err != nil {
@@ -116,7 +117,7 @@ func (t *target) read(ctx context.Context) (aws.Config, error) {
 	}
 	if at := aws.ToString(cfg.BaseEndpoint); at != "" {
 		if u, err := url.Parse(at); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-			return cfg, usagef("AWS_ENDPOINT_URL, or endpoint_url of the profile, is no URL such as http://%s: mend it, or unset it", localAddr)
+			return cfg, usagef("AWS_ENDPOINT_URL, or endpoint_url of the profile, is not a URL such as http://%s: mend it, or unset it", localAddr)
 		}
 	}
 	return cfg, nil

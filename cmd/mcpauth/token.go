@@ -21,10 +21,10 @@ func tokenCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "token --mcp-name NAME",
 		Short: "Fetch an access token for an MCP server",
-		Long: `Token fetches an access token as an agent would and prints it as the only line
-of stdout. Whoever has it is the machine client until it ends, so it belongs in a
-variable and not in a log. With --claims it prints what the token says, decoded
-and unverified, and not the token.`,
+		Long: `Token fetches an access token as an agent would and prints it as the only line of
+stdout. Anyone who has it can act as the machine client until it expires: keep it
+in a variable, and out of logs. With --claims it prints the content of the token,
+decoded and unverified, instead of the token.`,
 		Example: "  mcpauth token --mcp-name calculator --claims\n" +
 			"  TOKEN=$(mcpauth token --mcp-name calculator) mcpauth tools --url https://mcp.example.com/mcp --bearer-env TOKEN",
 		Args: noArguments,
@@ -67,9 +67,9 @@ and unverified, and not the token.`,
 	return cmd
 }
 
-// token fetches a token for the recorded endpoint. A server whose endpoint is
-// not recorded yet has tokens all the same; its source then belongs to the
-// issuer, and nothing is sent with the token anyway.
+// token fetches a token for the recorded endpoint. A server without one can have
+// tokens too: its source is then bound to the issuer, and the token is sent
+// nowhere.
 func (s *server) token(ctx context.Context, cmd *cobra.Command) (tokensource.Token, error) {
 	cfg, err := s.load(ctx)
 	if err != nil {
@@ -90,13 +90,13 @@ func (s *server) token(ctx context.Context, cmd *cobra.Command) (tokensource.Tok
 	return source.Token(ctx)
 }
 
-// decodedToken is what a JWT says. It is not verified.
+// decodedToken is the content of a JWT. Its signature is not verified.
 type decodedToken struct {
 	Header json.RawMessage `json:"header"`
 	Claims json.RawMessage `json:"claims"`
 }
 
-// decodeToken takes a JWT apart. Its error says nothing of the token.
+// decodeToken decodes a JWT. Its errors contain nothing of the token.
 func decodeToken(token string) (decodedToken, error) {
 	parts := strings.Split(token, ".")
 	if len(parts) != 3 {

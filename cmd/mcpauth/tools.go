@@ -62,19 +62,19 @@ func newToolsOutput(tools []toolbox.Tool) toolsOutput {
 	return out
 }
 
-// required are the arguments that a schema requires.
+// required returns the names of the arguments that a schema requires.
 func required(schema json.RawMessage) []string {
 	var s struct{ Required []string }
 	json.Unmarshal(schema, &s)
 	return s.Required
 }
 
-// oneRow makes a server's words fit a row: one line of readable length, with
-// nothing in it that a terminal obeys.
+// oneRow makes a server's text fit a table row: one short line, without anything
+// that a terminal would obey.
 func oneRow(s string) string { return cut(printable(s)) }
 
-// printable is s without what a terminal obeys, line breaks and tabs excepted:
-// control characters, and those that turn the direction of text.
+// printable replaces in s what a terminal would obey: control characters except
+// line breaks and tabs, and characters that change the direction of text.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r != '\n' && r != '\t' && (unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r)) {

@@ -10,7 +10,7 @@ import (
 	"agentcore-mcp-auth/pkg/localaws"
 )
 
-// step is one thing that happened on the wire.
+// step is one line of the trace.
 type step struct {
 	Service string  `json:"service"`
 	Text    string  `json:"text"`
@@ -21,12 +21,12 @@ type step struct {
 // become one step.
 type tracer struct {
 	emit      func(step)
-	handshake []string // methods seen before the first tools/list
-	ms        float64  // their time
+	handshake []string // its methods so far, until tools/list
+	ms        float64  // their total time
 }
 
-// record is called with one request after the other. What is signed with the
-// account's own credentials is CloudFormation's, which needs no showing.
+// record takes one request after the other. It ignores requests that are signed
+// with the account's own credentials: those are CloudFormation's.
 func (t *tracer) record(r localaws.Record) {
 	if strings.Contains(r.RequestHeader.Get("Authorization"), "Credential="+localaws.AccessKeyID+"/") {
 		return
@@ -57,7 +57,7 @@ func (t *tracer) record(r localaws.Record) {
 		s.Text = strings.Join(append(t.handshake, method), ", ") + detail
 		s.MS += t.ms
 		t.handshake, t.ms = nil, 0
-	case "registry": // the path ends in what it is about
+	case "registry": // the end of the path says what it is about
 		s.Text = r.Method + " " + r.Path[strings.LastIndex(r.Path, "/")+1:]
 	case "bedrock":
 		s.Text = r.Operation + describeConverse(r)
@@ -82,8 +82,8 @@ func parameterName(body []byte) string {
 	return strings.Join(append(in.Names, in.Name+in.Path), " ")
 }
 
-// describeToken tells of a token request what may be seen: the grant, the
-// client, the scope and the token's life. The token is decoded, never shown.
+// describeToken describes a token request without its secrets: the grant, the
+// client, the scope and the lifetime. It decodes the token and does not show it.
 func describeToken(r localaws.Record) string {
 	form, _ := url.ParseQuery(string(r.RequestBody))
 	req := http.Request{Header: r.RequestHeader}
@@ -103,7 +103,7 @@ func describeToken(r localaws.Record) string {
 	return fmt.Sprintf("%s -> %d min, client %s, scope %s", form.Get("grant_type"), answer.ExpiresIn/60, short(client), tokenScope(answer.AccessToken))
 }
 
-// tokenScope reads the scope claim of a JWT.
+// tokenScope returns the scope claim of a JWT.
 func tokenScope(token string) string {
 	var claims struct{ Scope string }
 	decoded, _ := decodeToken(token)
@@ -111,7 +111,7 @@ func tokenScope(token string) string {
 	return claims.Scope
 }
 
-// describeMCP names the JSON-RPC method of a request and what came of it.
+// describeMCP returns the JSON-RPC method of a request and the result.
 func describeMCP(r localaws.Record) (method, detail string) {
 	var request struct{ Method string }
 	if json.Unmarshal(r.RequestBody, &request); request.Method == "" {
@@ -145,8 +145,7 @@ func describeMCP(r localaws.Record) (method, detail string) {
 	return request.Method, " -> " + strings.Join(parts, ", ")
 }
 
-// jsonBody is the answer's JSON, taken out of the event stream if it came in
-// one.
+// jsonBody returns the JSON of an answer, also from an event stream.
 func jsonBody(r localaws.Record) []byte {
 	if !strings.HasPrefix(r.ResponseHeader.Get("Content-Type"), "text/event-stream") {
 		return r.ResponseBody
@@ -159,7 +158,7 @@ func jsonBody(r localaws.Record) []byte {
 	return nil
 }
 
-// describeConverse tells how a model call ended and which tools it asked for.
+// describeConverse returns how a model call ended and which tools it asked for.
 func describeConverse(r localaws.Record) string {
 	var answer struct {
 		StopReason string
@@ -186,7 +185,7 @@ func describeConverse(r localaws.Record) string {
 	return text
 }
 
-// short is enough of an identifier to tell it from another one.
+// short abbreviates an identifier to what tells it from others.
 func short(id string) string {
 	if len(id) <= 4 {
 		return id
@@ -194,7 +193,7 @@ func short(id string) string {
 	return id[:4] + "…"
 }
 
-// cut keeps a line readable.
+// cut shortens text to the length of a readable line.
 func cut(s string) string {
 	const most = 80
 	s = strings.Join(strings.Fields(s), " ")

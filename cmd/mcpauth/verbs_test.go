@@ -50,8 +50,8 @@ func TestAWSCommandLine(t *testing.T) {
 	runVerbs(t, "testdata/aws", false)
 }
 
-// scanned is a test whose script's whole log is looked through for secrets, and
-// for commands to run that are none.
+// scanned is a test that searches its script's whole log for secrets and for
+// invalid advice.
 type scanned struct {
 	*testing.T
 	aws *localaws.Server
@@ -188,7 +188,7 @@ func serveMCP(ts *testscript.TestScript, args []string) {
 	putParameter(ts, name+"/"+credstore.Endpoint, arn)
 }
 
-// addOddTools adds tools as servers of strangers have them.
+// addOddTools adds tools as other people's servers may have them.
 func addOddTools(s *mcpserver.MCPServer) {
 	s.AddTool(mcp.NewTool("odd", mcp.WithDescription("Paints \x1b[31mred\x1b[0m\nand more")),
 		func(context.Context, mcp.CallToolRequest) (*mcp.CallToolResult, error) {
@@ -207,7 +207,7 @@ func addOddTools(s *mcpserver.MCPServer) {
 		})
 }
 
-// putParameter writes one parameter below the default prefix, as by hand.
+// putParameter writes one parameter below the default prefix by hand.
 func putParameter(ts *testscript.TestScript, name, value string, kind ...string) {
 	typ := types.ParameterTypeString
 	if len(kind) > 0 {
@@ -245,8 +245,8 @@ func startAgent(ts *testscript.TestScript, args []string) {
 	ts.Check(err)
 }
 
-// setFault has requests of a service or an operation fail from now on:
-// fault NAME STATUS [TYPE], or fault none.
+// setFault makes requests of a service or an operation fail from now on: fault
+// NAME STATUS [TYPE], or fault none.
 func setFault(ts *testscript.TestScript, args []string) {
 	if args[0] == "none" {
 		standIn(ts).SetFault(nil)
@@ -275,8 +275,8 @@ func countRequests(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// silentServer takes connections and never answers. asked, which may be nil, is
-// called by the first request.
+// silentServer accepts connections and never answers. It calls asked, which may
+// be nil, at the first request.
 func silentServer(t interface{ Cleanup(func()) }, asked func()) string {
 	done := make(chan struct{})
 	var once sync.Once

@@ -14,10 +14,10 @@ import (
 	"time"
 )
 
-// watchEvery is how often the source is looked at.
+// watchEvery is how often the source is checked for changes.
 const watchEvery = 500 * time.Millisecond
 
-// watcher rebuilds and deploys again when the source changes.
+// watcher builds and deploys again when the source changes.
 type watcher struct {
 	root   string // of the repository
 	build  func(context.Context) error
@@ -36,15 +36,15 @@ func (s *stack) newWatcher(parameters map[string]string) (*watcher, error) {
 		build: func(ctx context.Context) error {
 			cmd := exec.CommandContext(ctx, "make", "-s", "build")
 			cmd.Dir, cmd.Stdout, cmd.Stderr = root, s.logs, s.logs
-			cmd.WaitDelay = time.Second // of what make started, once make itself has ended
+			cmd.WaitDelay = time.Second // for what make started, after make itself has ended
 			return cmd.Run()
 		},
 		deploy: func(ctx context.Context) error { return s.deploy(ctx, parameters) },
 	}, nil
 }
 
-// run watches until ctx ends. What cannot be built or deployed is said, and the
-// stack stays as it is.
+// run watches until ctx ends. It reports what cannot be built or deployed, and
+// leaves the stack as it is then.
 func (w *watcher) run(ctx context.Context) error {
 	seen, err := w.fingerprint()
 	if err != nil {
@@ -77,8 +77,8 @@ func (w *watcher) run(ctx context.Context) error {
 	}
 }
 
-// fingerprint changes with the source: the Go files of functions and of what
-// they import, the template, the module.
+// fingerprint changes with the source: the Go files of the functions and of what
+// they import, the template, and the module files.
 func (w *watcher) fingerprint() (uint64, error) {
 	sum := fnv.New64a()
 	note := func(path string, info fs.FileInfo) {

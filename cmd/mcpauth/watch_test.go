@@ -13,8 +13,9 @@ import (
 	"time"
 )
 
-// A change of the source is built, then deployed; a failure is told and the next
-// change is tried again; tests and what was not touched change nothing.
+// A change of the source is built and then deployed. A failure is reported, and
+// the next change is tried again. Changes of tests, and files that are only
+// touched, do nothing.
 func TestWatcher(t *testing.T) {
 	root := t.TempDir()
 	write := func(name, content string) {

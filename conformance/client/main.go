@@ -8,8 +8,8 @@
 //	MCP_CONFORMANCE_CONTEXT           its data, a JSON object; may be missing
 //	MCP_CONFORMANCE_PROTOCOL_VERSION  revision of the protocol to speak (default 2025-11-25)
 //
-// It connects, lists the tools and calls them. Status 0 says that this worked,
-// which in some scenarios it must not.
+// It connects, lists the tools and calls them. Status 0 means that this worked;
+// in some scenarios it must not.
 package main
 
 import (
@@ -41,7 +41,7 @@ func main() {
 	}
 }
 
-// scenario is what the suite says.
+// scenario is what the suite passes to the client.
 type scenario struct {
 	name, url, era string
 
@@ -84,7 +84,7 @@ func run(ctx context.Context, args []string, getenv func(string) string) error {
 	}
 	box := toolbox.New([]toolbox.Server{{
 		Name:  "conformance",
-		Allow: []string{"*"}, // the destructive ones too
+		Allow: []string{"*"}, // destructive ones too
 		Era:   s.era,
 		Resolve: func(context.Context) (toolbox.Endpoint, error) {
 			return toolbox.Endpoint{URL: s.url, Client: client}, nil
@@ -107,9 +107,9 @@ func run(ctx context.Context, args []string, getenv func(string) string) error {
 	return errors.Join(failed...)
 }
 
-// client is plain HTTP unless the scenario is about authorization. Those that
-// give no credentials expect the client to register itself, which ours does
-// not: it gets some made up.
+// client returns a plain HTTP client, unless the scenario is about
+// authorization. Scenarios without credentials expect the client to register
+// itself. Ours does not, so it gets made-up credentials.
 func (s scenario) client() (*http.Client, error) {
 	if !strings.HasPrefix(s.name, "auth/") {
 		return &http.Client{}, nil
@@ -154,8 +154,8 @@ func parseKey(text string) (crypto.Signer, error) {
 	return signer, nil
 }
 
-// calls are the tool calls to make: those that the suite lists, or else one for
-// each tool, with arguments that fit.
+// calls returns the tool calls to make: those that the suite lists, or else one
+// for each tool, with arguments that fit.
 func (s scenario) calls(tools []toolbox.Tool) []toolCall {
 	if len(s.ToolCalls) > 0 {
 		return s.ToolCalls

@@ -5,13 +5,14 @@ import (
 	"strings"
 )
 
-// baseline has the known failures of one revision, by side, scenario and check.
+// baseline maps the known failures of one revision, by side, scenario and check,
+// to their reasons.
 type baseline map[knownFailure]string // the reason
 
 type knownFailure struct{ side, scenario, check string }
 
-// parseBaseline reads the suite's own format, YAML, so that the suite can be
-// given the file too, and of it the part that names single checks:
+// parseBaseline reads the suite's own YAML format, so that the suite can use the
+// file too. It accepts only the part of the format that names single checks:
 //
 //	server:
 //	  # why
@@ -53,7 +54,7 @@ func parseBaseline(text string) (baseline, error) {
 	return b, nil
 }
 
-// unknown returns the first entry that no scenario of the revision could match.
+// unknown returns the first entry that matches no scenario of the revision.
 func (b baseline) unknown(revision string, all []scenario) (knownFailure, bool) {
 	for key := range b {
 		known := false

@@ -14,22 +14,21 @@ type check struct {
 	ErrorMessage string `json:"errorMessage"`
 }
 
-// outcome is what a run of the suite came to.
+// outcome is the result of a run of the suite.
 type outcome struct {
 	checks []check
 	output string // what the suite printed
 }
 
-// verdict says whether an outcome is what it has to be.
+// verdict says whether an outcome is as required.
 type verdict struct {
 	passed, known int      // checks
 	wrong         []string // empty: all is well
 }
 
-// judge holds an outcome against the scenario's row and the baseline. The
-// suite's own exit status is no help: it is 0 for a scenario without checks and
-// for one that it skipped, and says nothing about the client where a baseline
-// applies.
+// judge compares an outcome with the scenario's row and the baseline. The
+// suite's own exit status does not help: it is 0 for a scenario without checks
+// and for a skipped one, and with a baseline it says nothing about the client.
 func judge(s scenario, b baseline, o outcome) verdict {
 	var v verdict
 	failed := map[string]string{}

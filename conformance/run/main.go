@@ -1,8 +1,8 @@
-// Command run runs the official MCP conformance suite against the server and
-// the client beside it, and judges the results: every scenario of its table
-// must pass, with at least so many checks, and fail exactly where
-// baseline-REVISION.yml says that it does. `make conformance` calls it with
-// what it needs; arguments name the scenarios to run in place of all.
+// Command run runs the official MCP conformance suite against the server and the
+// client beside it, and judges the results. Every scenario of its table must
+// pass with at least a given number of checks, and may fail exactly the checks
+// that baseline-REVISION.yml lists. `make conformance` calls it; arguments
+// select scenarios.
 package main
 
 import (
@@ -136,7 +136,7 @@ func (r *runner) start(ctx context.Context) (stop func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	defer log.Close() // the process has its own
+	defer log.Close() // the process has a copy
 	cmd := exec.CommandContext(ctx, r.server)
 	cmd.Stderr = log
 	stdout, err := cmd.StdoutPipe()
@@ -159,8 +159,8 @@ func (r *runner) start(ctx context.Context) (stop func(), err error) {
 	return stop, nil
 }
 
-// play runs one scenario. An extension's scenarios belong to no revision and
-// run in one only when told to (--force).
+// play runs one scenario. Scenarios of extensions belong to no revision; the
+// suite runs them only with --force.
 func (r *runner) play(ctx context.Context, s scenario) (outcome, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
@@ -177,7 +177,7 @@ func (r *runner) play(ctx context.Context, s scenario) (outcome, error) {
 	cmd.WaitDelay = time.Second
 	err := cmd.Run()
 	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) && exit.Exited() {
-		err = nil // judge knows better
+		err = nil // judge decides, not the exit status
 	}
 	o := outcome{output: printed.String()}
 	if err != nil {

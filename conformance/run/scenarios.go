@@ -1,7 +1,7 @@
 package main
 
-// The revisions of the protocol that are offered. A scenario that exists in
-// both is run in both: what goes over the wire differs.
+// The revisions of the protocol to test. A scenario that exists in both runs in
+// both, because the messages differ.
 const (
 	rev2025 = "2025-11-25"
 	rev2026 = "2026-07-28"
@@ -15,17 +15,19 @@ type scenario struct {
 	// failure, and no check either, when nothing happens at all.
 	least int
 
-	refuses bool // the client has to end with an error
+	refuses bool // the client must end with an error
 }
 
-// scenarios lists what is run: everything that applies to a server without
-// sessions, server-sent requests and resource subscriptions, and to a client
-// with the client-credentials grant and no user. Each row has a name and the
-// least number of successes in either revision, 0 where it does not exist.
+// scenarios lists the scenarios to run. They are all that apply to a server
+// without sessions, requests to the client and resource subscriptions, and to a
+// client with the client-credentials grant and no user. Each row has a name and
+// the least number of successes in either revision, or 0 if it does not exist
+// there.
 //
-// Left out are the scenarios that want a browser, dynamic registration or another
-// grant of the client, and sessions, questions to the client, tasks or other
-// extensions of the server; and those that pass without doing anything.
+// Left out are scenarios that require a browser, dynamic registration or another
+// grant from the client, or sessions, questions to the client, tasks or other
+// extensions from the server. Scenarios that pass without doing anything are
+// left out too.
 func scenarios() []scenario {
 	var all []scenario
 	add := func(side, name string, in2025, in2026 int, refuses bool) {

@@ -9,7 +9,7 @@ import (
 	"github.com/mark3labs/mcp-go/server"
 )
 
-// addPrompts adds the prompts that the suite gets.
+// addPrompts adds the prompts that the suite asks for.
 func addPrompts(s *server.MCPServer) {
 	required := func(name string) mcp.PromptOption {
 		return mcp.WithArgument(name, mcp.ArgumentDescription("for the test"), mcp.RequiredArgument())

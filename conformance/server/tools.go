@@ -41,8 +41,8 @@ const schema2020 = `{
 	"additionalProperties": false
 }`
 
-// addTools adds the tools that the suite calls. Where it does not say what a
-// tool has to do, the name of the scenario that calls it stands beside it.
+// addTools adds the tools that the suite calls. If the suite does not say what a
+// tool must do, a comment names the scenario that calls it.
 func addTools(s *server.MCPServer) {
 	add := func(name, description string, handler server.ToolHandlerFunc) {
 		s.AddTool(mcp.NewTool(name, mcp.WithDescription(description)), handler)
@@ -72,11 +72,11 @@ func addTools(s *server.MCPServer) {
 	add("test_tool_with_progress", "Reports its progress", reportProgress)
 	add("test_tool_with_logging", "Logs while it runs", sendLog(mcp.LoggingLevelInfo, 50*time.Millisecond,
 		"Tool execution started", "Tool processing data", "Tool execution completed"))
-	// server-stateless: no log message may reach a client that did not ask for
-	// any, whatever its level.
+	// server-stateless: no log message, whatever its level, may reach a client
+	// that did not ask for any.
 	add("test_logging_tool", "Logs an emergency", sendLog(mcp.LoggingLevelEmergency, 0, "Nobody asked for this"))
-	// server-stateless: asks the client for something in its result, which is
-	// the only way there is from 2026-07-28 on.
+	// server-stateless: asks the client a question in its result, the only way
+	// from 2026-07-28 on.
 	add("test_streaming_elicitation", "Asks the user a question", func(context.Context, mcp.CallToolRequest) (*mcp.CallToolResult, error) {
 		return server.NewInputRequestBuilder("").Elicit("name", mcp.ElicitationParams{
 			Message:         "What is your name?",
@@ -91,8 +91,8 @@ func addTools(s *server.MCPServer) {
 		}
 		return mcp.NewToolResultText("done"), nil
 	})
-	// server-stateless: the list is announced as changed whenever a tool is added,
-	// also when it replaces itself.
+	// server-stateless: adding a tool announces a changed list, even if the tool
+	// replaces itself.
 	add("test_trigger_tool_change", "Announces a new list of tools", func(ctx context.Context, _ mcp.CallToolRequest) (*mcp.CallToolResult, error) {
 		again := server.ServerFromContext(ctx).GetTool("test_simple_text")
 		server.ServerFromContext(ctx).AddTool(again.Tool, again.Handler)

@@ -22,8 +22,8 @@ import (
 	"agentcore-mcp-auth/pkg/trigger"
 )
 
-// agent answers requests. Its clients, token sources and sessions are made once
-// per process; nothing of a request outlives it.
+// agent answers requests. Its clients, token sources and sessions last as long
+// as the process. It keeps nothing of a request.
 type agent struct {
 	loop   *converse.Loop
 	box    *toolbox.Toolbox
@@ -65,8 +65,8 @@ func (c plainBodies) Do(req *http.Request) (*http.Response, error) {
 	return c.HTTPClient.Do(req)
 }
 
-// newTransport is for the MCP servers: many calls at once to one host, and idle
-// connections given up before the other side does.
+// newTransport returns a transport for MCP servers: it allows many concurrent
+// calls to one host, and closes idle connections before the other side does.
 func newTransport() *http.Transport {
 	return &http.Transport{
 		Proxy:               http.ProxyFromEnvironment,
@@ -79,8 +79,8 @@ func newTransport() *http.Transport {
 	}
 }
 
-// resolver finds one MCP server and authenticates to it. The toolbox calls it
-// once at a time.
+// resolver finds one MCP server and authenticates to it. The toolbox never calls
+// it concurrently.
 type resolver struct {
 	aws         aws.Config
 	set         *credstore.Set
@@ -90,14 +90,15 @@ type resolver struct {
 	base        http.RoundTripper
 	logger      *slog.Logger
 
-	last   credstore.Credentials // that were read
+	last   credstore.Credentials // as read last
 	url    string
 	source *tokensource.Source // for url
 }
 
-// resolve reads the server's parameters and returns where it is; where it was,
-// if they have been read before and cannot be now. The token source, which reads
-// the same set, is kept for as long as the server stays where it is.
+// resolve reads the server's parameters and returns its address. If they cannot
+// be read now but have been before, it returns the last address. It keeps the
+// token source, which reads the same set, for as long as the address does not
+// change.
 func (r *resolver) resolve(ctx context.Context) (toolbox.Endpoint, error) {
 	c, err := r.set.Refresh(ctx)
 	if err != nil {
@@ -126,7 +127,8 @@ func (r *resolver) resolve(ctx context.Context) (toolbox.Endpoint, error) {
 	return e, nil
 }
 
-// client authenticates to the server at url in the way that MCP_AUTH says.
+// client returns a client that authenticates to the server at url as MCP_AUTH
+// says.
 func (r *resolver) client(url string) (*http.Client, error) {
 	switch r.auth {
 	case authNone:
@@ -134,7 +136,7 @@ func (r *resolver) client(url string) (*http.Client, error) {
 	case authIAM:
 		sign := tokensource.IAM{Credentials: r.aws.Credentials, Resource: url, Base: r.base}
 		if r.runtimeBase != "" {
-			sign.Region = r.aws.Region // an override's host does not tell
+			sign.Region = r.aws.Region // the host of an override does not contain the region
 		}
 		return sign.Client()
 	}

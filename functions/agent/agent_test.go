@@ -28,10 +28,10 @@ import (
 	"agentcore-mcp-auth/pkg/trigger"
 )
 
-// binaries has the compiled agent, made once for all tests.
+// binaries is a folder with the compiled agent, built once for all tests.
 var binaries string
 
-// bootstrap is the agent's program.
+// bootstrap returns the path of the agent's program.
 func bootstrap() string { return filepath.Join(binaries, "agent", "bootstrap") }
 
 func TestMain(m *testing.M) { testenv.Main(m, &binaries, "functions/agent") }
@@ -46,7 +46,7 @@ type world struct {
 	mcp    string       // URL of the MCP server behind it
 	log    *testenv.Log // of the agent
 
-	requests string // file of what bench/byhand sends
+	requests string // file with the requests of bench/byhand
 }
 
 func newWorld(t testing.TB) *world {
@@ -88,8 +88,8 @@ func (w *world) put(t testing.TB, name, value string, typ types.ParameterType) {
 	}
 }
 
-// agent prepares the compiled agent as a function; env adds to what it needs,
-// and an empty value takes a variable away.
+// agent prepares the compiled agent as a function. env is added to its
+// environment; an empty value removes a variable.
 func (w *world) agent(t testing.TB, env map[string]string) *localaws.Function {
 	t.Helper()
 	return w.agentNamed(t, "agent", env)
@@ -123,8 +123,8 @@ func ask(t testing.TB, f *localaws.Function, event string) (trigger.Answer, loca
 	return a, res
 }
 
-// since are the requests of the agent after the first n, as service/operation;
-// those of the front door are its own.
+// since returns the agent's requests after the first n, as service/operation.
+// Those of the front door are left out.
 func (w *world) since(n int) []string {
 	var ops []string
 	for _, r := range w.aws.Records()[n:] {
@@ -277,7 +277,7 @@ func TestAgent_badInput(t *testing.T) {
 			if event == "" {
 				event = `{"prompt":"What is 2+2?"}`
 			}
-			// case 85: an error, never an answer that tells of one
+			// case 85: an error, never an answer that describes one
 			_, res := ask(t, w.agent(t, tt.env), event)
 			if res.ErrorType != string(tt.wantCode) || !strings.Contains(res.ErrorMessage, tt.wantIn) {
 				t.Errorf("got %s: %s %s\nwant %s with %q", res.ErrorType, res.ErrorMessage, res.Payload, tt.wantCode, tt.wantIn)
@@ -418,8 +418,8 @@ func TestAgent_recovers(t *testing.T) {
 	}
 }
 
-// case 88: an optional server that is down is reported, and what there is still
-// works.
+// case 88: the answer lists an optional server that is down, and the other tools
+// still work.
 func TestAgent_optionalServer(t *testing.T) {
 	w := newWorld(t)
 	got, res := ask(t, w.agent(t, map[string]string{"MCP_SERVERS": calc + ", search?"}), `{"prompt":"What is 2+2?"}`)
@@ -428,8 +428,7 @@ func TestAgent_optionalServer(t *testing.T) {
 	}
 }
 
-// case 34, case 36: a rotated secret and a token that the server takes back
-// are survived without an error.
+// case 34, case 36: a rotated secret and a revoked token cause no error.
 func TestAgent_revokedToken(t *testing.T) {
 	w := newWorld(t)
 	f := w.agent(t, nil)

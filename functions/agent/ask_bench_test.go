@@ -18,8 +18,8 @@ import (
 	"agentcore-mcp-auth/pkg/trigger"
 )
 
-// instant answers at once for Bedrock, an MCP server and Parameter Store, with
-// bytes that are ready.
+// instant stands for Bedrock, an MCP server and Parameter Store, and answers at
+// once with prepared bytes.
 func instant(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
 	w.Header().Set("Content-Type", "application/json")
@@ -52,9 +52,9 @@ func instant(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// BenchmarkAsk measures a warm answer in one process, with everything the agent
-// asks answering at once, against the floor: the same three requests sent by
-// hand with net/http. own-ms is the agent's own time.
+// BenchmarkAsk measures a warm answer in one process while all services answer
+// at once. It compares it with the floor: the same three requests sent with
+// net/http. own-ms is the agent's own time.
 func BenchmarkAsk(b *testing.B) {
 	var sent []*http.Request
 	var bodies [][]byte

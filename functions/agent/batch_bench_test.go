@@ -11,8 +11,9 @@ import (
 	"agentcore-mcp-auth/pkg/localaws"
 )
 
-// sqsBatch is ten SQS messages with ids of their own, since the agent answers no
-// message twice. All ask the question but the one at index stuck, if there is one.
+// sqsBatch returns ten SQS messages with new ids, since the agent answers no
+// message twice. All ask the question, except the one at index stuck, if there
+// is one.
 func sqsBatch(b *testing.B, run, stuck int) (event []byte, ids []string) {
 	b.Helper()
 	var records []map[string]string
@@ -34,10 +35,11 @@ func sqsBatch(b *testing.B, run, stuck int) (event []byte, ids []string) {
 const stuckPrompt = "What never ends?"
 
 // BenchmarkBatch measures how many SQS records one process of the agent answers
-// per second, in batches of ten. It is compared with bench/byhand, which sends
-// the same requests for as many records at once (ratio, of their times), and
-// with the same agent invoked directly once for each record, since one process
-// takes one invocation after the other (of-direct, of their records per second).
+// per second, in batches of ten. It compares that with bench/byhand, which sends
+// the same requests for as many records at once (ratio, of their times). It also
+// compares it with direct invocations of the same agent, one per record, since a
+// process takes one invocation at a time (of-direct, of their records per
+// second).
 func BenchmarkBatch(b *testing.B) {
 	for _, delay := range []time.Duration{0, 20 * time.Millisecond} {
 		b.Run("model="+delay.String(), func(b *testing.B) {
@@ -78,23 +80,23 @@ func BenchmarkBatch(b *testing.B) {
 	}
 }
 
-// BenchmarkStuckRecord measures how long before the end of the invocation's time
-// the answer to a batch comes whose one record waits for a model that never
-// answers. Of a batch's time three seconds are kept back to tell what came of it,
-// and a fifth where that is less. This is Lambda's default timeout, which is
-// little for a batch.
+// BenchmarkStuckRecord measures how long before the end of the invocation a
+// batch is answered when one of its records waits for a model that never
+// answers. The agent keeps three seconds of a batch's time back for reporting,
+// or a fifth if that is less. The invocation has Lambda's default timeout, which
+// is short for a batch.
 func BenchmarkStuckRecord(b *testing.B) {
 	const timeout = 3 * time.Second
 	w := newWorld(b)
 	w.aws.SetFault(func(r localaws.Record) *localaws.Fault {
 		if r.Service == "bedrock" && bytes.Contains(r.RequestBody, []byte(stuckPrompt)) {
-			return &localaws.Fault{Delay: time.Hour} // until the caller leaves
+			return &localaws.Fault{Delay: time.Hour} // until the caller gives up
 		}
 		return nil
 	})
 	f, err := w.aws.StartFunction(b.Context(), localaws.FunctionConfig{Name: "agent", Binary: bootstrap(), Timeout: timeout, Stderr: w.log,
 		Env: map[string]string{"BEDROCK_MODEL_ID": "eu.anthropic.claude-sonnet-4-5-20250929-v1:0", "MCP_SERVERS": calc,
-			"ANSWER_TIME": "500ms"}}) // of so short a time; the default would leave none
+			"ANSWER_TIME": "500ms"}}) // the default would use up so short a time
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -117,7 +119,7 @@ func BenchmarkStuckRecord(b *testing.B) {
 	b.ReportMetric(float64(median(left).Milliseconds()), "ms-before-deadline")
 }
 
-// toolCalls counts the calls that have come to the MCP server.
+// toolCalls returns the number of calls that reached the MCP server.
 func (w *world) toolCalls() int {
 	n := 0
 	for _, op := range w.since(0) {

@@ -77,8 +77,8 @@ func BenchmarkFirstAnswer(b *testing.B) {
 	b.ReportMetric(float64(info.Size())/(1<<20), "bootstrap-MiB")
 }
 
-// BenchmarkFirstDelta measures how long it takes until the first piece of a
-// streamed answer is there, against the whole of the model's answer by hand.
+// BenchmarkFirstDelta measures the time to the first piece of a streamed answer,
+// compared with the time of the whole answer by hand.
 func BenchmarkFirstDelta(b *testing.B) {
 	w := newWorld(b)
 	f := w.agent(b, map[string]string{"INVOKE_MODE": "RESPONSE_STREAM"})
@@ -131,7 +131,7 @@ func BenchmarkFirstDelta(b *testing.B) {
 
 const question = `{"prompt":"What is 2+2?"}`
 
-// pair is the agent, warm, and the function that repeats its requests, warm too.
+// pair returns the agent and the function that repeats its requests, both warm.
 func (w *world) pair(b *testing.B) (agent, byHand *localaws.Function, coldRequests int) {
 	b.Helper()
 	agent = w.agent(b, nil)
@@ -154,7 +154,7 @@ func (w *world) pair(b *testing.B) (agent, byHand *localaws.Function, coldReques
 	return agent, byHand, len(cold) - len(warm)
 }
 
-// plan writes what bench/byhand sends.
+// plan writes the requests that bench/byhand sends.
 func (w *world) plan(b *testing.B, cold, warm []localaws.Record) {
 	b.Helper()
 	w.requests = filepath.Join(b.TempDir(), "requests.json")
@@ -208,7 +208,7 @@ func invoke(b *testing.B, f *localaws.Function, event []byte) time.Duration {
 	return time.Since(start)
 }
 
-// report tells the medians, their ratio, and what the agent adds.
+// report reports the medians, their ratio, and the time that the agent adds.
 func report(b *testing.B, agent, floor []time.Duration) {
 	a, f := median(agent), median(floor)
 	b.ReportMetric(float64(a.Microseconds())/1000, "agent-ms")
@@ -224,7 +224,8 @@ func median(d []time.Duration) time.Duration {
 
 var vmRSS = regexp.MustCompile(`VmRSS:\s+(\d+) kB`)
 
-// residentMiB is 0 where the system does not tell.
+// residentMiB returns the resident memory of a process, or 0 if the system does
+// not tell.
 func residentMiB(b *testing.B, pid int) float64 {
 	b.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))

@@ -35,7 +35,7 @@ func (w *world) container(t *testing.T, env ...string) (string, *exec.Cmd) {
 	}
 	t.Cleanup(func() {
 		cmd.Process.Kill()
-		cmd.Wait() // in vain where the test has waited
+		cmd.Wait() // fails if the test has waited already
 	})
 	url := "http://127.0.0.1:" + port
 	for deadline := time.Now().Add(10 * time.Second); ; {
@@ -90,7 +90,7 @@ func TestContainer(t *testing.T) {
 		t.Errorf("got %d %s", resp.StatusCode, body)
 	}
 
-	// It stops on SIGTERM by itself, and well.
+	// It stops on SIGTERM with status 0.
 	start := time.Now()
 	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
@@ -104,7 +104,7 @@ func TestContainer(t *testing.T) {
 	w.scanForSecrets(t, []byte(body))
 }
 
-// case 86: conversations at once, in one process, see nothing of each other.
+// case 86: concurrent conversations in one process share nothing.
 func TestContainer_noBleed(t *testing.T) {
 	w := newWorld(t)
 	url, _ := w.container(t)
@@ -120,7 +120,7 @@ func TestContainer_noBleed(t *testing.T) {
 	}
 	wg.Wait()
 	for _, r := range w.aws.Records() {
-		// The prompt, and then the tool's input and result.
+		// The model sees the prompt once; then come the tool's input and result.
 		if n := strings.Count(string(r.RequestBody), "greet Guest"); r.Service == "bedrock" && n != 1 {
 			t.Errorf("a conversation has %d prompts in it: %s", n, r.RequestBody)
 		}

@@ -11,10 +11,10 @@ import (
 	"agentcore-mcp-auth/pkg/trigger"
 )
 
-// requestError gives err, which ended the request of ctx, the code that callers
-// know it by. The order matters: the error that a server error wraps comes before
-// it. Only ctx tells whether time is up: a connection that could not be made in
-// its own time is a context.DeadlineExceeded too.
+// requestError gives err, which ended the request of ctx, its error code. The
+// order matters: the error that a server error wraps comes before it. Only ctx
+// says whether the request's time is up, because a connection attempt that timed
+// out is a context.DeadlineExceeded too.
 func requestError(ctx context.Context, err error, usage trigger.Usage) error {
 	code, ok := credentialCode(err)
 	var server *toolbox.ServerError
@@ -56,8 +56,8 @@ func isCredentialError(err error) bool {
 	return ok
 }
 
-// credentialCode sorts the errors that a credential, or the way to it, is to
-// blame for.
+// credentialCode returns the code of an error that is the fault of a credential,
+// or of the way to it.
 func credentialCode(err error) (trigger.Code, bool) {
 	var (
 		configuration *tokensource.ConfigError

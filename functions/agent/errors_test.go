@@ -13,9 +13,8 @@ import (
 	"agentcore-mcp-auth/pkg/trigger"
 )
 
-// A connection that could not be made in its own time says so in the words of
-// an ended context. It is the other side that was not there; only where the
-// request's time is over is that what is wrong.
+// A connection attempt that timed out has the error of an ended context. The
+// error code blames the other side, unless the request's own time is over.
 func TestRequestError_time(t *testing.T) {
 	dialer := net.Dialer{Timeout: time.Nanosecond}
 	_, slow := dialer.Dial("tcp", "127.0.0.1:1")

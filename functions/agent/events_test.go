@@ -34,7 +34,7 @@ func sample(t testing.TB, name string) []byte {
 	return raw
 }
 
-// replace changes a part of a sample that must be there.
+// replace changes a part of a sample and fails if the part is missing.
 func replace(t testing.TB, event []byte, old, new string) []byte {
 	t.Helper()
 	if !bytes.Contains(event, []byte(old)) {
@@ -43,8 +43,8 @@ func replace(t testing.TB, event []byte, old, new string) []byte {
 	return bytes.ReplaceAll(event, []byte(old), []byte(new))
 }
 
-// Every sample is answered by the compiled agent as its source expects, and what
-// nobody waits for is on the bus. case 91, case 92, case 99
+// The compiled agent answers every sample as its source expects. Results that no
+// caller waits for are on the bus. case 91, case 92, case 99
 func TestEvents(t *testing.T) {
 	w := newWorld(t)
 	w.aws.AddEventBus("results")
@@ -92,7 +92,7 @@ func TestEvents(t *testing.T) {
 	}
 	w.scanForSecrets(t, nil)
 
-	// case 108: what was published comes to nothing when a rule sends it back.
+	// case 108: a published result is ignored when a rule sends it back.
 	n := len(w.aws.Records())
 	for _, e := range w.aws.Events() {
 		raw, err := json.Marshal(e)
@@ -108,7 +108,7 @@ func TestEvents(t *testing.T) {
 	}
 }
 
-// case 99: without a bus, what fails for good is an error as well.
+// case 99: without a bus, a permanent failure is a Lambda error.
 func TestEvents_noBus(t *testing.T) {
 	w := newWorld(t)
 	f := w.agent(t, nil)
@@ -147,7 +147,7 @@ func TestEvents_busDown(t *testing.T) {
 	}
 }
 
-// A URL that streams gets its answers in the form that Lambda wants of it.
+// A streaming URL gets its answers in the form that Lambda requires.
 func TestEvents_stream(t *testing.T) {
 	w := newWorld(t)
 	f := w.agent(t, map[string]string{"INVOKE_MODE": "RESPONSE_STREAM"})
@@ -167,13 +167,13 @@ func TestEvents_stream(t *testing.T) {
 			t.Errorf("%s: got %s with %q: %s", accept, s.ContentType, head.Headers, body)
 		}
 	}
-	// Other sources of the same function are not touched by it.
+	// Other sources of the same function are not affected.
 	if got, res := ask(t, f, `{"prompt":"What is 2+2?"}`); got.Output != sum {
 		t.Errorf("got %s", res.Payload)
 	}
 }
 
-// What happens is told as it happens, tools before their results and the answer
+// Events are streamed as they happen: tools before their results, and the answer
 // last.
 func TestEvents_streamedTools(t *testing.T) {
 	w := newWorld(t)
@@ -207,8 +207,7 @@ func TestEvents_streamedTools(t *testing.T) {
 	}
 }
 
-// A request may carry what was said before, and narrow which tools there are.
-// case 81
+// A request may contain earlier messages, and may restrict the tools. case 81
 func TestEvents_messagesAndTools(t *testing.T) {
 	w := newWorld(t)
 	f := w.agent(t, nil)
@@ -241,7 +240,7 @@ func TestEvents_messagesAndTools(t *testing.T) {
 	}
 }
 
-// case 86: nothing of a conversation is in the next one.
+// case 86: nothing of a conversation appears in the next one.
 func TestEvents_noBleed(t *testing.T) {
 	w := newWorld(t)
 	f := w.agent(t, map[string]string{"RECORDS_AT_ONCE": "10"})
@@ -276,8 +275,8 @@ func TestEvents_noBleed(t *testing.T) {
 	}
 }
 
-// case 103: a process that was stopped, while its connections died, answers the
-// next event; nothing went on in the meantime.
+// case 103: a process that was frozen while its connections died answers the
+// next event, and did nothing in the meantime.
 func TestEvents_freezeAndThaw(t *testing.T) {
 	w := newWorld(t)
 	proxy := newProxy(t, strings.TrimPrefix(w.aws.URL(), "http://"))
@@ -345,7 +344,7 @@ func newProxy(t *testing.T, target string) *proxy {
 	return p
 }
 
-// cut resets every connection and says how many there were.
+// cut resets every connection and returns their number.
 func (p *proxy) cut() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -358,8 +357,8 @@ func (p *proxy) cut() int {
 	return n
 }
 
-// case 105: on SIGTERM the process closes its sessions and ends by itself,
-// within the half second that Lambda gives it, and without a word.
+// case 105: on SIGTERM the process closes its sessions and ends within the half
+// second that Lambda gives it, without printing anything.
 func TestEvents_sigterm(t *testing.T) {
 	w := newWorld(t)
 	f := w.agent(t, map[string]string{"LOG_LEVEL": "warn"})
@@ -376,8 +375,7 @@ func TestEvents_sigterm(t *testing.T) {
 	}
 }
 
-// case 106: nothing is needed of /tmp, nor left there, nor taken from there,
-// whatever the event.
+// case 106: no event needs, leaves or reads a file in /tmp.
 func TestEvents_noTmp(t *testing.T) {
 	w := newWorld(t)
 	w.aws.AddEventBus("results")
@@ -429,8 +427,8 @@ func TestEvents_misconfigured(t *testing.T) {
 	}
 }
 
-// case 85, case 92: a model that refuses costs its own record and no other, and
-// the process serves on.
+// case 85, case 92: a refusal of the model fails only its own record, and the
+// process serves on.
 func TestEvents_oneRecordFails(t *testing.T) {
 	w := newWorld(t)
 	f := w.agent(t, nil)
@@ -453,8 +451,8 @@ func TestEvents_oneRecordFails(t *testing.T) {
 	}
 }
 
-// A session that ends while Parameter Store is down is opened anew where the
-// server was. case 52
+// A session that ends while Parameter Store is down is opened again at the last
+// known address. case 52
 func TestAgent_sessionGone(t *testing.T) {
 	w := newWorld(t)
 	f := w.agent(t, nil)

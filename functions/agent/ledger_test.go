@@ -47,7 +47,7 @@ func (s *shared) invoke(t *testing.T, f *localaws.Function, event []byte) locala
 	return res
 }
 
-// count is how many requests of an operation there were after the first n.
+// count returns the number of requests of an operation after the first n.
 func (s *shared) count(n int, operation string) int {
 	c := 0
 	for _, op := range s.since(n) {
@@ -79,13 +79,14 @@ func left(res localaws.Result, records int) bool {
 	return res.FunctionError != "" || strings.Count(string(res.Payload), "itemIdentifier") == records
 }
 
-// case 97: what comes to two processes, at once and once more, is answered once.
+// case 97: a record that comes to two processes, at once and once more, is
+// answered once.
 func TestLedger_twoProcesses(t *testing.T) {
 	s := newShared(t)
 	for _, tt := range []struct {
 		name    string
 		records int
-		begun   int // at once: of a FIFO group the second message waits for the first
+		begun   int // at once: the second message of a FIFO group waits for the first
 	}{{"sqs.json", 2, 2}, {"sqs-fifo.json", 2, 1}, {"eventbridge.json", 1, 1}, {"sns.json", 1, 1}} {
 		name, records, event := tt.name, tt.records, sample(t, tt.name)
 		n, published := len(s.aws.Records()), len(s.aws.Events())
@@ -120,7 +121,8 @@ func TestLedger_twoProcesses(t *testing.T) {
 	s.scanForSecrets(t, nil)
 }
 
-// A record costs two writes, and what somebody waits for none.
+// A record costs two writes to the ledger. A request whose caller waits costs
+// none.
 func TestLedger_cost(t *testing.T) {
 	s := newShared(t)
 	for _, tt := range []struct {
@@ -137,8 +139,8 @@ func TestLedger_cost(t *testing.T) {
 	}
 }
 
-// case 97: a process that dies while the model is asked holds its record for as
-// long as it could have lived, and no longer.
+// case 97: a process that dies during a model call holds its record for as long
+// as it could have lived, and no longer.
 func TestLedger_crash(t *testing.T) {
 	s := newShared(t)
 	event := sample(t, "eventbridge.json")
@@ -173,7 +175,7 @@ func TestLedger_crash(t *testing.T) {
 	}
 }
 
-// itemID is the id of the item that was written last.
+// itemID returns the id of the item that was written last.
 func (s *shared) itemID(t *testing.T) string {
 	t.Helper()
 	records := s.aws.Records()
@@ -190,7 +192,7 @@ func (s *shared) itemID(t *testing.T) string {
 	return ""
 }
 
-// case 97: the same id with another content is not answered, wherever it comes.
+// case 97: a known id with other content is not answered, from any source.
 func TestLedger_tampered(t *testing.T) {
 	s := newShared(t)
 	event := sample(t, "eventbridge.json")
@@ -209,7 +211,7 @@ func TestLedger_tampered(t *testing.T) {
 	}
 }
 
-// case 97: a ledger that cannot be reached leaves everything to its source.
+// case 97: if the ledger cannot be reached, every record stays with its source.
 func TestLedger_unreachable(t *testing.T) {
 	s := newShared(t)
 	s.aws.SetFault(func(r localaws.Record) *localaws.Fault {
@@ -233,7 +235,8 @@ func TestLedger_unreachable(t *testing.T) {
 	}
 }
 
-// case 97: what has expired is answered again, though the item is still there.
+// case 97: an expired record is answered again, even though its item still
+// exists.
 func TestLedger_expired(t *testing.T) {
 	s := newShared(t)
 	event := sample(t, "eventbridge.json")
@@ -249,7 +252,7 @@ func TestLedger_expired(t *testing.T) {
 	}
 }
 
-// case 107: a name that no table can have is refused before it is used.
+// case 107: an impossible table name is refused before it is used.
 func TestLedger_badName(t *testing.T) {
 	w := newWorld(t)
 	env := map[string]string{"LEDGER_TABLE": "my ledger"}

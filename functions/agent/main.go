@@ -77,13 +77,13 @@ func main() {
 	}
 }
 
-// closing is how long MCP sessions may take to be closed: Lambda kills a process
-// 500 ms after SIGTERM.
+// closing bounds the closing of MCP sessions: Lambda kills a process 500 ms
+// after SIGTERM.
 const closing = 400 * time.Millisecond
 
 // run serves Lambda or AgentCore until the process ends. Wrong settings do not
-// end it: each invocation is answered with an error that names them, which an
-// invoker can see and a crash at start would hide.
+// end it: every invocation gets an error that names them, where a crash at start
+// would hide them from the caller.
 func run(ctx context.Context, getenv func(string) string, stderr io.Writer) error {
 	s, settingsErr := readSettings(getenv)
 	logger := slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: s.logLevel}))
@@ -123,7 +123,7 @@ func run(ctx context.Context, getenv func(string) string, stderr io.Writer) erro
 	}
 	var first sync.Once
 	answer := func(ctx context.Context, event json.RawMessage) (any, error) {
-		defer first.Do(startup.Done) // what a first answer sets up stays too
+		defer first.Do(startup.Done) // what the first answer allocates mostly stays too
 		return h.Invoke(ctx, event)
 	}
 	lambda.StartWithOptions(answer, lambda.WithContext(ctx), lambda.WithEnableSIGTERM(func() {
@@ -155,7 +155,8 @@ func serveAgentCore(ctx context.Context, h *trigger.Handler, s settings, logger 
 	return server.Serve(ctx, l)
 }
 
-// misconfigured answers every request with what is wrong with the settings.
+// misconfigured answers every request with an error that names the wrong
+// settings.
 type misconfigured struct{ err error }
 
 func (m misconfigured) Ask(context.Context, trigger.Request) (trigger.Answer, error) {

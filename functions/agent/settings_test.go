@@ -5,8 +5,7 @@ import (
 	"testing"
 )
 
-// case 81: the model is told that tool results are data, whatever system prompt
-// it has.
+// case 81: every system prompt tells the model that tool results are data.
 func TestReadSettings_toolResultsAreData(t *testing.T) {
 	for _, prompt := range []string{"", "You are a pirate."} {
 		env := map[string]string{"BEDROCK_MODEL_ID": "model", "SYSTEM_PROMPT": prompt}

@@ -12,11 +12,12 @@ import (
 	"agentcore-mcp-auth/pkg/trigger"
 )
 
-// direct is what answers call the server of a tool in the agent's own process.
+// direct is the name that answers give the server of a tool in the agent's own
+// process.
 const direct = "direct"
 
-// requestTools offers one conversation the tools of the MCP servers and those
-// in this process. Tools is called before everything else.
+// requestTools offers the tools of the MCP servers and those in this process to
+// one conversation. Call Tools before the other methods.
 type requestTools struct {
 	box    *toolbox.Toolbox
 	direct []calculator.Tool
@@ -26,8 +27,8 @@ type requestTools struct {
 	inProcess   map[string]calculator.Tool // by the name that the model sees
 }
 
-// Tools lists them all. A tool in this process whose name an MCP server's tool
-// has too is told apart by a prefix.
+// Tools lists all tools. If a tool in this process has the name of an MCP
+// server's tool, it gets a prefix.
 func (r *requestTools) Tools(ctx context.Context) ([]converse.Tool, error) {
 	catalogue, unavailable, err := r.box.Tools(ctx)
 	if err != nil {
@@ -56,14 +57,14 @@ func (r *requestTools) Tools(ctx context.Context) ([]converse.Tool, error) {
 	return tools, nil
 }
 
-// offers reports whether a tool that goes by these names may be offered. What is
+// offers reports whether a tool with these names may be offered. A tool that is
 // not offered cannot be called.
 func (r *requestTools) offers(names ...string) bool {
 	return r.only == nil || slices.ContainsFunc(names, func(n string) bool { return slices.Contains(r.only, n) })
 }
 
-// event is e as callers who stream see it: tools by their origin, and no tool's
-// result, which is the model's to read.
+// event turns e into what streaming callers see: tools with their servers, and
+// no tool results, which are for the model.
 func (r *requestTools) event(e converse.Event) trigger.Event {
 	server, tool := r.origin(e.Tool)
 	switch e.Kind {
@@ -99,7 +100,7 @@ func (r *requestTools) Call(ctx context.Context, name string, input json.RawMess
 	}
 }
 
-// origin is the server that a tool belongs to, and its name there.
+// origin returns a tool's server and its name there.
 func (r *requestTools) origin(name string) (server, tool string) {
 	if t, ok := r.inProcess[name]; ok {
 		return direct, t.Name

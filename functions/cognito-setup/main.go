@@ -1,10 +1,10 @@
-// Cognito-setup is the Lambda function behind the CloudFormation custom
-// resource Custom::MCPClient: the machine-to-machine credentials of one MCP
-// server. Schedules may send it {"action":"rotate","mcp_name":"…"} and the same
-// with "tidy".
+// Cognito-setup is the Lambda function behind the CloudFormation custom resource
+// Custom::MCPClient, which is the machine-to-machine credentials of one MCP
+// server. Schedules may send it {"action":"rotate","mcp_name":"…"} and
+// {"action":"tidy","mcp_name":"…"}.
 //
-// It reads AWS_REGION, AWS_ENDPOINT_URL and whatever else the AWS SDK reads,
-// and LOG_LEVEL (debug, info, warn, error; default info).
+// It reads AWS_REGION, AWS_ENDPOINT_URL and whatever else the AWS SDK reads, and
+// LOG_LEVEL (debug, info, warn, error; default info).
 package main
 
 import (

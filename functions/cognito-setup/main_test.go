@@ -15,12 +15,12 @@ import (
 	"agentcore-mcp-auth/pkg/localaws"
 )
 
-// binaries has the compiled function, made once for all tests.
+// binaries is a folder with the compiled function, built once for all tests.
 var binaries string
 
 func TestMain(m *testing.M) { testenv.Main(m, &binaries, "functions/cognito-setup") }
 
-// newFunction is the compiled function in an account of its own.
+// newFunction runs the compiled function in an account of its own.
 func newFunction(t *testing.T) (*localaws.Server, *localaws.Function, *testenv.Log) {
 	t.Helper()
 	return newFunctionAt(t, time.Now)
@@ -41,7 +41,7 @@ func newFunctionAt(t *testing.T, now func() time.Time) (*localaws.Server, *local
 	return srv, f, log
 }
 
-// case 107: CloudFormation hears of a wrong setting at once, and need not wait
+// case 107: CloudFormation is told of a wrong setting at once. It need not wait
 // for a function that does not start.
 func TestSettings_refused(t *testing.T) {
 	srv := localaws.New(localaws.Config{})
@@ -62,7 +62,7 @@ func TestSettings_refused(t *testing.T) {
 	}
 }
 
-// send has CloudFormation send a sample event, and returns its answer.
+// send has CloudFormation send a sample event and returns its answer.
 func send(t *testing.T, srv *localaws.Server, f *localaws.Function, name string) cfn.Response {
 	t.Helper()
 	event, err := events.FS.ReadFile(name)
@@ -82,8 +82,8 @@ func send(t *testing.T, srv *localaws.Server, f *localaws.Function, name string)
 	return res
 }
 
-// The sample events in the order of a stack's life, through the compiled
-// function: what was asked for is there, and at the end nothing is.
+// The compiled function handles the sample events in the order of a stack's
+// life: everything exists in between, and nothing does at the end.
 func TestLifeOfAStack(t *testing.T) {
 	srv, f, log := newFunction(t)
 	created := send(t, srv, f, "cfn-create.json")
@@ -120,7 +120,7 @@ func TestLifeOfAStack(t *testing.T) {
 		t.Errorf("left over: %q", left)
 	}
 
-	// case 5, case 24: neither secret is anywhere but in Parameter Store.
+	// case 5, case 24: neither secret is anywhere except in Parameter Store.
 	answers, err := json.Marshal([]cfn.Response{created, updated})
 	if err != nil {
 		t.Fatal(err)
@@ -132,7 +132,7 @@ func TestLifeOfAStack(t *testing.T) {
 	}
 }
 
-// The daily event tells how old the secret is, for the template's alarm.
+// The daily event logs the age of the secret, for the template's alarm.
 func TestTidyTellsTheAge(t *testing.T) {
 	srv, f, log := newFunctionAt(t, func() time.Time { return time.Now().Add(-10*24*time.Hour - time.Hour) })
 	send(t, srv, f, "cfn-create.json")
@@ -143,13 +143,13 @@ func TestTidyTellsTheAge(t *testing.T) {
 	if res, err := f.Invoke(t.Context(), event); err != nil || res.FunctionError != "" {
 		t.Fatalf("tidy: %v %s", err, res.Payload)
 	}
-	f.Close() // until then its log may be on the way
+	f.Close() // flushes its log
 	if !strings.Contains(log.String(), `"secret_age_days":10`) {
 		t.Errorf("no age of 10 days in the log:\n%s", log)
 	}
 }
 
-// What a schedule must not send is refused by name, and nothing is done.
+// A wrong event of a schedule is refused by name, and nothing is done.
 func TestUpkeep_refused(t *testing.T) {
 	srv, f, _ := newFunction(t)
 	for event, want := range map[string]string{

@@ -12,9 +12,8 @@ import (
 	"agentcore-mcp-auth/pkg/provision"
 )
 
-// upkeep is what the template's schedules send: a rotation of one server's
-// secret now and then, and daily the removal of a replaced secret whose time is
-// over.
+// upkeep is the event of the template's schedules: the rotation of one server's
+// secret, and the daily removal of a replaced secret whose time is over.
 type upkeep struct {
 	Action          string `json:"action"` // rotate or tidy
 	McpName         string `json:"mcp_name"`
@@ -24,7 +23,7 @@ type upkeep struct {
 // handler handles the events of one sender.
 type handler func(context.Context, json.RawMessage) error
 
-// dispatch tells the schedules' events from CloudFormation's, which have no
+// dispatch separates the schedules' events from CloudFormation's, which have no
 // action.
 func dispatch(p *provision.Provisioner, cloudFormation handler) handler {
 	return func(ctx context.Context, event json.RawMessage) error {
@@ -38,7 +37,7 @@ func dispatch(p *provision.Provisioner, cloudFormation handler) handler {
 	}
 }
 
-// keepUp does what one schedule asks for. p is a copy.
+// keepUp carries out one schedule's event. p is a copy.
 func keepUp(ctx context.Context, p provision.Provisioner, event json.RawMessage) error {
 	var u upkeep
 	decoder := json.NewDecoder(bytes.NewReader(event))

@@ -10,7 +10,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// program reads a program out of the archive that pack made.
+// program reads one program from the archive that pack made.
 func program(archive, name string) ([]byte, error) {
 	f, err := os.Open(archive)
 	if err != nil {

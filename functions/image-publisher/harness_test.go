@@ -19,7 +19,7 @@ import (
 	"agentcore-mcp-auth/pkg/localaws"
 )
 
-// binaries has the compiled function, with the programs beside it, made once
+// binaries is a folder with the compiled function and its programs, built once
 // for all tests.
 var binaries string
 
@@ -49,8 +49,8 @@ func trust(service string) json.RawMessage {
 	return json.RawMessage(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"` + service + `"},"Action":"sts:AssumeRole"}]}`)
 }
 
-// newWorld is the compiled function in an account with one repository, whose
-// tags are immutable, under its own role.
+// newWorld runs the compiled function under its own role, in an account with one
+// repository whose tags are immutable.
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{Server: localaws.New(localaws.Config{}), log: &testenv.Log{}}
@@ -76,8 +76,8 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-// send has CloudFormation send an event; changes are properties beside the
-// usual, and nil takes one away.
+// send has CloudFormation send an event. changes are added to the usual
+// properties; nil removes one.
 func (w *world) send(t *testing.T, typ cfn.RequestType, id string, changes map[string]any) cfn.Response {
 	t.Helper()
 	properties := map[string]any{
@@ -109,8 +109,8 @@ func (w *world) send(t *testing.T, typ cfn.RequestType, id string, changes map[s
 	return res
 }
 
-// checkSecrets ends the function. case 5: what ECR gave it is in no log and no
-// answer to CloudFormation, as it came or decoded.
+// checkSecrets ends the function and checks that what ECR gave it, as it came or
+// decoded, is in no log and in no answer to CloudFormation. case 5
 func (w *world) checkSecrets(t *testing.T) {
 	t.Helper()
 	w.f.Close()
@@ -140,8 +140,7 @@ func (w *world) checkSecrets(t *testing.T) {
 	}
 }
 
-// pull reads what an image says of its port, and the bytes that are to be
-// downloaded.
+// pull returns an image's port and the number of bytes to download.
 func (w *world) pull(t *testing.T, uri string) (port string, size int64) {
 	t.Helper()
 	out, err := ecr.NewFromConfig(w.AWSConfig()).GetAuthorizationToken(t.Context(), nil)

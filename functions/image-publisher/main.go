@@ -1,9 +1,9 @@
 // Image-publisher is the Lambda function behind the CloudFormation custom
-// resource Custom::MCPImage: the image of one of the programs that it carries,
-// in a repository of ECR. The programs are beside its own, in images.tar.zst.
+// resource Custom::MCPImage, which is an image of one of its programs in an ECR
+// repository. The programs are beside the function's own, in images.tar.zst.
 //
-// It reads AWS_REGION, AWS_ENDPOINT_URL and whatever else the AWS SDK reads,
-// and LOG_LEVEL (debug, info, warn, error; default info).
+// It reads AWS_REGION, AWS_ENDPOINT_URL and whatever else the AWS SDK reads, and
+// LOG_LEVEL (debug, info, warn, error; default info).
 package main
 
 import (
@@ -20,7 +20,8 @@ import (
 
 func main() { cfnmain.Serve(setUp) }
 
-// setUp makes the Lambda handler. The registry may be where a reply URL may be.
+// setUp makes the Lambda handler. The registry may be on a loopback address if
+// the reply URL may.
 func setUp(cfg aws.Config, o customresource.Options) (any, error) {
 	self, err := os.Executable()
 	if err != nil {

@@ -129,7 +129,7 @@ func TestRepeated(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Both have looked and seen nothing before either writes.
+	// Neither writes before both have looked and found nothing.
 	var manifests atomic.Int32
 	both := make(chan struct{})
 	w.SetFault(func(r localaws.Record) *localaws.Fault {
@@ -167,8 +167,8 @@ func TestRepeated(t *testing.T) {
 	}
 }
 
-// case 8, case 22: what is wrong is refused by name before anything is done, and
-// the Delete that follows has nothing to do.
+// case 8, case 22: wrong properties are refused by name before anything is done,
+// and the Delete that follows has nothing to do.
 func TestRefused(t *testing.T) {
 	w := newWorld(t)
 	tests := map[string]struct {
@@ -204,7 +204,7 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// What the registry refuses is told with what to do about it.
+// An error of the registry says what to do about it.
 func TestRegistryRefuses(t *testing.T) {
 	w := newWorld(t)
 	missing := strings.Replace(w.repository, "stack-images", "other-images", 1)
@@ -217,7 +217,7 @@ func TestRegistryRefuses(t *testing.T) {
 	}
 }
 
-// case 18: throttling and cut connections pass.
+// case 18: throttling and cut connections are retried.
 func TestFaults(t *testing.T) {
 	w := newWorld(t)
 	n := 0

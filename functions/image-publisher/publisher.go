@@ -24,8 +24,8 @@ import (
 // resourceType is the CloudFormation type that the function serves.
 const resourceType = "Custom::MCPImage"
 
-// programs are what the function carries, and how each is started where
-// AgentCore runs it.
+// programs are the programs that the function carries, and how AgentCore starts
+// each.
 var programs = map[string]image.Config{
 	// The Host header that the platform sends is not documented, so any is
 	// admitted; the platform's authorizer is in front.
@@ -37,22 +37,22 @@ var programs = map[string]image.Config{
 type publisher struct {
 	ecr     *ecr.Client
 	region  string
-	archive string // of the programs
+	archive string // path of the archive of programs
 	local   bool   // the registry may be on a loopback address
 	log     *slog.Logger
 }
 
-// properties are the resource's. Version is not read: when it changes, so has
-// the function, and perhaps the program.
+// properties are the resource's properties. Version is not read: its change is
+// what makes CloudFormation send an update when the program may have changed.
 type properties struct {
 	repository *repository
 	binary     string
 }
 
 // handle puts the program's image into the repository and answers with its URI.
-// The physical id is made of repository and program, so that another of either
-// is a replacement. On Delete nothing is done: a runtime starts from its image
-// again and again, so images go with the repository, or by its lifecycle.
+// The physical id consists of repository and program, so a change of either
+// replaces the resource. Delete does nothing: a runtime pulls its image again
+// for each session, so images go with the repository or by its lifecycle policy.
 func (p *publisher) handle(ctx context.Context, e cfn.Event) (physicalID string, data map[string]any, err error) {
 	if e.ResourceType != resourceType {
 		return e.PhysicalResourceID, nil, fmt.Errorf("resource type %.60q: this function serves %s", e.ResourceType, resourceType)
@@ -72,7 +72,7 @@ func (p *publisher) handle(ctx context.Context, e cfn.Event) (physicalID string,
 	return "mcp-image:" + want.repository.uri + ":" + want.binary, map[string]any{"ImageUri": uri, "Digest": digest}, nil
 }
 
-// decode reads the properties and refuses by name what is wrong with them.
+// decode reads the properties and refuses wrong ones by name.
 func (p *publisher) decode(e cfn.Event) (properties, error) {
 	var got properties
 	raw := e.ResourceProperties
@@ -105,7 +105,7 @@ func (p *publisher) decode(e cfn.Event) (properties, error) {
 // repository is a repository of ECR.
 type repository struct{ uri, host, account, region string }
 
-// repositoryURI is the form in every partition.
+// repositoryURI is the form of repository URIs in every partition.
 // https://docs.aws.amazon.com/AmazonECR/latest/userguide/Registries.html
 var repositoryURI = regexp.MustCompile(`^((\d{12})\.dkr\.ecr(?:-fips)?\.([a-z]{2,4}(?:-[a-z]+)+-\d)\.(?:amazonaws\.com(?:\.cn)?|amazonaws\.eu|c2s\.ic\.gov|sc2s\.sgov\.gov))/[a-z0-9]+(?:[._/-][a-z0-9]+)*$`)
 
@@ -141,8 +141,8 @@ func (p *publisher) publish(ctx context.Context, want properties) (uri, digest s
 	return uri, digest, nil
 }
 
-// logIn gets a token of the account's registry and makes sure that the registry
-// is the repository's: the token goes nowhere else.
+// logIn gets a token for the account's registry. It checks that this is the
+// repository's registry, because the token must go nowhere else.
 func (p *publisher) logIn(ctx context.Context, r *repository) (image.Target, error) {
 	out, err := p.ecr.GetAuthorizationToken(ctx, &ecr.GetAuthorizationTokenInput{})
 	if err != nil {
@@ -172,13 +172,13 @@ func (p *publisher) logIn(ctx context.Context, r *repository) (image.Target, err
 	return image.Target{}, fmt.Errorf("property RepositoryUri: the repository is in the registry %s, this account's is %s; use a repository of this account", r.host, endpoint.Host)
 }
 
-// sameRegistry compares registries, each of which also has a FIPS name.
+// sameRegistry compares registries. Each has a second name, for FIPS.
 func sameRegistry(a, b string) bool {
 	return strings.Replace(a, ".ecr-fips.", ".ecr.", 1) == strings.Replace(b, ".ecr-fips.", ".ecr.", 1)
 }
 
-// elsewhere sends requests for a registry's host to its proxyEndpoint, which is
-// another address in local runs only.
+// elsewhere sends requests for the registry's host to its proxyEndpoint. The two
+// differ only in local runs.
 // https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_AuthorizationData.html
 type elsewhere struct {
 	host     string
@@ -195,6 +195,6 @@ func (t elsewhere) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	resp.Request = r // relative locations are of the registry's own host
+	resp.Request = r // relative locations resolve against the registry's own host
 	return resp, nil
 }

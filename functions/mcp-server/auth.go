@@ -17,12 +17,13 @@ const (
 	authResource       = "AUTH_RESOURCE"
 )
 
-// authNames turns the names of the authorizer's fields into those of the
-// settings they come from.
+// authNames replaces the names of the authorizer's fields by those of our
+// settings.
 var authNames = strings.NewReplacer("DiscoveryURL", authDiscoveryURL, "AllowedClients", authAllowedClients,
 	"AllowedScopes", authAllowedScopes, "ResourceURL", authResource)
 
-// readAuth returns whom to admit, or nil if none of the settings is there.
+// readAuth returns the configuration of the token check, or nil if none of its
+// settings is set.
 func readAuth(lookup func(string) (string, bool)) (*authorizer.Config, error) {
 	var wrong []error
 	values := map[string]string{}
@@ -60,7 +61,7 @@ func readAuth(lookup func(string) (string, bool)) (*authorizer.Config, error) {
 	return cfg, nil
 }
 
-// caller names the client whose token a request came with.
+// caller returns the client id of the request's token.
 func caller(ctx context.Context) string {
 	claims, _ := authorizer.FromContext(ctx)
 	return claims.ClientID

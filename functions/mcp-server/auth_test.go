@@ -24,15 +24,15 @@ import (
 	"agentcore-mcp-auth/pkg/localaws"
 )
 
-// issuer is a user pool of the stand-in, behind a proxy that counts what is
-// fetched of its keys and can be down.
+// issuer is a user pool of the stand-in, behind a proxy that counts fetches of
+// its keys and can be down.
 type issuer struct {
 	t       testing.TB
 	aws     *localaws.Server
 	api     *cognitoidentityprovider.Client
 	pool    string
 	front   *httptest.Server
-	fetches atomic.Int32 // of the key set
+	fetches atomic.Int32 // of the key set, so far
 	down    atomic.Bool
 	away    atomic.Int32 // requests that found it down
 	ago     atomic.Int64 // seconds by which its clock is behind
@@ -51,7 +51,7 @@ func newIssuer(t testing.TB) *issuer {
 	behind, _ := url.Parse(is.aws.URL())
 	proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
 		r.SetURL(behind)
-		r.Out.Host = r.In.Host // the issuer's name is made of it
+		r.Out.Host = r.In.Host // the stand-in builds the issuer's name from it
 	}}
 	is.front = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if is.down.Load() {
@@ -178,8 +178,8 @@ func send(t *testing.T, url, body string, authorization ...string) (*http.Respon
 	return resp, string(got)
 }
 
-// With AUTH_* set, the server itself asks for what AgentCore's authorizer asks
-// for. cases 127, 131, 132, 136, 137, 138
+// With AUTH_* set, the server itself makes the checks of AgentCore's authorizer.
+// cases 127, 131, 132, 136, 137, 138
 func TestAuth(t *testing.T) {
 	is := newIssuer(t)
 	id, secret := is.client()
@@ -242,7 +242,7 @@ func TestAuth(t *testing.T) {
 		t.Errorf("the keys were fetched %d times, want once", got)
 	}
 
-	// What is open stays open, and nothing else is.
+	// Only the open paths are open.
 	for path, want := range map[string]int{
 		"/healthz": 200, "/mcp": 401, "/mcp/": 401, "/mcp?access_token=" + good: 401, "/": 404, "/.well-known/oauth-authorization-server": 404,
 		"/.well-known/oauth-protected-resource": 200, "/.well-known/oauth-protected-resource/mcp": 200,
@@ -288,7 +288,7 @@ func (p *process) await(t *testing.T, text string) string {
 	}
 }
 
-// The metadata says what the server asks for and names the resource as its
+// The metadata lists what the server requires, and names the resource as its
 // clients do. case 137
 func TestAuth_metadata(t *testing.T) {
 	is := newIssuer(t)
@@ -332,8 +332,8 @@ func TestAuth_metadata(t *testing.T) {
 	}
 }
 
-// A burst on a cold server costs the issuer one fetch, and a new key one more.
-// cases 133, 135
+// A burst on a cold server fetches the issuer's keys once; a new key fetches
+// them once more. cases 133, 135
 func TestAuth_keys(t *testing.T) {
 	is := newIssuer(t)
 	id, secret := is.client()
@@ -362,8 +362,8 @@ func TestAuth_keys(t *testing.T) {
 	}
 }
 
-// The server starts and is healthy while its issuer is down; a token it cannot
-// judge is not refused for good. case 121
+// The server starts and is healthy while its issuer is down. A token that it
+// cannot check meanwhile is accepted later. case 121
 func TestAuth_issuerDown(t *testing.T) {
 	is := newIssuer(t)
 	id, secret := is.client()

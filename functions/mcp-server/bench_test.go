@@ -21,8 +21,8 @@ import (
 	"agentcore-mcp-auth/internal/testenv"
 )
 
-// measured is a server in a process of its own, whose log goes to the null
-// device, and what was measured of it.
+// measured is a server in a process of its own, which logs to the null device,
+// with its measurements.
 type measured struct {
 	*process
 	addr, token string
@@ -33,8 +33,8 @@ type measured struct {
 	used  float64         // seconds of a processor
 }
 
-// measure starts a program that listens on addr and, if token is not empty,
-// wants it.
+// measure starts a program that listens on addr and requires token, unless that
+// is empty.
 func measure(tb testing.TB, addr, token string, env []string, program string, args ...string) *measured {
 	tb.Helper()
 	m := &measured{process: &process{Cmd: exec.Command(program, args...)}, addr: addr, token: token}
@@ -133,7 +133,7 @@ func (m *measured) round(tb testing.TB, conns, n int) {
 	m.used += m.cpu(tb) - before
 }
 
-// cpu is how much time of a processor the process has used, in seconds.
+// cpu returns the processor time that the process has used, in seconds.
 func (m *measured) cpu(tb testing.TB) float64 {
 	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", m.Process.Pid))
 	if len(threads) == 0 {
@@ -152,10 +152,10 @@ func (m *measured) cpu(tb testing.TB) float64 {
 	return sum
 }
 
-// perCall is how much time of a processor a call takes, in microseconds.
+// perCall returns the processor time of a call, in microseconds.
 func (m *measured) perCall() float64 { return m.used * 1e6 / float64(len(m.calls)) }
 
-// quantile of how long calls took, in microseconds.
+// quantile returns a quantile of the calls' durations, in microseconds.
 func (m *measured) quantile(q float64) float64 {
 	slices.Sort(m.calls)
 	return m.calls[int(q*float64(len(m.calls)-1))].Seconds() * 1e6
@@ -177,7 +177,7 @@ func ours(addr string, more ...string) []string {
 	return append([]string{"HOST=" + host, "PORT=" + port}, more...)
 }
 
-// peer is one of the programs to compare with, compiled as ours.
+// peer returns one of the programs to compare with, compiled like ours.
 func peer(name string) string {
 	program := filepath.Join(binaries, name)
 	if _, err := os.Stat(program); err != nil {
@@ -186,21 +186,21 @@ func peer(name string) string {
 	return program
 }
 
-// shares are one quantity of ours over another server's, turn by turn.
+// shares are ratios of one quantity, ours to another server's, round by round.
 type shares []float64
 
-// report gives the median. Absolute figures depend on the machine and on what
-// else it does, shares hardly do.
+// report reports the median. Absolute figures depend on the machine and its
+// load; ratios hardly do.
 func (s shares) report(b *testing.B, name string) {
 	slices.Sort(s)
 	b.ReportMetric(s[len(s)/2], name)
 }
 
-// BenchmarkAgainstPlain runs the server with everything on, once as on AgentCore
-// and once checking tokens itself, and the plainest servers of mcp-go and of the
-// official SDK with the same tools, each in its own process, in turns. The
-// metrics of-… are shares of theirs: throughput without a name, time of calls,
-// processor time and resident memory.
+// BenchmarkAgainstPlain compares the server with everything on, once as on
+// AgentCore and once checking tokens itself, with the plainest servers of mcp-go
+// and of the official SDK with the same tools. Each runs in its own process, in
+// turns. The metrics of-… are ratios to theirs: throughput (without a name),
+// time of calls, processor time and resident memory.
 func BenchmarkAgainstPlain(b *testing.B) {
 	for _, conns := range []int{1, 8, 64} {
 		b.Run(fmt.Sprintf("conns=%d", conns), func(b *testing.B) {
@@ -244,7 +244,8 @@ func BenchmarkAgainstPlain(b *testing.B) {
 	}
 }
 
-// compare reports what our server does and needs as shares of the other one's.
+// compare reports our server's speed and use of resources as ratios to the other
+// one's.
 func compare(b *testing.B, prefix string, our, other *measured, name string) {
 	var throughput shares
 	for i := range our.rates {

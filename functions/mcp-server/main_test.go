@@ -38,7 +38,7 @@ func TestMain(m *testing.M) { testenv.Main(m, &binaries, "functions/mcp-server")
 type process struct {
 	*exec.Cmd
 	url   string
-	lines chan string // its further log lines; nobody has to read them
+	lines chan string // later log lines; they need not be read
 
 	mu  sync.Mutex // guards log
 	log bytes.Buffer
@@ -51,8 +51,8 @@ func (p *process) logged() string {
 	return p.log.String()
 }
 
-// launch starts the binary on a free loopback port, in an empty environment
-// but for env.
+// launch starts the binary on a free loopback port; env is its whole environment
+// otherwise.
 func launch(t testing.TB, env ...string) *process {
 	t.Helper()
 	p := &process{Cmd: exec.Command(binary()), lines: make(chan string, 10)}
@@ -256,7 +256,8 @@ func TestSettings(t *testing.T) {
 		{[]string{"PORT=x", "HOST=y", "LOG_LEVEL=z"}, []string{"PORT", "HOST", "LOG_LEVEL"}},
 		{[]string{"HOST=192.0.2.1", "PORT=8000"}, []string{"HOST", "PORT"}}, // not an address of this machine
 
-		// A server that was meant to check tokens does not start without.
+		// A server whose settings ask for a token check does not start without
+		// one.
 		{[]string{"AUTH_ALLOWED_CLIENTS=x"}, []string{"AUTH_DISCOVERY_URL is missing"}},
 		{[]string{"AUTH_ALLOWED_SCOPES=x/y"}, []string{"AUTH_DISCOVERY_URL is missing"}},
 		{[]string{"AUTH_RESOURCE=https://mcp.example/mcp"}, []string{"AUTH_DISCOVERY_URL is missing", "AUTH_ALLOWED_CLIENTS or AUTH_ALLOWED_SCOPES"}},
@@ -351,7 +352,7 @@ func TestMemory(t *testing.T) {
 	p.stop(t, syscall.SIGTERM)
 }
 
-// A thousand connections that say nothing cost the others nothing, and little
+// A thousand silent connections do not slow the others down and take little
 // memory. case 111
 func TestIdleConnections(t *testing.T) {
 	p := launch(t, "LOG_LEVEL=warn")
@@ -405,8 +406,8 @@ func hammer(t *testing.T, url string, n int) {
 	wg.Wait()
 }
 
-// The image holds a binary that needs nothing else, and says what AgentCore and
-// a careful operator ask for. case 122
+// The image's binary needs nothing else, and the Dockerfile sets what AgentCore
+// and a careful operator require. case 122
 func TestImage(t *testing.T) {
 	f, err := elf.Open(binary())
 	if err != nil {
@@ -421,7 +422,7 @@ func TestImage(t *testing.T) {
 	if f.Section(".symtab") != nil || f.Section(".debug_info") != nil {
 		t.Error("the binary is not stripped")
 	}
-	// case 145: it says itself which modules it is made of, by checksum.
+	// case 145: the binary lists its modules with their checksums.
 	info, err := buildinfo.ReadFile(binary())
 	if err != nil || len(info.Deps) == 0 {
 		t.Fatalf("got modules %v, %v", info, err)
@@ -446,7 +447,7 @@ func TestImage(t *testing.T) {
 		t.Fatal(err)
 	}
 	root := filepath.Dir(filepath.Dir(mustGetwd(t)))
-	for _, dir := range strings.Fields(string(deps)) { // what the build stage does not copy it cannot build
+	for _, dir := range strings.Fields(string(deps)) { // the build stage must copy it
 		rel, err := filepath.Rel(root, dir)
 		if err != nil {
 			t.Fatal(err)

@@ -15,10 +15,9 @@ import (
 // heavyCall keeps a processor busy for some milliseconds.
 const heavyCall = `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"integrate","arguments":{"expression":"sin(1/x)","lower":0.001,"upper":1}}}`
 
-// Twice as many calls arrive as can be served, and none waits for the answers to
-// the others. Each gets a whole answer, either the result or word that the
-// server is busy; what is accepted is finished, and memory stays bounded.
-// case 124
+// Twice as many calls arrive as can be served, without waiting for earlier
+// answers. Each gets a complete answer: the result, or an error that the server
+// is busy. Accepted calls are finished, and memory stays bounded. case 124
 func TestOverload(t *testing.T) {
 	if testing.Short() {
 		t.Skip("keeps a processor busy for two seconds")
@@ -50,7 +49,7 @@ func TestOverload(t *testing.T) {
 		}
 	}
 
-	// What it can serve: callers that wait for their answers.
+	// First measure the throughput: callers that wait for their answers.
 	start := time.Now()
 	var wg sync.WaitGroup
 	for range 4 {

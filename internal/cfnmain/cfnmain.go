@@ -21,11 +21,12 @@ import (
 
 // Serve runs the Lambda handler that setUp makes. It reads AWS_REGION,
 // AWS_ENDPOINT_URL and whatever else the AWS SDK reads, and LOG_LEVEL (debug,
-// info, warn, error; default info). A reply URL on this machine is taken only
-// when AWS itself is one, which is so in local runs.
+// info, warn, error; default info). It accepts a reply URL on this machine only
+// if AWS_ENDPOINT_URL is on this machine too, as in local runs.
 //
 // Wrong settings do not end the process, since CloudFormation would wait for an
-// answer until ServiceTimeout: each event fails with an error that names them.
+// answer until ServiceTimeout. Instead each event fails with an error that names
+// them.
 func Serve(setUp func(aws.Config, customresource.Options) (any, error)) {
 	var level slog.Level // info
 	var levelErr error

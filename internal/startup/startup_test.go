@@ -10,8 +10,8 @@ import (
 
 var kept []byte
 
-// The collector stands still until Done, unless a start makes more garbage than
-// a function has memory. Then it is as it was.
+// The collector is off until Done, unless a start allocates more than a function
+// has memory. Then its settings are restored.
 func TestDone(t *testing.T) {
 	before := debug.SetGCPercent(-1)
 	if before != -1 {

@@ -1,4 +1,4 @@
-// Package testenv has what the tests of several packages need: the project's
+// Package testenv holds what the tests of several packages need: the project's
 // programs, compiled, and a log that processes write and tests read.
 package testenv
 
@@ -18,17 +18,17 @@ import (
 // module is what import paths begin with.
 const module = "agentcore-mcp-auth/"
 
-// Main compiles programs, by their import paths below the module, into a folder
-// as `make build` makes it, leaves that in dir, and runs the tests of a package:
-// the functions as NAME/bootstrap, other commands as NAME, with
-// functions/image-publisher the images that it carries, and with cmd/mcpauth the
-// template that it deploys.
+// Main compiles programs, named by their import paths below the module, and then
+// runs the tests of a package. It sets dir to the folder of the programs, which
+// is laid out as `make build` does it: functions as NAME/bootstrap, other
+// commands as NAME. With functions/image-publisher come the images that it
+// carries, and with cmd/mcpauth the template that it deploys.
 func Main(m *testing.M, dir *string, programs ...string) {
 	var err error
 	if *dir, err = os.MkdirTemp("", "bin"); err != nil {
 		panic(err)
 	}
-	built := map[string]string{} // what has been compiled, by program and system
+	built := map[string]string{} // compiled programs, by program and system
 	build := func(out, program, system string) {
 		first, done := built[program+system]
 		if !done {
@@ -36,7 +36,7 @@ func Main(m *testing.M, dir *string, programs ...string) {
 			Build(out, program, "GOOS="+system)
 			return
 		}
-		// Linking it again would take seconds.
+		// A hard link: compiling it again would take seconds.
 		if err := errors.Join(os.MkdirAll(filepath.Dir(out), 0o700), os.Link(first, out)); err != nil {
 			panic(err)
 		}
@@ -68,7 +68,8 @@ func Main(m *testing.M, dir *string, programs ...string) {
 	os.Exit(code)
 }
 
-// Build compiles one program, as it is deployed. It panics when that fails.
+// Build compiles one program with the flags of a deployment. It panics on
+// failure.
 func Build(out, program string, env ...string) {
 	cmd := exec.Command("go", "build", "-trimpath", "-tags", "lambda.norpc", "-ldflags", "-s -w", "-o", out, module+program)
 	cmd.Env = append(append(os.Environ(), "CGO_ENABLED=0"), env...)
@@ -94,7 +95,7 @@ func (l *Log) Write(p []byte) (int, error) {
 	return l.b.Write(p)
 }
 
-// String is the log so far.
+// String returns the log so far.
 func (l *Log) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -224,7 +224,7 @@ func (s *Server) serveInvocation(work context.Context, w http.ResponseWriter, r 
 	if !s.begin() {
 		w.Header().Set("Retry-After", "1")
 		w.Header().Set("Connection", "close") // its body is not read
-		refuse(w, http.StatusServiceUnavailable, "overloaded", "as many requests as can be are being answered; try again", true)
+		refuse(w, http.StatusServiceUnavailable, "overloaded", "too many requests are being answered; try again", true)
 		return
 	}
 	defer s.end()

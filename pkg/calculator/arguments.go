@@ -9,12 +9,12 @@ import (
 	"strings"
 )
 
-// maxDigits is how many digits a whole number may have once it is written out.
+// maxDigits is how many digits a whole number may have when written out.
 const maxDigits = 5000
 
-// readArguments takes the JSON object input apart into the values of params, in
-// their order. Names count exactly: others, names that come twice, and missing
-// ones are refused.
+// readArguments splits the JSON object input into the values of params, in their
+// order. Names must match exactly; unknown, repeated and missing names are
+// refused.
 func readArguments(input json.RawMessage, params []string) ([]json.RawMessage, error) {
 	input = bytes.TrimSpace(input)
 	if !json.Valid(input) || input[0] != '{' {
@@ -40,9 +40,9 @@ func readArguments(input json.RawMessage, params []string) ([]json.RawMessage, e
 	return args, nil
 }
 
-// member cuts the first member off the inside of an object that is known to be
-// valid JSON. It works on the bytes: decoding them with encoding/json would cost
-// more than the rest of a tool call.
+// member cuts the first member off the inside of a valid JSON object. It works
+// on the bytes, because decoding with encoding/json would cost more than the
+// rest of a tool call.
 func member(b []byte) (name string, value, rest []byte) {
 	n := valueLen(b)
 	if bytes.IndexByte(b[:n], '\\') < 0 {
@@ -59,7 +59,7 @@ func member(b []byte) (name string, value, rest []byte) {
 	return name, value, rest
 }
 
-// valueLen is the length of the value that valid JSON starts with.
+// valueLen returns the length of the value at the start of valid JSON.
 func valueLen(b []byte) int {
 	depth := 0
 	for i := 0; i < len(b); i++ {
@@ -77,7 +77,7 @@ func valueLen(b []byte) int {
 			depth++
 		case '}', ']':
 			if depth == 0 {
-				return i // the end of a number or a word, and of what holds it
+				return i // ends a number or a word, and its container
 			}
 			if depth--; depth == 0 {
 				return i + 1
@@ -93,9 +93,9 @@ func valueLen(b []byte) int {
 
 func skipSpace(b []byte) []byte { return bytes.TrimLeft(b, " \t\r\n") }
 
-// wholeNumber reads a JSON number that is whole, however it is written: 2, 2.0
-// and 20e-1 are all two. The digits are counted before the number is expanded,
-// so that an exponent costs nothing.
+// wholeNumber reads a JSON number that is whole, in any notation: 2, 2.0 and
+// 20e-1 are all two. It counts the digits before it expands the number, so that
+// a large exponent costs nothing.
 func wholeNumber(name string, raw json.RawMessage) (*big.Int, error) {
 	s := string(raw)
 	if c := s[0]; c != '-' && (c < '0' || c > '9') {
@@ -111,7 +111,7 @@ func wholeNumber(name string, raw json.RawMessage) (*big.Int, error) {
 	if digits == "" {
 		return new(big.Int), nil
 	}
-	point := -len(fraction) // how many zeros follow the digits; negative: digits behind the point
+	point := -len(fraction) // zeros to append to the digits; negative: digits after the point
 	if exponent != "" {
 		e, err := strconv.Atoi(exponent)
 		if err != nil || e > 1<<30 || e < -1<<30 {

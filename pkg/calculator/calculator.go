@@ -1,11 +1,11 @@
 // Package calculator holds the tools of the sample MCP server: exact sums and
-// products of whole numbers of any size, a greeting, and what a model cannot do
-// by itself: evaluating an expression, exactly where that is possible, and
-// integrating one.
+// products of whole numbers of any size, and a greeting. Two more do what a
+// model cannot do by itself: evaluate an expression, exactly where possible, and
+// integrate one.
 //
 // A [Tool] is a name, a schema and a function from JSON arguments to text. It
-// knows no protocol and no HTTP: the MCP server offers the tools to others
-// (package calcserver), an agent may call them in its own process. Arguments
+// knows no protocol and no HTTP. The MCP server offers the tools to others
+// (package calcserver); an agent may call them in its own process. Arguments
 // stay JSON until a tool reads them, so that no digit is lost on the way.
 package calculator
 
@@ -31,13 +31,13 @@ type Tool struct {
 
 	Params []string // the names of the arguments, all of them required
 
-	// Run gets the arguments in the order of Params, each of them valid JSON. It
-	// says what is wrong with them in an [*InputError].
+	// Run gets the arguments in the order of Params, each of them valid JSON. If
+	// it refuses them, its error is an [*InputError].
 	Run func(ctx context.Context, args []json.RawMessage) (string, error)
 }
 
-// InputError says in plain words what is wrong with the arguments of a call. Its
-// text is meant for the caller, a model included.
+// InputError says what is wrong with the arguments of a call. Its text is meant
+// for the caller, including a model.
 type InputError struct{ Reason string }
 
 func (e *InputError) Error() string { return e.Reason }
@@ -46,8 +46,8 @@ func refusef(format string, args ...any) error {
 	return &InputError{Reason: fmt.Sprintf(format, args...)}
 }
 
-// Tools lists the tools, in a fixed order. Every one of them only reads its
-// arguments: calling it twice is the same as calling it once.
+// Tools lists the tools in a fixed order. They have no side effects: calling one
+// twice is the same as calling it once.
 func Tools() []Tool {
 	return []Tool{
 		{
@@ -99,7 +99,7 @@ func Tools() []Tool {
 	}
 }
 
-// The digit limit is in words only: JSON Schema cannot count digits.
+// The digit limit is stated in words only: JSON Schema cannot count digits.
 var (
 	numbersSchema = json.RawMessage(`{"type":"object","properties":{` +
 		`"a":{"type":"integer","description":"The first whole number, of at most 5000 digits"},` +
@@ -110,8 +110,8 @@ var (
 		`"required":["name"],"additionalProperties":false}`)
 )
 
-// Call runs the tool on input, a JSON object. Input that the tool refuses gives
-// an [*InputError]; where ctx ends the work, its error is returned.
+// Call runs the tool on input, a JSON object. If the tool refuses the input, the
+// error is an [*InputError]. If ctx ends the work, it is ctx's error.
 func (t Tool) Call(ctx context.Context, input json.RawMessage) (string, error) {
 	if err := ctx.Err(); err != nil {
 		return "", err
@@ -123,7 +123,7 @@ func (t Tool) Call(ctx context.Context, input json.RawMessage) (string, error) {
 	return t.Run(ctx, args)
 }
 
-// onNumbers makes a tool of an operation on two whole numbers, a and b.
+// onNumbers turns an operation on two whole numbers, a and b, into a tool.
 func onNumbers(op func(z, x, y *big.Int) *big.Int) func(context.Context, []json.RawMessage) (string, error) {
 	return func(_ context.Context, args []json.RawMessage) (string, error) {
 		a, err := wholeNumber("a", args[0])
@@ -155,9 +155,9 @@ func greet(_ context.Context, args []json.RawMessage) (string, error) {
 	return "Hello, " + name + "! Nice to meet you.", nil
 }
 
-// unprintable reports whether r would let a name break out of its line: control
-// characters, line and paragraph separators, and the bidirectional overrides
-// and isolates of Unicode annex 9.
+// unprintable reports whether r could make a name break out of its line: control
+// characters, line and paragraph separators, and the bidirectional overrides and
+// isolates of Unicode annex 9.
 func unprintable(r rune) bool {
 	return unicode.IsControl(r) || r == '\u2028' || r == '\u2029' ||
 		r >= '\u202a' && r <= '\u202e' || r >= '\u2066' && r <= '\u2069'

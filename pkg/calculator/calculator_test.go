@@ -11,7 +11,7 @@ import (
 	"agentcore-mcp-auth/pkg/calculator"
 )
 
-// What a number and an expression may have at most.
+// The limits of a number and an expression.
 const maxDigits, maxExpression = 5000, 4096
 
 func call(t testing.TB, tool, input string) (string, error) {
@@ -154,7 +154,7 @@ func fuzzNumbers(f *testing.F, tool string, op func(z, x, y *big.Rat) *big.Rat) 
 		got, err := call(t, tool, input)
 		var args map[string]json.Number
 		if json.Unmarshal([]byte(input), &args) != nil || len(a)+len(b) > 100 {
-			return // call must not panic, and that is all
+			return // the call must only not panic
 		}
 		x, okX := new(big.Rat).SetString(string(args["a"]))
 		y, okY := new(big.Rat).SetString(string(args["b"]))

@@ -27,8 +27,8 @@ func evaluate(ctx context.Context, args []json.RawMessage) (string, error) {
 	return n.text(decimal), nil
 }
 
-// compute evaluates an expression without variables, and tells whether it has
-// decimals in it.
+// compute evaluates an expression without variables, and reports whether it
+// contains decimals.
 func compute(ctx context.Context, text string) (number, bool, error) {
 	x, err := parse(text)
 	if err != nil {
@@ -49,7 +49,7 @@ func textArgument(name string, raw json.RawMessage) (string, error) {
 	return text, nil
 }
 
-// value computes n. Every number on the way is finite, and no exact one is
+// value computes n. Every intermediate number is finite, and no exact one is
 // longer than maxDigits.
 func (n *node) value(ctx context.Context) (number, error) {
 	if err := ctx.Err(); err != nil {
@@ -88,7 +88,8 @@ func (n *node) value(ctx context.Context) (number, error) {
 	return v, nil
 }
 
-// vanishes reports whether a decimal zero stands for a number that is too small.
+// vanishes reports whether the result is a decimal zero that stands for a number
+// too small for float64.
 func (n *node) vanishes(args []number) bool {
 	switch n.kind {
 	case '+', '-':
@@ -101,7 +102,7 @@ func (n *node) vanishes(args []number) bool {
 	switch n.name {
 	case "exp":
 		return true
-	case "sin", "cos", "tan": // where they are zero at a multiple of pi, that is exact
+	case "sin", "cos", "tan": // zeros at multiples of pi are exact
 		return args[0].pi
 	}
 	return false
@@ -120,7 +121,7 @@ func (n *node) apply(args []number) (number, error) {
 	case 'm':
 		return neg(args[0]), nil
 	case '^':
-		if n.args[0].isE() && args[1].sign() != 0 { // exp is closer than a power of the rounded e
+		if n.args[0].isE() && args[1].sign() != 0 { // exp is more precise than a power of the rounded e
 			return number{f: math.Exp(args[1].float())}, nil
 		}
 		return power(args[0], args[1])

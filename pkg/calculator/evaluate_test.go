@@ -85,8 +85,8 @@ func TestEvaluate(t *testing.T) {
 		{"2^0.5", "≈ 1.4142135623730951"},
 		{"root(5, 1)", "5"},
 
-		// A power that is too long to be exact is rounded once, at the end: by
-		// float64's own power 1.0001^10000 ends in 4926.
+		// A power that is too long to be exact is rounded once, at the end:
+		// float64's own power gives 4926 as the last digits of 1.0001^10000.
 		{"1.0001^10000", "≈ 2.718145926825225"},
 		{"1.0001^-10000", "≈ 0.3678978343771237"},
 
@@ -103,7 +103,7 @@ func TestEvaluate(t *testing.T) {
 		{"cos(10^30*pi)", "1"},
 		{"tan(3*pi/4)", "-1"},
 		{"sin(pi/4)", "≈ 0.7071067811865475"},
-		// Beside a zero the digits are those of the distance from it.
+		// Next to a zero the digits are those of the distance from it.
 		{"sin(pi*(1+10^-20))", "≈ -3.141592653589793e-20"},
 		{"cos(pi*(1/2+10^-9))", "≈ -3.141592653589793e-09"},
 		{"tan(pi*(1/2+10^-12))", "≈ -3.183098861837907e+11"},
@@ -226,7 +226,7 @@ func TestEvaluate_refuses(t *testing.T) {
 		{"50%", `"%" is not understood: write mod(a, b) for a remainder, a/100 for a percentage`},
 		{"5!", `"!" is not understood: write factorial(n)`},
 
-		// What Go has and an expression has not.
+		// Go's syntax that expressions do not have.
 		{"7//2", `"//" is not understood: write floor(a/b) for a whole quotient`},
 		{"7/*1*/+2", `"/*" is not understood: write floor(a/b) for a whole quotient`},
 		{"0x10", `"0x10" is not understood: write numbers in decimal digits, such as 1000, 0.5 or 2e-3`},
@@ -319,8 +319,8 @@ func TestEvaluate_cancelled(t *testing.T) {
 	}
 }
 
-// tree writes a random expression and its value; nil stands for a division by
-// zero in it.
+// tree writes a random expression and its value, or nil if it contains a
+// division by zero.
 func tree(r *rand.Rand, depth int) (string, *big.Rat) {
 	if depth == 0 || r.IntN(8) == 0 {
 		n := r.IntN(20)
@@ -388,7 +388,8 @@ func TestEvaluate_agreesWithRat(t *testing.T) {
 func TestEvaluate_precedence(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
 	for range 1000 {
-		// Flat: what binds tighter is added up here by hand.
+		// A flat expression: the test itself adds up the terms that bind
+		// tighter.
 		var text strings.Builder
 		sum, product := big.NewRat(0, 1), big.NewRat(1, 1)
 		sign := 1
@@ -478,7 +479,7 @@ func FuzzEvaluate(f *testing.F) {
 		if rounded {
 			return
 		}
-		// An exact result is an expression that has itself for a result.
+		// An exact result is an expression with itself as its result.
 		if strings.Contains(got, ".") || len(got) > maxDigits/2 || len(got) > maxExpression {
 			return
 		}

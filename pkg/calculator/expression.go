@@ -15,7 +15,7 @@ import (
 // The limits of an expression.
 const (
 	maxExpression = 4096 // characters
-	maxNesting    = 100  // parentheses inside each other
+	maxNesting    = 100  // levels of parentheses
 )
 
 // node is one operation of an expression. It is immutable.
@@ -26,17 +26,17 @@ type node struct {
 	args []*node
 }
 
-// expression is what parse makes of a text.
+// expression is a parsed text.
 type expression struct {
 	root    *node
 	decimal bool // a number has a decimal point or an exponent
 }
 
-// An expression has Go's grammar but for its powers, so that the standard
-// library's scanner and parser read it. Go knows no operator that binds tighter
-// than multiplication: each operator is given to the parser as one of the next
-// lower level, which leaves the highest one for powers. What is left to do here
-// is in func power.
+// An expression has Go's grammar except for powers, so the standard library's
+// scanner and parser can read it. Go has no operator that binds tighter than
+// multiplication. So each operator is given to the parser as one of the next
+// lower level, which leaves the highest level for powers. Function power does
+// the rest.
 var (
 	operators = map[token.Token]token.Token{
 		token.ADD: token.EQL, token.SUB: token.NEQ, // level 3 of package go/token
@@ -46,10 +46,10 @@ var (
 	kinds = map[token.Token]byte{token.EQL: '+', token.NEQ: '-', token.ADD: '*', token.SUB: '/', token.MUL: '^'}
 )
 
-// symbols are what people and models write for an operator, and Go does not.
+// symbols maps what people and models write for an operator to what Go writes.
 var symbols = strings.NewReplacer("**", "^", "×", "*", "·", "*", "⋅", "*", "÷", "/", "−", "-", "π", " pi ", "∞", " inf ")
 
-// parse reads an expression. variables are the names that it may have beside
+// parse parses an expression. variables are the names that it may use besides
 // the constants.
 func parse(text string, variables ...string) (expression, error) {
 	if !utf8.ValidString(text) {
@@ -71,17 +71,17 @@ func parse(text string, variables ...string) (expression, error) {
 	return expression{root, b.decimal}, err
 }
 
-// translate writes an expression as Go for the parser. It lets through nothing
-// but numbers, names, operators, commas and parentheses, so that nothing else
-// of Go reaches the parser: no comment, no text, no keyword.
+// translate writes an expression as Go for the parser. It passes on only
+// numbers, names, operators, commas and parentheses, so that nothing else of Go
+// reaches the parser: no comment, no string, no keyword.
 func translate(text string) (string, error) {
 	var s scanner.Scanner
 	src := []byte(text)
-	// Whatever the scanner reports as an error is refused below, by its token.
+	// Errors of the scanner can be ignored: their tokens are refused below.
 	s.Init(token.NewFileSet().AddFile("", -1, len(src)), src, func(token.Position, string) {}, scanner.ScanComments)
 	var out strings.Builder
 	depth := 0
-	operand := false // whether what came last ends an operand
+	operand := false // whether the last token ends an operand
 	last := ""
 	for twice := token.ILLEGAL; ; {
 		tok, lit := twice, ""
@@ -111,7 +111,7 @@ func translate(text string) (string, error) {
 				return "", refusef("a closing parenthesis is missing")
 			}
 			return out.String(), nil
-		case tok == token.SEMICOLON && lit == "\n": // the scanner's own, at a line's end
+		case tok == token.SEMICOLON && lit == "\n": // inserted by the scanner at the end of a line
 			continue
 		case tok == token.IDENT:
 			out.WriteString(what)
@@ -119,7 +119,7 @@ func translate(text string) (string, error) {
 			if err := checkNumber(what); err != nil {
 				return "", err
 			}
-			// Without zeros in front, which would make it octal.
+			// Without leading zeros, which would make it octal.
 			out.WriteString(strings.TrimLeft(what[:len(what)-1], "0") + what[len(what)-1:])
 		case tok == token.IMAG: // 2i, and 2pi
 			return "", refusef("%.40q is not understood: write 2*pi for a product; imaginary numbers are not possible", what)
@@ -163,14 +163,14 @@ func translate(text string) (string, error) {
 	}
 }
 
-// builder makes nodes of what the parser read, and checks names and numbers.
+// builder turns the parser's output into nodes, and checks names and numbers.
 type builder struct {
 	variables []string
 	decimal   bool
 }
 
-// build makes the node of tree. It recurses as the parser did, which is bounded
-// by maxExpression where maxNesting does not bound it: signs, chains.
+// build returns the node of tree. It recurses as deep as the parser did.
+// maxExpression bounds that where maxNesting does not: signs and chains.
 func (b *builder) build(tree ast.Expr) (*node, error) {
 	switch t := tree.(type) {
 	case *ast.ParenExpr:
@@ -213,8 +213,8 @@ func (b *builder) build(tree ast.Expr) (*node, error) {
 	return nil, refusef("the expression is not understood")
 }
 
-// power makes the node of a chain such as -a ^ -b ^ c. Go reads it from the
-// left, its signs first; as a power it is -(a^(-(b^c))).
+// power returns the node of a chain such as -a ^ -b ^ c. Go reads it from the
+// left, signs first; as a power it means -(a^(-(b^c))).
 func (b *builder) power(chain []ast.Expr) (*node, error) {
 	first, minus := chain[0], false
 	for {
@@ -244,7 +244,7 @@ func (b *builder) power(chain []ast.Expr) (*node, error) {
 	return n, nil
 }
 
-// splitNumber takes a literal apart into its digits and its exponent.
+// splitNumber splits a literal into its digits and its exponent.
 func splitNumber(text string) (mantissa, exponent string, scientific bool) {
 	if i := strings.IndexAny(text, "eE"); i >= 0 {
 		return text[:i], text[i+1:], true
@@ -252,7 +252,7 @@ func splitNumber(text string) (mantissa, exponent string, scientific bool) {
 	return text, "", false
 }
 
-// checkNumber refuses Go's other ways to write a number.
+// checkNumber refuses Go's other notations for numbers.
 func checkNumber(text string) error {
 	mantissa, exponent, scientific := splitNumber(text)
 	if strings.Trim(mantissa, "0123456789.") != "" || strings.Trim(exponent, "+-0123456789") != "" {
@@ -264,8 +264,8 @@ func checkNumber(text string) error {
 	return nil
 }
 
-// number reads a literal that has been checked. Its size is known before its
-// exponent is expanded.
+// number reads a checked literal. It knows the size before it expands the
+// exponent.
 func (b *builder) number(text string) (*node, error) {
 	mantissa, exponent, scientific := splitNumber(text)
 	b.decimal = b.decimal || scientific || strings.Contains(mantissa, ".")

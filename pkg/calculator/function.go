@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// unary are the functions of one argument as float64 computes them. Where the
+// unary are the functions of one argument as float64 computes them. If the
 // argument is exactly at, the value is exactly is.
 var unary = map[string]struct {
 	f      func(float64) float64
@@ -33,11 +33,12 @@ var binary = map[string]func(x, y float64) float64{
 	"root":  floatRoot,
 }
 
-// written are the functions that parse writes as others.
+// written are the functions that parse replaces by others, with their numbers of
+// arguments.
 var written = map[string]int{"sqrt": 1, "cbrt": 1, "pow": 2}
 
-// arity is how many arguments a function has; 0 means that there is none of the
-// name.
+// arity returns the number of arguments of a function, or 0 if there is no such
+// function.
 func arity(name string) int {
 	if _, ok := unary[name]; ok {
 		return 1
@@ -54,7 +55,7 @@ func functionNames() string {
 	return strings.Join(names, ", ")
 }
 
-// floatMod has the sign of y, as the exact one has. It has no value where the
+// floatMod has the sign of y, like the exact function. It has no value if the
 // quotient is so large that no digit of the result would be right.
 func floatMod(x, y float64) float64 {
 	if math.Abs(x/y) > 1<<53 {
@@ -88,8 +89,8 @@ func floatFactorial(x float64) float64 {
 	return math.Gamma(x + 1)
 }
 
-// exactCall computes a function where its value is rational, or refuses it; ok
-// is false where the value is left to float64.
+// exactCall computes a function if its value is rational, or refuses it. ok is
+// false if the value is left to float64.
 func exactCall(name string, args []number) (n number, ok bool, err error) {
 	x := args[0]
 	if u, isUnary := unary[name]; isUnary {
@@ -154,8 +155,8 @@ func floor(r *big.Rat) *big.Rat {
 	return new(big.Rat).SetInt(new(big.Int).Div(r.Num(), r.Denom()))
 }
 
-// circle computes sin, cos or tan of r*pi. r is brought between 0 and 2 first,
-// so that any number of turns costs no digit.
+// circle computes sin, cos or tan of r*pi. It first reduces r to between 0 and
+// 2, so that any number of turns costs no digit.
 func circle(name string, r *big.Rat) (number, bool, error) {
 	half := new(big.Rat).Quo(r, big.NewRat(2, 1))
 	r = new(big.Rat).Sub(r, new(big.Rat).Mul(floor(half), big.NewRat(2, 1)))
@@ -195,9 +196,9 @@ func circle(name string, r *big.Rat) (number, bool, error) {
 	return number{f: float64(sign) * math.Sin(float64(min(t, 12-t))*math.Pi/12)}, true, nil
 }
 
-// fromQuarter computes sin, cos or tan of r*pi by way of the angle from the
-// nearest quarter turn. Beside a zero or a pole float64 holds r, but next to no
-// digit of its distance from there.
+// fromQuarter computes sin, cos or tan of r*pi from the distance to the nearest
+// quarter turn. Next to a zero or a pole, float64 can hold r, but hardly a digit
+// of its distance from there.
 func fromQuarter(name string, r *big.Rat) float64 {
 	quarter := floor(new(big.Rat).Add(new(big.Rat).Mul(r, big.NewRat(2, 1)), big.NewRat(1, 2)))
 	rest, _ := new(big.Rat).Sub(r, new(big.Rat).Mul(quarter, big.NewRat(1, 2))).Float64()
@@ -221,8 +222,9 @@ func fromQuarter(name string, r *big.Rat) float64 {
 	return f(angle)
 }
 
-// exactLog is the logarithm of x: exact where x is a whole power of a rational
-// base, and for numbers beyond float64 the decimal that float64 cannot give.
+// exactLog returns the logarithm of x. It is exact if x is a whole power of a
+// rational base. For numbers beyond float64 it is a decimal that float64's own
+// function cannot give.
 func exactLog(x, base number) (number, bool, error) {
 	if x.sign() <= 0 || base.sign() <= 0 {
 		return number{}, false, refusef("a logarithm needs a number above zero")
@@ -249,7 +251,7 @@ func exactLog(x, base number) (number, bool, error) {
 		f /= math.Log(base.float())
 	}
 	if inRange(x) && inRange(base) {
-		return number{}, false, nil // float64's own are closer by a digit
+		return number{}, false, nil // float64's own functions are more precise by a digit
 	}
 	return number{f: f}, true, nil
 }
@@ -261,13 +263,13 @@ func naturalLog(n number) float64 {
 	return (log2(n.rat.Num()) - log2(n.rat.Denom())) * math.Ln2
 }
 
-// inRange reports whether float64 can hold n, up to its precision.
+// inRange reports whether float64 can hold n, rounded.
 func inRange(n number) bool {
 	f := n.float()
 	return !math.IsInf(f, 0) && (f != 0) == (n.sign() != 0)
 }
 
-// root is the nth root of x. Odd roots of negative numbers are negative.
+// root returns the nth root of x. Odd roots of negative numbers are negative.
 func root(x, n number) (number, bool, error) {
 	degree, ok := n.integer()
 	if !ok || degree < 1 || degree > math.MaxInt32 {
@@ -296,8 +298,8 @@ func factorial(x number) (number, bool, error) {
 	if !ok || n < 0 {
 		return number{}, false, refusef("factorial needs a whole number that is not negative")
 	}
-	// The size of the result, by the logarithm of the gamma function. Beyond a
-	// million there is no need to ask.
+	// The logarithm of the gamma function gives the size of the result. Beyond a
+	// million every result is too large.
 	if bits, _ := math.Lgamma(float64(min(n, 1<<20)) + 1); bits/math.Ln2 > float64(maxBits) {
 		return number{}, false, refusef("factorial: the result would have more than %d digits", maxDigits)
 	}

@@ -15,34 +15,35 @@ import (
 )
 
 const (
-	// tolerance is how large the estimated error is to be, in parts of the
-	// integral of the expression's absolute value, and lastTolerance how large it
-	// may be where halving helps no more.
+	// tolerance is the largest accepted error, relative to the integral of the
+	// expression's absolute value. lastTolerance is the largest accepted error
+	// when halving no longer helps.
 	tolerance     = 1e-10
 	lastTolerance = 1e-7
 
-	// caution is how many times the difference between the two rules is taken for
-	// the error. Where the expression is smooth the difference is far above the
-	// error. It is not at a singularity: at that of x^-0.96, about the worst that
-	// the tolerances let through, the error is 16 times the difference.
+	// caution is the factor between the difference of the two rules and the
+	// error that is assumed. If the expression is smooth, the difference is far
+	// above the error. At a singularity it is not: at that of x^-0.96, about the
+	// worst that the tolerances accept, the error is 16 times the difference.
 	caution = 40
 
-	// startPanels is in how many parts an interval is looked at from the start,
-	// so that the two rules do not agree on having missed the same peak.
+	// startPanels is the number of parts that an interval is divided into at the
+	// start, so that the two rules do not agree because both missed the same
+	// peak.
 	startPanels = 32
 
-	// maxSteps is how many operations may be spent on one integral, about a
-	// tenth of a second, and maxPanels how many parts there may be, 200 kB.
+	// maxSteps is the limit of operations for one integral, about a tenth of a
+	// second, and maxPanels the limit of parts, 200 kB.
 	maxSteps  = 2_500_000
 	maxPanels = 4_000
 
-	// narrowest is how many float64 numbers, about, a panel must have to be
+	// narrowest is about how many float64 numbers a panel must contain to be
 	// halved.
 	narrowest = 8
 )
 
-// The orders of the two Gauss-Legendre rules whose difference tells the error.
-// The result is that of the higher one.
+// The orders of the two Gauss-Legendre rules. Their difference gives the error;
+// the higher one gives the result.
 const lowOrder, highOrder = 10, 21
 
 var integrateSchema = json.RawMessage(`{"type":"object","properties":{` +
@@ -91,7 +92,7 @@ func integrate(ctx context.Context, args []json.RawMessage) (string, error) {
 	return "≈ " + formatFloat(sign*result) + " (estimated error " + strconv.FormatFloat(deviation, 'g', 2, 64) + ")", nil
 }
 
-// bound reads a bound: a number, an expression, or an infinity.
+// bound reads a bound: a number, an expression or an infinity.
 func bound(ctx context.Context, name string, raw json.RawMessage) (float64, error) {
 	text := string(raw)
 	if c := raw[0]; c != '-' && (c < '0' || c > '9') {
@@ -119,9 +120,9 @@ func bound(ctx context.Context, name string, raw json.RawMessage) (float64, erro
 	return n.float(), nil
 }
 
-// substitution says how x follows from the variable t of a part of the range:
-// x = t, or, towards an infinity, x = a + direction*(1-t)/t with t from 0 to 1.
-// Infinity is at t = 0, where float64 is finest.
+// substitution maps the variable t of a part of the range to x: x = t, or,
+// towards an infinity, x = a + direction*(1-t)/t with t from 0 to 1. Infinity is
+// at t = 0, where float64 is finest.
 type substitution struct{ a, direction float64 }
 
 func (s substitution) x(t float64) float64 {
@@ -136,10 +137,10 @@ type panel struct {
 	by       *substitution
 	from, to float64
 
-	sum, size, deviation float64 // the integrals of f and of its absolute value, and the first one's error
+	sum, size, deviation float64 // the integral of f, that of its absolute value, and the error of the first
 }
 
-// panels is a heap that has the largest deviation on top.
+// panels is a heap with the largest deviation on top.
 type panels []panel
 
 func (p panels) Len() int           { return len(p) }
@@ -175,14 +176,13 @@ func newIntegral(ctx context.Context, n *node) (*integral, error) {
 	return in, err
 }
 
-// run integrates from lower to upper, which is larger, and either may be
-// infinite. The part that is known worst is halved until the whole is known
-// well enough.
+// run integrates from lower to upper, which is larger; either may be infinite.
+// It halves the part with the largest error until the whole is precise enough.
 func (in *integral) run(ctx context.Context, lower, upper float64) (result, deviation float64, err error) {
 	var pieces []panel
 	switch {
 	case math.IsInf(lower, 0) && math.IsInf(upper, 0):
-		// Two pieces, each of which has to converge.
+		// Two pieces: each must converge.
 		pieces = []panel{{by: &substitution{0, -1}, to: 1}, {by: &substitution{0, 1}, to: 1}}
 	case math.IsInf(lower, 0):
 		pieces = []panel{{by: &substitution{upper, -1}, to: 1}}
@@ -211,11 +211,11 @@ func (in *integral) run(ctx context.Context, lower, upper float64) (result, devi
 		}
 	}
 	heap.Init(&queue)
-	var final panels // those that are not worth halving
+	var final panels // not worth halving
 	budget := maxSteps / (lowOrder + highOrder) / max(1, in.steps)
 	for sumAt := 0; ; {
 		ending := len(queue) == 0 || len(queue)+len(final) >= maxPanels || budget < 2
-		if ending || len(queue) >= sumAt { // ever more seldom, so that sums do not cost more than panels
+		if ending || len(queue) >= sumAt { // at growing intervals, so that sums do not cost more than panels
 			sumAt = len(queue) + 1 + len(queue)/64
 			var size float64
 			result, size, deviation = total(queue, final)
@@ -223,7 +223,7 @@ func (in *integral) run(ctx context.Context, lower, upper float64) (result, devi
 				return 0, 0, refusef("the integral is too large, or does not exist: decimals reach about 1.8e308")
 			}
 			if deviation <= tolerance*size || ending && deviation <= lastTolerance*size {
-				return result, deviation + size*0x1p-48, nil // and what rounding adds
+				return result, deviation + size*0x1p-48, nil // plus the error of rounding
 			}
 			if ending {
 				return 0, 0, diverges(slices.MaxFunc(slices.Concat(queue, final), func(p, q panel) int { return cmp.Compare(p.deviation, q.deviation) }))
@@ -248,12 +248,12 @@ func (in *integral) run(ctx context.Context, lower, upper float64) (result, devi
 	}
 }
 
-// diverges says where an integral does not converge.
+// diverges returns the error of an integral that does not converge in p.
 func diverges(p panel) error {
 	return refusef("the integral does not converge, worst near x = %.4g: it may not exist, be beyond the range of decimals, or vary too much between the bounds; try a part of the interval", p.by.x(p.from+(p.to-p.from)/2))
 }
 
-// total sums panels up, by Kahan's summation where it is the result.
+// total adds up panels. It uses Kahan's summation for the result.
 func total(parts ...panels) (sum, size, deviation float64) {
 	lost := 0.0
 	for _, part := range parts {
@@ -269,8 +269,8 @@ func total(parts ...panels) (sum, size, deviation float64) {
 	return sum, size, deviation
 }
 
-// measure applies both rules to p. Where the expression is infinite p has to be
-// halved until that is at its end, or refused.
+// measure applies both rules to p. If the expression is infinite inside p, p
+// must be halved until that point is at its end, or be refused.
 func (in *integral) measure(ctx context.Context, p *panel) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -287,8 +287,8 @@ func (in *integral) measure(ctx context.Context, p *panel) error {
 	case math.IsInf(low, 0) || math.IsInf(p.size, 0):
 		p.sum, p.size, p.deviation = 0, 0, math.Inf(1)
 	case p.narrow(narrowest):
-		// The rules may agree only because they meet the same few numbers. At a
-		// pole these are far apart.
+		// The rules may agree only because they see the same few numbers. At a
+		// pole those are far apart.
 		low, err := in.at(p, p.from)
 		if err != nil {
 			return err
@@ -306,7 +306,7 @@ func (in *integral) measure(ctx context.Context, p *panel) error {
 	return nil
 }
 
-// narrow reports whether not many more than n float64 numbers are in p.
+// narrow reports whether p contains hardly more than n float64 numbers.
 func (p *panel) narrow(n float64) bool {
 	return p.to-p.from <= n*max(0x1p-52*max(math.Abs(p.from), math.Abs(p.to)), math.SmallestNonzeroFloat64)
 }
@@ -321,7 +321,7 @@ func (in *integral) apply(r rule, p *panel) (sum, size float64, err error) {
 			return 0, 0, err
 		}
 		if math.IsInf(v, 0) && p.narrow(4096) {
-			continue // it is the singularity that the place has been rounded to
+			continue // the place was rounded to the singularity
 		}
 		sum += r.weight[i] * v
 		size += r.weight[i] * math.Abs(v)
@@ -337,14 +337,14 @@ func (in *integral) at(p *panel, t float64) (float64, error) {
 		return 0, refusef("the expression has no real value, or none within the range of decimals, at x = %.6g", x)
 	}
 	if p.by.direction != 0 && v != 0 {
-		v = v / t / t // dx = dt/t², and it may be huge
+		v = v / t / t // dx = dt/t²; the product may be huge
 	}
 	return v, nil
 }
 
-// function makes n a function of x on float64. It adds the operations that a
-// call takes to steps. What does not depend on x is computed once, as evaluate
-// does it. The function gives NaN where n has no real value.
+// function turns n into a function of x on float64. It adds the number of
+// operations of a call to steps. It computes once what does not depend on x, as
+// evaluate does. The function returns NaN if n has no real value.
 func (n *node) function(ctx context.Context, steps *int) (func(x float64) float64, error) {
 	if !n.has('v', "x") {
 		v, err := n.value(ctx)
@@ -395,14 +395,14 @@ func (n *node) function(ctx context.Context, steps *int) (func(x float64) float6
 	}
 	return func(x float64) float64 {
 		a, b := f(x), g(x)
-		if math.IsNaN(a) || math.IsNaN(b) { // which not every op passes on
+		if math.IsNaN(a) || math.IsNaN(b) { // not every op passes it on
 			return math.NaN()
 		}
 		return op(a, b)
 	}, nil
 }
 
-// has reports whether a node of that kind and name is in n.
+// has reports whether n contains a node of that kind and name.
 func (n *node) has(kind byte, name string) bool {
 	return n.kind == kind && n.name == name || slices.ContainsFunc(n.args, func(a *node) bool { return a.has(kind, name) })
 }

@@ -27,7 +27,7 @@ func integration(expression, lower, upper string) string {
 
 var integralForm = regexp.MustCompile(`^≈ (\S+) \(estimated error (\S+)\)$`)
 
-// readIntegral takes a result of integrate apart.
+// readIntegral parses a result of integrate.
 func readIntegral(t testing.TB, result string) (value, deviation float64) {
 	t.Helper()
 	m := integralForm.FindStringSubmatch(result)
@@ -71,7 +71,7 @@ func TestIntegrate(t *testing.T) {
 		{"mod(x,1)", "0", "5", 2.5},
 		{"max(x, 1-x)", "0", "1", 0.75},
 
-		// Kinks and steps, where the rules are halved around.
+		// Kinks and steps: the range is halved around them.
 		{"abs(x)", "-1", "2", 2.5},
 		{"floor(x)", "0", "10", 45},
 		{"abs(sin(x))", "0", "10*pi", 20},
@@ -79,7 +79,7 @@ func TestIntegrate(t *testing.T) {
 		// A peak that a few points alone would miss.
 		{"exp(-(x-50)^2)", "0", "1000", math.Sqrt(math.Pi)},
 
-		// Singular ends. The worst that is let through has the error that the
+		// Singular ends. The worst that is accepted has the error that the
 		// difference of the rules understates most.
 		{"1/sqrt(x)", "0", "1", 2},
 		{"ln(x)", "0", "1", -1},
@@ -87,7 +87,7 @@ func TestIntegrate(t *testing.T) {
 		{"x^-0.95", "0", "1", 20},
 		{"x^-0.96", "0", "1", 25},
 
-		// At other places than 0, float64 does not come near enough for ten digits.
+		// At places other than 0, float64 is not fine enough for ten digits.
 		{"1/sqrt(1-x)", "0", "1", 2},
 		{"1/sqrt(1-x^2)", "-1", "1", math.Pi},
 		{"1/sqrt(abs(x-1/3))", "0", "1", 2*math.Sqrt(1.0/3) + 2*math.Sqrt(2.0/3)},
@@ -195,7 +195,7 @@ func TestIntegrate_refuses(t *testing.T) {
 	}
 }
 
-// countdown is a context that ends when it has been asked so often.
+// countdown is a context that ends after a number of calls of Err.
 type countdown struct {
 	context.Context
 	left int
@@ -208,7 +208,7 @@ func (c *countdown) Err() error {
 	return nil
 }
 
-// What takes longest ends soon, and sooner with its context.
+// The slowest integrals end soon, and sooner with their context.
 func TestIntegrate_bounded(t *testing.T) {
 	for _, expression := range []string{
 		"sin(1/x)",

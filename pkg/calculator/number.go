@@ -6,7 +6,7 @@ import (
 	"strconv"
 )
 
-// The numerator and the denominator of an exact number are below limit, and so
+// The numerator and the denominator of an exact number are below limit, so they
 // have at most maxBits bits.
 var (
 	limit   = new(big.Int).Exp(big.NewInt(10), big.NewInt(maxDigits), nil)
@@ -18,22 +18,22 @@ func fits(r *big.Rat) bool {
 	return r.Num().CmpAbs(limit) < 0 && r.Denom().Cmp(limit) < 0
 }
 
-// number is what evaluating gives: exact, as a rational or a rational multiple
-// of pi, or a decimal with the precision of float64. It is immutable.
+// number is the result of an evaluation: exact, as a rational or a rational
+// multiple of pi, or a decimal with the precision of float64. It is immutable.
 type number struct {
 	rat *big.Rat // nil: the number is not known exactly
 	pi  bool     // the number is rat*pi
-	f   float64  // the number, where rat is nil
+	f   float64  // the number, if rat is nil
 }
 
 func exact(r *big.Rat) number { return number{rat: r} }
 
 func whole(n int64) number { return exact(big.NewRat(n, 1)) }
 
-// rational reports whether n is known exactly and no multiple of pi.
+// rational reports whether n is known exactly and is not a multiple of pi.
 func (n number) rational() bool { return n.rat != nil && !n.pi }
 
-// integer returns n where it is known to be a whole number that an int64 holds.
+// integer returns n if it is known to be a whole number that fits an int64.
 func (n number) integer() (int64, bool) {
 	if !n.rational() || !n.rat.IsInt() || !n.rat.Num().IsInt64() {
 		return 0, false
@@ -41,8 +41,8 @@ func (n number) integer() (int64, bool) {
 	return n.rat.Num().Int64(), true
 }
 
-// float returns the float64 next to n; it is infinite or zero where n is beyond
-// them.
+// float returns the float64 nearest to n. It is infinite or zero if n is out of
+// range.
 func (n number) float() float64 {
 	if n.rat == nil {
 		return n.f
@@ -66,9 +66,9 @@ func (n number) sign() int {
 	return 0
 }
 
-// text writes n as the caller gets it. An exact number is in digits, or a
-// fraction, or, where the caller wrote decimals, a decimal that ends; what is
-// rounded starts with a sign that says so.
+// text writes n for the caller. An exact number is written in digits, or as a
+// fraction, or, if the caller wrote decimals, as a decimal that ends. A rounded
+// number starts with a sign that says so.
 func (n number) text(decimal bool) string {
 	if !n.rational() {
 		return "≈ " + formatFloat(n.float())
@@ -86,8 +86,8 @@ func formatFloat(f float64) string {
 	return strconv.FormatFloat(f, 'g', -1, 64)
 }
 
-// settle returns r as an exact number, or as a decimal where it has become too
-// long for one.
+// settle returns r as an exact number, or as a decimal if it is too long for
+// one.
 func settle(r *big.Rat, pi bool) number {
 	n := number{rat: r, pi: pi && r.Sign() != 0}
 	if fits(r) {
@@ -133,7 +133,7 @@ func div(x, y number) (number, error) {
 	return settle(new(big.Rat).Quo(x.rat, y.rat), x.pi && !y.pi), nil
 }
 
-// power computes x^y. Nothing is computed exactly before its size is known.
+// power computes x^y. It knows the size before it computes anything exactly.
 func power(x, y number) (number, error) {
 	if x.sign() == 0 && y.sign() < 0 {
 		return number{}, refusef("division by zero: 0 to a negative power")
@@ -158,8 +158,8 @@ func power(x, y number) (number, error) {
 	return number{f: f}, nil
 }
 
-// wholePower computes x^n exactly where the result is no longer than exact
-// numbers may be, else as a decimal.
+// wholePower computes x^n exactly if the result is short enough for an exact
+// number, and else as a decimal.
 func wholePower(x *big.Rat, n *big.Int) (number, error) {
 	if x.IsInt() && x.Num().BitLen() <= 1 { // 0, 1, -1
 		if x.Sign() < 0 && n.Bit(0) == 0 {
@@ -176,9 +176,9 @@ func wholePower(x *big.Rat, n *big.Int) (number, error) {
 		}
 		return settle(new(big.Rat).SetFrac(num, den), false), nil
 	}
-	// By squaring, with so many bits that what is rounded on the way does not
-	// reach the result: float64's own power of 1.0001 to the 10000 is wrong from
-	// its 13th digit on. An overflow is infinite, and stays it.
+	// By squaring, with so many bits that rounding does not reach the result:
+	// float64's own power of 1.0001 to the 10000 is wrong from its 13th digit
+	// on. An overflow is infinite and stays so.
 	const precision = 256
 	base := new(big.Float).SetPrec(precision).SetRat(x)
 	result := new(big.Float).SetPrec(precision).SetInt64(1)
@@ -198,7 +198,8 @@ func wholePower(x *big.Rat, n *big.Int) (number, error) {
 	return number{f: f}, nil
 }
 
-// log2 is the binary logarithm of a whole number's size; that of zero is 0.
+// log2 returns the binary logarithm of the absolute value of a whole number, or
+// 0 for zero.
 func log2(n *big.Int) float64 {
 	m := new(big.Float).SetInt(n)
 	if m.Sign() == 0 {
@@ -209,7 +210,7 @@ func log2(n *big.Int) float64 {
 	return math.Log2(math.Abs(f)) + float64(exp)
 }
 
-// exactRoot returns the nth root of x, which is not negative, where that is
+// exactRoot returns the nth root of x, which is not negative, if the root is
 // rational.
 func exactRoot(x *big.Rat, n int64) (*big.Rat, bool) {
 	num, ok := wholeRoot(x.Num(), n)

@@ -21,7 +21,7 @@ import (
 	"agentcore-mcp-auth/pkg/credstore"
 )
 
-// regionForm is what region names look like.
+// regionForm is the form of region names.
 // https://docs.aws.amazon.com/global-infrastructure/latest/regions/aws-regions.html
 const regionForm = `[a-z]{2,4}(-[a-z]+)+-\d{1,2}`
 
@@ -30,12 +30,11 @@ var (
 	regionInText = regexp.MustCompile(`\b` + regionForm + `\b`)
 )
 
-// IsRegion reports whether name can be a region's. An SDK makes a host name of
-// anything else.
+// IsRegion reports whether name has the form of a region. An SDK puts a region
+// into a host name without checking it.
 func IsRegion(name string) bool { return regionName.MatchString(name) }
 
-// examineAccount finds out who asks, and where, and what the stack was deployed
-// with.
+// examineAccount checks the caller's credentials, the region and the stack.
 func (e *exam) examineAccount(ctx context.Context) {
 	e.step("aws.region", func() Check {
 		region := e.cfg.AWS.Region
@@ -90,7 +89,7 @@ func (e *exam) identify(ctx context.Context) Check {
 		if errors.As(err, new(*net.DNSError)) {
 			c.Cause = "there is no region of that name, or no name server or proxy can be reached"
 		} else if at := aws.ToString(e.cfg.AWS.BaseEndpoint); at != "" && errors.Is(err, syscall.ECONNREFUSED) {
-			c.Cause, c.Next = "nothing listens at "+clean(at)+", where AWS_ENDPOINT_URL has AWS be", "mcpauth local"
+			c.Cause, c.Next = "nothing listens at "+clean(at)+", the address in AWS_ENDPOINT_URL", "mcpauth local"
 		}
 	case "ExpiredToken", "ExpiredTokenException", "RequestExpired":
 		c.Cause, c.Next = "the temporary credentials have expired", login
@@ -105,8 +104,8 @@ func (e *exam) identify(ctx context.Context) Check {
 	return c
 }
 
-// retrieve gets the credentials once. An EC2 instance has its own in
-// milliseconds; where there is none, the SDK would keep on asking.
+// retrieve gets the credentials once. An EC2 instance gives its credentials
+// within milliseconds. Where there is no instance, the SDK would keep asking.
 func (e *exam) retrieve(ctx context.Context) error {
 	if aws.IsCredentialsProvider(e.cfg.AWS.Credentials, (*ec2rolecreds.Provider)(nil)) {
 		var cancel context.CancelFunc
@@ -117,19 +116,19 @@ func (e *exam) retrieve(ctx context.Context) error {
 	return err
 }
 
-// regionIn is the first region that a text names.
+// regionIn returns the first region that a text names.
 func regionIn(text string) string {
 	return cmp.Or(regionInText.FindString(text), "REGION")
 }
 
-// Stack is what CloudFormation tells of a stack.
+// Stack is CloudFormation's description of a stack.
 type Stack struct {
 	Status, Reason      string
 	Parameters, Outputs map[string]string
 }
 
-// DescribeStack asks CloudFormation for a stack. One that is not there is a
-// ValidationError.
+// DescribeStack asks CloudFormation for a stack. For a missing stack the error
+// is a ValidationError.
 func DescribeStack(ctx context.Context, cfg aws.Config, name string) (Stack, error) {
 	out, err := cloudformation.NewFromConfig(cfg).DescribeStacks(ctx, &cloudformation.DescribeStacksInput{StackName: &name})
 	if err == nil && len(out.Stacks) != 1 {
@@ -149,7 +148,7 @@ func DescribeStack(ctx context.Context, cfg aws.Config, name string) (Stack, err
 	return st, nil
 }
 
-// readStack reads the stack, and takes from it what was not given.
+// readStack reads the stack, and takes the settings from it that were not given.
 func (e *exam) readStack(ctx context.Context) Check {
 	c := Check{Status: Fail, Expected: "a stack " + e.cfg.Stack + " that is deployed"}
 	ctx, cancel := context.WithTimeout(ctx, e.patience())
@@ -177,7 +176,7 @@ func (e *exam) readStack(ctx context.Context) Check {
 	c.Found = st.Status
 	events := []string{"cloudformation", "describe-stack-events", "--stack-name", e.cfg.Stack}
 	switch status := st.Status; {
-	case e.cfg.Name == "" && strings.HasSuffix(status, "_IN_PROGRESS"): // it has no parameters before its change set is executed
+	case e.cfg.Name == "" && strings.HasSuffix(status, "_IN_PROGRESS"): // a stack has no parameters before its change set is executed
 		c.Cause, c.Next = "its first deployment is under way, or waits for somebody to confirm the change set", e.advice.aws("", append(events, "--max-items", "20")...)
 	case credstore.CheckName(e.cfg.Name) != nil:
 		c.Expected, c.Found = "a parameter McpName, as this project's template has", "none"
@@ -196,8 +195,8 @@ func (e *exam) readStack(ctx context.Context) Check {
 	return c
 }
 
-// unreadable says why a request to AWS got no answer that helps. A permission
-// that the caller lacks is a warning: an agent does not need it.
+// unreadable explains a request to AWS that got no useful answer. A missing
+// permission of the caller is only a warning: an agent does not need it.
 func (e *exam) unreadable(c Check, err error, action, resource string) Check {
 	c.Status = Warn
 	c.Found = e.refusal(err)
@@ -216,8 +215,8 @@ func (e *exam) unreadable(c Check, err error, action, resource string) Check {
 	return c
 }
 
-// allow gives the caller a permission, if the caller is something that has a
-// policy of its own, and otherwise says who refuses it.
+// allow returns a command that gives the caller a permission. If the caller
+// cannot have a policy, the command shows who refuses it.
 func (e *exam) allow(action, resource string) string { return allow(e.identity, action, resource) }
 
 var (
@@ -232,7 +231,7 @@ func allow(identity, action, resource string) string {
 		Statement []statement
 	}{"2012-10-17", []statement{{"Allow", action, resource}}})
 	if err != nil {
-		panic(err) // strings encode
+		panic(err) // strings always encode
 	}
 	put := func(verb, flag, name string) string {
 		return Shell("aws", "iam", verb, flag, name, "--policy-name", "mcpauth-doctor", "--policy-document", string(policy))
@@ -246,7 +245,7 @@ func allow(identity, action, resource string) string {
 	return "aws organizations list-policies --filter SERVICE_CONTROL_POLICY" // a root user has no policy of its own
 }
 
-// denial is the reason that IAM gives for a refusal, or what to say without one.
+// denial returns the reason that IAM gives for a refusal, or otherwise.
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_access-denied.html
 func denial(message, otherwise string) string {
 	for _, m := range []struct{ in, out string }{

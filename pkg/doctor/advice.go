@@ -13,17 +13,17 @@ import (
 type advice struct {
 	name   string // of the MCP server
 	region string
-	flags  []string // what commands of this project end in: names and values
+	flags  []string // appended to commands of this project: names and values
 
 	owner string // of the recorded set: provision.CommandLine, a stack's id, nobody ("")
-	known bool   // owner is
+	known bool   // whether owner is known
 }
 
 func newAdvice(cfg Config) advice {
 	return advice{name: cfg.Name, region: cfg.AWS.Region, flags: cfg.Flags}
 }
 
-// mcpauth is a command of this project about the server.
+// mcpauth returns a command of this project about the server.
 func (a advice) mcpauth(verb string, args ...string) string {
 	words := append([]string{"mcpauth", verb, "--mcp-name", cmp.Or(a.name, "NAME")}, args...)
 	for flag := range slices.Chunk(a.flags, 2) {
@@ -34,7 +34,7 @@ func (a advice) mcpauth(verb string, args ...string) string {
 	return Shell(words...)
 }
 
-// flag is what a flag of this project was given, or empty.
+// flag returns the value of a flag of this project, or "".
 func (a advice) flag(name string) string {
 	if i := slices.Index(a.flags, name); i >= 0 {
 		return a.flags[i+1]
@@ -42,31 +42,32 @@ func (a advice) flag(name string) string {
 	return ""
 }
 
-// doctor is the examination itself.
+// doctor returns the command of this examination.
 func (a advice) doctor() string { return a.mcpauth("doctor") }
 
-// aws is a command of the AWS command line, in region or, where that is empty,
-// in the caller's.
+// aws returns a command of the AWS command line for region, or for the caller's
+// region if that is empty.
 func (a advice) aws(region string, args ...string) string {
 	return Shell(slices.Concat([]string{"aws"}, args, a.account(cmp.Or(region, a.region)))...)
 }
 
-// runtimes lists the runtimes of a region.
+// runtimes returns the command that lists the runtimes of a region.
 func (a advice) runtimes(region string) string {
 	return a.aws(region, "bedrock-agentcore-control", "list-agent-runtimes", "--query", "agentRuntimes[].agentRuntimeArn")
 }
 
-// profiles lists the inference profiles.
+// profiles returns the command that lists the inference profiles.
 func (a advice) profiles() string {
 	return a.aws("", "bedrock", "list-inference-profiles", "--query", "inferenceProfileSummaries[].inferenceProfileId")
 }
 
-// login gets new AWS credentials.
+// login returns the command that gets new AWS credentials.
 func (a advice) login() string {
 	return Shell(append([]string{"aws", "sso", "login"}, a.account("")...)...)
 }
 
-// account are the flags of other command lines that say where.
+// account returns the flags that tell other command lines the region and the
+// profile.
 func (a advice) account(region string) (words []string) {
 	for _, flag := range [][]string{{"--region", region}, {"--profile", a.flag("--profile")}} {
 		if flag[1] != "" {
@@ -76,7 +77,7 @@ func (a advice) account(region string) (words []string) {
 	return words
 }
 
-// stackName is the name of the stack that owns the set, or empty.
+// stackName returns the name of the stack that owns the set, or "".
 func (a advice) stackName() string {
 	if _, rest, ok := strings.Cut(a.owner, ":stack/"); ok {
 		name, _, _ := strings.Cut(rest, "/")
@@ -85,8 +86,8 @@ func (a advice) stackName() string {
 	return ""
 }
 
-// restore writes again what provisioning wrote, and with the settings that it
-// was told then.
+// restore returns the command that writes again what provisioning wrote, with
+// the same settings.
 func (a advice) restore() string {
 	switch {
 	case a.owned():
@@ -97,9 +98,9 @@ func (a advice) restore() string {
 	return a.mcpauth("setup")
 }
 
-// remake makes the app client and what belongs to it as it should be. With a
-// stack that is its resource's work, because others of its resources go by the
-// client's id.
+// remake returns the command that repairs the app client and what belongs to it.
+// If a stack owns them, the stack's resource must do that, because other
+// resources of the stack use the client's id.
 func (a advice) remake() string {
 	if name := a.stackName(); name != "" {
 		deploy := slices.Concat([]string{"sam", "deploy", "--stack-name", name}, a.account(a.flag("--region")))
@@ -108,13 +109,13 @@ func (a advice) remake() string {
 	return a.restore()
 }
 
-// owned reports whether the set is the command line's or a stack's, so that
+// owned reports whether the command line or a stack owns the set, so that
 // provisioning may write it.
 func (a advice) owned() bool {
 	return a.known && (a.owner == provision.CommandLine || a.stackName() != "")
 }
 
-// restored has a failed check mended by writing again what provisioning wrote.
+// restored adds restore as the repair of a failed check.
 func (a advice) restored(c Check) Check {
 	c.Next = a.restore()
 	if a.owned() {
@@ -123,7 +124,7 @@ func (a advice) restored(c Check) Check {
 	return c
 }
 
-// remade has it mended by making the app client and what belongs to it again.
+// remade adds remake as the repair of a failed check.
 func (a advice) remade(c Check) Check {
 	c.Next = a.remake()
 	if a.owned() && a.stackName() == "" {
@@ -134,7 +135,7 @@ func (a advice) remade(c Check) Check {
 
 var plain = regexp.MustCompile(`^[A-Za-z0-9_@%+=:,./-]+$`)
 
-// Shell is the command line of these words.
+// Shell returns words as a command line.
 func Shell(words ...string) string {
 	quoted := make([]string, len(words))
 	for i, word := range words {
@@ -143,7 +144,7 @@ func Shell(words ...string) string {
 	return strings.Join(quoted, " ")
 }
 
-// quote is a word as a shell takes it.
+// quote returns a word as a shell accepts it.
 func quote(word string) string {
 	if plain.MatchString(word) {
 		return word

@@ -13,10 +13,10 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/bedrockruntime/types"
 )
 
-// callTool calls one tool that says of itself that it only reads, if there is
-// one whose arguments can be made up from its schema.
+// callTool calls one tool that says it only reads, if there is one whose
+// arguments can be made up from its schema.
 func (e *exam) callTool(ctx context.Context, tools []tool) Check {
-	reason := "no tool says that it only reads (readOnlyHint), and another must not be tried"
+	reason := "no tool says that it only reads (readOnlyHint), and no other may be tried"
 	for _, t := range tools {
 		if !t.Annotations.ReadOnly {
 			continue
@@ -53,15 +53,15 @@ func (e *exam) call(ctx context.Context, t tool, input any) Check {
 		text = e.clean(result.Content[0].Text)
 	}
 	sent, _ := json.Marshal(input)
-	if result.IsError { // it was asked with made-up arguments, and answered
+	if result.IsError { // the arguments were made up, so a refusal is an answer too
 		return pass(clean(fmt.Sprintf("%s(%s) was run and refused its arguments: %s", t.Name, sent, text)))
 	}
 	return pass(clean(fmt.Sprintf("%s(%s) = %s", t.Name, sent, text)))
 }
 
-// sample makes up a value that fits a schema, if that is easy: what the schema
-// itself offers, or the least that its type allows. What must fit a pattern or a
-// format is left to those who know.
+// sample makes up a value for a schema in simple cases: a value that the schema
+// offers, or the smallest that its type allows. It does not attempt patterns and
+// formats.
 func sample(schema json.RawMessage, depth int) (any, bool) {
 	var s struct {
 		Type       any                        `json:"type"`
@@ -95,7 +95,7 @@ func sample(schema json.RawMessage, depth int) (any, bool) {
 		object := map[string]any{}
 		for _, name := range s.Required {
 			if _, done := object[name]; done {
-				continue // or a name that is repeated on each level would take forever
+				continue // a name repeated on each level would take forever
 			}
 			v, ok := sample(s.Properties[name], depth+1)
 			if !ok {
@@ -121,7 +121,8 @@ func sample(schema json.RawMessage, depth int) (any, bool) {
 	return nil, false
 }
 
-// examineModel asks the model for one token, if it was asked for: that costs.
+// examineModel asks the model for one token if cfg.Model is set, since that
+// costs.
 func (e *exam) examineModel(ctx context.Context) {
 	if e.cfg.Model == "" {
 		e.step("model", func() Check {
@@ -158,7 +159,7 @@ func (e *exam) askModel(ctx context.Context) Check {
 	case isDenied(code) && strings.Contains(message, "bedrock:"):
 		c.Cause, c.Next = denial(message, "bedrock:InvokeModel is missing"), e.allow("bedrock:InvokeModel", "*")
 	case isDenied(code):
-		c.Cause = "no access to the model in this account: its provider's form has not been sent, or who called first had no rights on AWS Marketplace"
+		c.Cause = "no access to the model in this account: its provider's form has not been sent, or the first caller had no rights on AWS Marketplace"
 		c.Next = e.advice.aws("", "bedrock", "get-foundation-model-availability", "--model-id", foundation(id))
 	case isThrottle(code), errors.As(err, new(*types.ModelNotReadyException)):
 		c.Status = Warn
@@ -178,8 +179,8 @@ func (e *exam) askModel(ctx context.Context) Check {
 	return c
 }
 
-// foundation is the model that a profile routes to: the same id without the
-// geography before it.
+// foundation returns the model that a profile routes to: the same id without the
+// geography.
 func foundation(id string) string {
 	if before, after, ok := strings.Cut(id, "."); ok && slices.Contains([]string{"us", "eu", "apac", "jp", "au", "ca", "global", "us-gov"}, before) {
 		return after

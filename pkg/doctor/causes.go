@@ -9,8 +9,8 @@ import (
 	"agentcore-mcp-auth/pkg/agentcore"
 )
 
-// explain says what a refusal means. at is where the request went, if that is
-// known.
+// explain returns the meaning of a refusal. at is where the request went, if
+// that is known.
 func (r refusal) explain(a advice, at endpoint) Explanation {
 	x := Explanation{What: r.String()}
 	switch {
@@ -44,7 +44,7 @@ func oauthError(code string, a advice) []Cause {
 		}
 	case "invalid_scope":
 		return []Cause{
-			{"the client may not ask for a scope that was asked for, or its resource server has it no more", a.remake()},
+			{"the client may not ask for a scope that was asked for, or its resource server no longer has it", a.remake()},
 		}
 	case "unauthorized_client":
 		return []Cause{
@@ -93,7 +93,7 @@ func (r refusal) authorization(a advice, at endpoint) []Cause {
 		return r.exception(a, at)
 	case m != nil && m[1] == "insufficient_scope":
 		return []Cause{
-			{"the token is good and has none of the scopes that are asked for", a.mcpauth("token", "--claims")},
+			{"the token is valid and has none of the scopes that are required", a.mcpauth("token", "--claims")},
 			{"the server asks for a scope that the app client does not have", a.doctor()},
 		}
 	case strings.Contains(text, "Missing Authentication Token"):
@@ -106,7 +106,7 @@ func (r refusal) authorization(a advice, at endpoint) []Cause {
 		return causes
 	case strings.Contains(strings.ToLower(text), "expired"), r.status == http.StatusUnauthorized, r.code == agentcore.CodeUnauthorized:
 		causes := []Cause{
-			{"the token has ended, or is in its last minute, which AgentCore refuses too: it was fetched once and kept", a.mcpauth("token", "--claims")},
+			{"the token has expired, or is in its last minute, which AgentCore refuses too: it was fetched once and kept", a.mcpauth("token", "--claims")},
 			{"the token is of another issuer than the authorizer's, so that its key or its iss is not known there", a.doctor()},
 			{"the request had no header \"Authorization: Bearer TOKEN\", with one blank and one token", a.doctor()},
 		}
@@ -122,12 +122,12 @@ func (r refusal) authorization(a advice, at endpoint) []Cause {
 	}
 }
 
-// claim says what it means that one claim does not match.
+// claim returns the causes of a claim that does not match.
 func (r refusal) claim(name string, a advice) []Cause {
 	switch name {
 	case "client_id":
 		return []Cause{
-			{"the authorizer's allowedClients do not have the token's client: the client was made anew, or the server is another one's", a.doctor()},
+			{"the authorizer's allowedClients do not have the token's client: the client was replaced, or the runtime is another server's", a.doctor()},
 			{"an id token was sent, which has no client_id", a.mcpauth("token", "--claims")},
 		}
 	case "aud":
@@ -146,7 +146,7 @@ func (r refusal) rpc(a advice, at endpoint) []Cause {
 		return r.authorization(a, at)
 	case agentcore.CodeThrottled:
 		return []Cause{
-			{"too many requests or too many new sessions: a request without a steady Mcp-Session-Id starts a container of its own", a.doctor()},
+			{"too many requests or too many new sessions: a request without a constant Mcp-Session-Id starts a container of its own", a.doctor()},
 			{"a quota of the account is used up", a.aws(at.region, "service-quotas", "list-service-quotas", "--service-code", "bedrock-agentcore", "--query", "Quotas[].[QuotaName,Value]")},
 		}
 	case agentcore.CodeNotFound:
@@ -162,7 +162,7 @@ func (r refusal) rpc(a advice, at endpoint) []Cause {
 	case -32020, -32021, -32022:
 		return []Cause{{"the server speaks another revision of MCP, or wants headers that repeat the body", a.doctor()}}
 	case -32601:
-		return []Cause{{"the server does not know the method: it is no MCP server, or of another revision", a.doctor()}}
+		return []Cause{{"the server does not know the method: it is not an MCP server, or it speaks another revision", a.doctor()}}
 	case -32602:
 		return []Cause{{"the server does not know the tool, or not with these arguments", a.mcpauth("tools")}}
 	case -32700, -32600:
@@ -181,7 +181,7 @@ func (r refusal) notFound(a advice, at endpoint) []Cause {
 	}
 }
 
-// byStatus says what an HTTP status means without anything else.
+// byStatus returns the causes of an HTTP status, if nothing else is known.
 func (r refusal) byStatus(a advice, at endpoint) []Cause {
 	switch s := r.status; {
 	case s == http.StatusNotFound:
@@ -196,29 +196,29 @@ func (r refusal) byStatus(a advice, at endpoint) []Cause {
 	case s == http.StatusMethodNotAllowed:
 		return []Cause{{"the endpoint takes POST only; a token endpoint says so of another Content-Type too", a.doctor()}}
 	case s == http.StatusPaymentRequired, s == http.StatusTooManyRequests:
-		return []Cause{{"too many requests, or a quota is used up: is the token fetched anew for each call?", a.doctor()}}
+		return []Cause{{"too many requests, or a quota is used up: is a new token fetched for each call?", a.doctor()}}
 	case s == http.StatusConflict:
 		return []Cause{{"another request of the same session is under way; it passes", a.doctor()}}
 	case s == http.StatusBadRequest:
 		return []Cause{{"the request is malformed: a header, a session id or the body", a.doctor()}}
 	case s < 300:
-		return []Cause{{"that is no refusal: the request was answered", a.doctor()}}
+		return []Cause{{"this is not a refusal: the request was answered", a.doctor()}}
 	case s < 400:
 		return []Cause{{"the address redirects, and no client follows that with a token", a.doctor()}}
 	case s >= 500:
 		return []Cause{{"the server or a gateway before it is down or overloaded; it may pass", a.doctor()}}
 	}
-	return []Cause{{"that is no refusal that is known here", a.doctor()}}
+	return []Cause{{"this refusal is not known here", a.doctor()}}
 }
 
-// agentCauses says what an error code of this project's agent means whose
-// message tells no more; nil: it is none.
+// agentCauses returns the causes of an error code of this project's agent, for
+// errors whose message does not tell more. It returns nil for other codes.
 func agentCauses(code string, a advice) []Cause {
 	switch code {
 	case "configuration_error":
 		return []Cause{{"a setting of the agent or a parameter of the server is missing or refused; the message names it", a.doctor()}}
 	case "credentials_unavailable", "mcp_unavailable":
-		return []Cause{{"Parameter Store, the token endpoint or the MCP server cannot be reached, or asks for patience", a.doctor()}}
+		return []Cause{{"Parameter Store, the token endpoint or the MCP server cannot be reached, or throttles", a.doctor()}}
 	case "token_refused", "mcp_auth_refused":
 		return []Cause{{"the token endpoint refuses the client, or the MCP server its token", a.doctor()}}
 	case "model_refused", "model_failed":
@@ -235,8 +235,8 @@ func agentCauses(code string, a advice) []Cause {
 	return nil
 }
 
-// credentialCauses says what an error of AWS about its own credentials means;
-// nil: it is none.
+// credentialCauses returns the causes of an AWS error about its own credentials,
+// or nil for other errors.
 // https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html
 func credentialCauses(kind string, a advice) []Cause {
 	switch kind {
@@ -262,7 +262,7 @@ func (r refusal) exception(a advice, at endpoint) []Cause {
 		return []Cause{{"it is not there: another region or account, a name misspelt, or deleted", a.doctor()}}
 	case isDenied(r.kind):
 		return []Cause{
-			{"no access to the model, if Bedrock says it: its provider's form has not been sent, or who called first had no rights on AWS Marketplace", a.profiles()},
+			{"no access to the model, if Bedrock says it: its provider's form has not been sent, or the first caller had no rights on AWS Marketplace", a.profiles()},
 			{"no policy allows it", "aws sts get-caller-identity"},
 		}
 	case isThrottle(r.kind):
@@ -272,11 +272,11 @@ func (r refusal) exception(a advice, at endpoint) []Cause {
 	case r.status != 0:
 		return r.byStatus(a, at)
 	}
-	return []Cause{{"that is no refusal that is known here", a.doctor()}}
+	return []Cause{{"this refusal is not known here", a.doctor()}}
 }
 
-// allowAnyone gives the caller that a refusal of IAM names the permission that
-// it names.
+// allowAnyone returns a command that gives the caller in IAM's message the
+// missing permission.
 func allowAnyone(message, action, resource string) string {
 	m := regexp.MustCompile(`User: (arn:\S+) is not`).FindStringSubmatch(message)
 	if m == nil {

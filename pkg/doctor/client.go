@@ -14,7 +14,7 @@ import (
 	"agentcore-mcp-auth/pkg/credstore"
 )
 
-// userPool is the pool of the app client: the recorded one, or that of the
+// userPool returns the pool of the app client: the recorded one, or that of the
 // discovery URL.
 func (e *exam) userPool() string {
 	if id := e.value(credstore.UserPoolID); poolForm.MatchString(id) {
@@ -23,18 +23,19 @@ func (e *exam) userPool() string {
 	return pool(e.value(credstore.DiscoveryURL))
 }
 
-// cognito is a client for the region of the user pool.
+// cognito returns a client for the region of the user pool.
 func (e *exam) cognito() *cognitoidentityprovider.Client {
 	return cognitoidentityprovider.NewFromConfig(e.cfg.AWS, func(o *cognitoidentityprovider.Options) {
 		o.Region, _, _ = strings.Cut(e.userPool(), "_")
 	})
 }
 
-// examineClient looks at the app client, where it is Cognito's and may be seen.
+// examineClient examines the app client if it is Cognito's and the caller may
+// see it.
 func (e *exam) examineClient(ctx context.Context) {
 	e.step("client.exists", func() Check { return e.describeClient(ctx) }, checkID(credstore.ClientID), "parameters")
 	if e.client == nil && !e.failed("client.exists") {
-		return // nothing more is known of it, and its token will tell
+		return // nothing more is known; the token's checks will tell
 	}
 	e.step("client.grant", e.checkGrant, "client.exists")
 	e.step("client.scopes", e.checkClientScopes, "client.exists", checkID(credstore.Scope))
@@ -54,7 +55,7 @@ func (e *exam) describeClient(ctx context.Context) Check {
 		c.Found, c.Cause = e.refusal(err), "the app client or its user pool has been deleted"
 		return c
 	case errors.As(err, new(*types.InvalidParameterException)):
-		c.Found, c.Cause = e.refusal(err), "parameter "+credstore.ClientID+" holds something else than a client id"
+		c.Found, c.Cause = e.refusal(err), "parameter "+credstore.ClientID+" does not hold a client id"
 		return e.advice.restored(c)
 	case err != nil:
 		region, _, _ := strings.Cut(poolID, "_")
@@ -96,7 +97,7 @@ func (e *exam) checkClientScopes() Check {
 	case len(lacking) > 0:
 		c := Check{
 			Status: Fail, Expected: "a client that may ask for " + list(asked), Found: "one that may ask for " + orNone(allowed),
-			Cause: fmt.Sprintf("parameter %s and the app client were changed apart; the token endpoint will answer invalid_scope", credstore.Scope),
+			Cause: fmt.Sprintf("parameter %s and the app client were changed separately; the token endpoint will answer invalid_scope", credstore.Scope),
 		}
 		if len(allowed) == 0 {
 			return e.advice.remade(c)
@@ -110,9 +111,9 @@ func (e *exam) checkClientScopes() Check {
 	return pass(list(asked))
 }
 
-// ownerOfSecret names the app client of the pool that the recorded secret is of,
-// if it can be seen and is another. Cognito shows the secrets that clients were
-// made with, and no later ones.
+// ownerOfSecret returns the app client of the pool that the recorded secret
+// belongs to, if it is another client and can be seen. Cognito shows only the
+// secrets that clients were made with.
 func (e *exam) ownerOfSecret(ctx context.Context) string {
 	const most = 25 // resource servers in a pool, and with them machine clients
 	poolID, api := e.userPool(), e.cognito()

@@ -17,12 +17,12 @@ import (
 	"agentcore-mcp-auth/pkg/agentcore"
 )
 
-// protocolVersion is what agents of this project speak.
+// protocolVersion is the version that this project's agents speak.
 const protocolVersion = "2025-11-25"
 
-// conversation is a session with the MCP server in plain requests: one each,
-// none repeated, so that a refusal is seen as it is. What the toolbox mends on
-// its own would hide it.
+// conversation is a session with the MCP server in plain requests. It repeats
+// none, so that a refusal is seen as it is. The toolbox would hide refusals by
+// handling them.
 type conversation struct {
 	http    *http.Client
 	to      endpoint
@@ -32,20 +32,20 @@ type conversation struct {
 	nextID  int
 }
 
-// answer is what came of one request.
+// answer is the answer to one request.
 type answer struct {
 	status  int
 	header  http.Header
 	result  json.RawMessage // nil: none
 	code    int             // of a JSON-RPC error, 0: none
-	message string          // of the error, or the body where it is no JSON-RPC
+	message string          // of the error, or the body if it is not JSON-RPC
 }
 
-// open begins a conversation; an empty bearer is a stranger's.
+// open begins a conversation. An empty bearer sends no token.
 func (e *exam) open(bearer string) *conversation {
 	c := &conversation{http: &http.Client{Timeout: e.cfg.Timeout, CheckRedirect: e.http.CheckRedirect}, to: e.endpoint, bearer: bearer}
 	if e.endpoint.arn != "" {
-		c.session = uuid.NewString() // AgentCore routes by it; other servers hand out their own
+		c.session = uuid.NewString() // AgentCore routes by it; other servers give out their own
 	}
 	return c
 }
@@ -90,8 +90,7 @@ func (c *conversation) post(ctx context.Context, message map[string]any) (answer
 	return a, nil
 }
 
-// read takes the answer to request id out of what came, in either of the forms
-// that the protocol allows.
+// read reads the answer to request id in either form that the protocol allows.
 // https://modelcontextprotocol.io/specification/2025-11-25/basic/transports#sending-messages-to-the-server
 func (a *answer) read(resp *http.Response, id any) error {
 	body := bufio.NewReader(io.LimitReader(resp.Body, maxDocument))
@@ -133,7 +132,7 @@ func (a *answer) readStream(body *bufio.Reader, id any) error {
 }
 
 // take reads one JSON-RPC message. In a stream it must have the request's id,
-// because others come before it.
+// because other messages come before it.
 func (a *answer) take(text []byte, id any) bool {
 	var m struct {
 		ID     json.RawMessage `json:"id"`
@@ -153,7 +152,7 @@ func (a *answer) take(text []byte, id any) bool {
 	return true
 }
 
-// refusal is the answer as something to explain.
+// refusal returns the answer in a form that can be explained.
 func (a answer) refusal() refusal {
 	kind, _, _ := strings.Cut(a.header.Get("X-Amzn-Errortype"), ":")
 	r := refusal{status: a.status, code: a.code, kind: kind, challenges: a.header.Values("WWW-Authenticate")}

@@ -1,7 +1,7 @@
 // Package doctor finds out why an agent does not get through to an MCP server
 // that wants machine credentials, and what to do about it.
 //
-// [Examine] goes the way that a request takes, from the caller's AWS credentials
+// [Examine] follows the way of a request, from the caller's AWS credentials
 // to a tool call: parameters, discovery document, app client, token, runtime,
 // authorizer, MCP. Each stop is one [Check]. One that fails says what was
 // expected, what was found, the likely cause and the next command. Checks that
@@ -35,9 +35,9 @@ type Status string
 // The statuses.
 const (
 	Pass Status = "pass"
-	Warn Status = "warn" // works, or could not be looked at
+	Warn Status = "warn" // works, or could not be examined
 	Fail Status = "fail"
-	Skip Status = "skip" // not looked at
+	Skip Status = "skip" // not examined
 )
 
 // Check is one stop on the way.
@@ -46,18 +46,18 @@ type Check struct {
 	Status   Status `json:"status"`
 	Expected string `json:"expected,omitempty"`
 	Found    string `json:"found,omitempty"`
-	Cause    string `json:"cause,omitempty"` // the likely one; of a Skip the reason
+	Cause    string `json:"cause,omitempty"` // the likely cause; for Skip the reason
 	Next     string `json:"next,omitempty"`  // a command line
 
-	// Repair mends a failure without harm to what works; nil: none is known.
+	// Repair fixes a failure without harm to what works; nil: none is known.
 	Repair *Repair `json:"-"`
 }
 
-// Repair is what can be written to mend a failure.
+// Repair says what to write to fix a failure.
 type Repair struct {
-	Delete  []string          // parameters whose type is wrong, which no overwriting changes
-	Write   map[string]string // right values of parameters that are no secret
-	Restore bool              // what provisioning made, as it is recorded
+	Delete  []string          // parameters of a wrong type, which overwriting would keep
+	Write   map[string]string // right values of parameters that are not secret
+	Restore bool              // what provisioning made, as recorded
 	Rotate  bool              // the client secret
 }
 
@@ -67,31 +67,31 @@ type Config struct {
 	Name   string // of the MCP server; default: the stack's McpName
 	Prefix string // of its parameters; default: the stack's, or credstore.DefaultPrefix
 
-	// Stack is a stack of this project's template. What it was deployed with is
-	// compared with what is recorded. Empty: there is none.
+	// Stack is a stack of this project's template. Its outputs are compared with
+	// what is recorded. Empty: there is none.
 	Stack string
 
 	// Model is asked for one token, which costs. Empty: no model is asked.
 	Model string
 
-	// RuntimeBase is where runtimes are invoked, as in
-	// [agentcore.InvocationURL]; empty: at AWS.
+	// RuntimeBase is the base URL that runtimes are invoked at, as in
+	// [agentcore.InvocationURL]; empty: AWS.
 	RuntimeBase string
 
 	// IssuerHosts are hosts beside Cognito's that may get the client secret, as
 	// in [tokensource.Config].
 	IssuerHosts []string
 
-	// Timeout bounds each request to the MCP server, and with at most ten
-	// seconds every other. The default is 40 s, because a cold container may take
-	// 30 to start.
+	// Timeout bounds each request to the MCP server. All other requests have the
+	// same limit, but at most ten seconds. The default is 40 s, because a cold
+	// container may take 30 s to start.
 	Timeout time.Duration
 
-	Flags []string    // what suggested commands of this project end in: flags and their values, such as --profile and dev
+	Flags []string    // appended to suggested commands of this project: flags and their values, such as --profile and dev
 	Each  func(Check) // called with every check as it ends; may be nil
 }
 
-// Report is what Examine found.
+// Report is the result of Examine.
 type Report struct {
 	Name, Prefix, Region string
 	Checks               []Check
@@ -107,7 +107,7 @@ func (r Report) Count(s Status) (n int) {
 	return n
 }
 
-// First is the first check that failed, or nil.
+// First returns the first check that failed, or nil.
 func (r Report) First() *Check {
 	i := slices.IndexFunc(r.Checks, func(c Check) bool { return c.Status == Fail })
 	if i < 0 {
@@ -116,12 +116,12 @@ func (r Report) First() *Check {
 	return &r.Checks[i]
 }
 
-// exam is one walk and what it has found so far.
+// exam is the state of one examination.
 type exam struct {
 	cfg    Config
 	advice advice
-	http   *http.Client // without credentials, following nothing
-	ended  func() error // the reason to make no further checks, or nil
+	http   *http.Client // without credentials; it follows no redirects
+	ended  func() error // returns the reason to stop, or nil
 	checks []Check
 	root   map[string]string // the failed check that a check depends on, by the check's id
 
@@ -158,7 +158,7 @@ func newExam(ctx context.Context, cfg Config) *exam {
 	if cfg.Timeout <= 0 {
 		cfg.Timeout = 40 * time.Second
 	}
-	// A person who waits is better told of a throttle than kept waiting.
+	// Report a throttle soon: somebody is waiting.
 	cfg.AWS.Retryer = func() aws.Retryer {
 		return retry.AddWithMaxBackoffDelay(retry.AddWithMaxAttempts(retry.NewStandard(), 2), 200*time.Millisecond)
 	}
@@ -168,11 +168,11 @@ func newExam(ctx context.Context, cfg Config) *exam {
 	return e
 }
 
-// patience is the time limit for requests to services that have no cold start.
+// patience returns the time limit for services without a cold start.
 func (e *exam) patience() time.Duration { return min(e.cfg.Timeout, 10*time.Second) }
 
-// step makes one check, unless one that it needs failed or was skipped because
-// of a failure.
+// step makes one check, unless a check that it needs failed or was skipped
+// because of a failure.
 func (e *exam) step(id string, check func() Check, needs ...string) {
 	var c Check
 	root := ""
@@ -210,7 +210,8 @@ func (e *exam) done(checks []Check) {
 	}
 }
 
-// failed reports whether any of these checks failed, or would have.
+// failed reports whether any of these checks failed, or was skipped because of a
+// failure.
 func (e *exam) failed(ids ...string) bool {
 	return slices.ContainsFunc(ids, func(id string) bool { return e.root[id] != "" })
 }

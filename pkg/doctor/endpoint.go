@@ -11,10 +11,10 @@ import (
 	"agentcore-mcp-auth/pkg/provision"
 )
 
-// endpoint is where the server is.
+// endpoint is the address of the server.
 type endpoint struct {
-	url                 string // to post to
-	arn                 string // of the runtime; empty: it is none of AgentCore's
+	url                 string // of POST requests
+	arn                 string // of the runtime; empty: the server is not on AgentCore
 	region, account, id string // in the ARN
 }
 
@@ -24,8 +24,8 @@ var (
 	runtimeHost = regexp.MustCompile(`^bedrock-agentcore(?:-fips)?\.([a-z0-9-]+)\.(?:amazonaws\.com(?:\.cn)?|api\.aws)$`)
 )
 
-// parseEndpoint reads the endpoint parameter. cause is what is wrong with it,
-// and right what it should be, where that can be told.
+// parseEndpoint parses the endpoint parameter. cause says what is wrong with it,
+// and right is the right value, if it can be derived.
 func parseEndpoint(raw, base string) (e endpoint, cause, right string) {
 	if strings.HasPrefix(raw, "arn%") {
 		return e, "the ARN is escaped already, and would be escaped again: agents escape it themselves, once", unescape(raw)
@@ -87,7 +87,7 @@ func ofARN(arn, base string) (e endpoint, cause, right string) {
 	return endpoint{at, arn, m[1], m[2], m[3]}, "", ""
 }
 
-// unescape undoes all escapes, however often they were made.
+// unescape undoes all escaping, however often it was applied.
 func unescape(s string) string {
 	for range 4 {
 		plain, err := url.PathUnescape(s)
@@ -99,8 +99,8 @@ func unescape(s string) string {
 	return s
 }
 
-// rightEndpoint is what the endpoint parameter should be, or empty where nobody
-// knows: what the stack says, or the value there is, put right.
+// rightEndpoint returns the right value of the endpoint parameter: the stack's
+// output, or the corrected value. It returns "" if neither is known.
 func (e *exam) rightEndpoint(value string) string {
 	if e.stack != nil && e.stack.Outputs["McpServerArn"] != "" {
 		return e.stack.Outputs["McpServerArn"]
@@ -112,7 +112,8 @@ func (e *exam) rightEndpoint(value string) string {
 	return right
 }
 
-// endpointCommand writes the right value, or helps to find it.
+// endpointCommand returns the command that writes the right value, or one that
+// helps to find it.
 func (e *exam) endpointCommand(value string) string {
 	if right := e.rightEndpoint(value); right != "" {
 		return e.recordEndpoint(right)
@@ -127,7 +128,7 @@ func (e *exam) recordEndpoint(value string) string {
 	return e.put(credstore.Endpoint, value)
 }
 
-// put writes one parameter.
+// put returns the command that writes one parameter.
 func (e *exam) put(name, value string) string {
 	return e.advice.aws("", "ssm", "put-parameter", "--overwrite", "--type", "String", "--name", e.path()+name, "--value", value)
 }
@@ -139,7 +140,7 @@ func (e *exam) endpointRepair(value string) *Repair {
 	return nil
 }
 
-// checkEndpoint looks at the form of the address.
+// checkEndpoint checks the form of the address.
 func (e *exam) checkEndpoint() Check {
 	raw := e.value(credstore.Endpoint)
 	_, cause, _ := parseEndpoint(raw, e.cfg.RuntimeBase)
@@ -155,7 +156,8 @@ func (e *exam) checkEndpoint() Check {
 	}
 }
 
-// checkRegion compares where the runtime is with where its parameters are.
+// checkRegion compares the runtime's region and account with those of its
+// parameters.
 func (e *exam) checkRegion() Check {
 	at := e.endpoint
 	switch {

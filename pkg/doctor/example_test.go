@@ -25,7 +25,7 @@ func ExampleExplain() {
 	fmt.Println(x.Causes[0].Cause)
 	// Output:
 	// invalid_scope
-	// the client may not ask for a scope that was asked for, or its resource server has it no more
+	// the client may not ask for a scope that was asked for, or its resource server no longer has it
 }
 
 // The first failure is the one to mend.

@@ -19,27 +19,27 @@ import (
 	"agentcore-mcp-auth/pkg/credstore"
 )
 
-// Explanation is what a refusal, or a token, says.
+// Explanation is the meaning of a refusal or a token.
 type Explanation struct {
 	What   string  `json:"what"`             // in one line
 	Causes []Cause `json:"causes,omitempty"` // of a refusal, the likeliest first
 	Checks []Check `json:"checks,omitempty"` // of a token, claim by claim
 }
 
-// Cause is a possible cause, and the command that tells or mends it.
+// Cause is a possible cause, and the command that confirms or fixes it.
 type Cause struct {
 	Cause string `json:"cause"`
 	Next  string `json:"next"`
 }
 
-// ErrUnknown says that a text holds nothing that Explain knows.
+// ErrUnknown is the error for a text that Explain does not understand.
 var ErrUnknown = errors.New("neither an HTTP answer, nor an error of AWS, OAuth or MCP, nor a token")
 
-// Explain says what an answer means that an agent, an MCP client, curl or the AWS
+// Explain explains an answer that an agent, an MCP client, curl or the AWS
 // command line got: an HTTP answer with or without its headers, a JSON-RPC or
-// OAuth error, an error message. For a token it tells what the claims say; with
-// cfg.Name they are compared with what the server's parameters and its runtime
-// ask for. Without cfg.Name no request is sent.
+// OAuth error, or an error message. For a token it explains the claims. With
+// cfg.Name it compares them with what the server's parameters and its runtime
+// require. Without cfg.Name it sends no request.
 func Explain(ctx context.Context, text string, cfg Config) (Explanation, error) {
 	if token := tokenIn(text); token != "" {
 		return explainToken(ctx, token, cfg)
@@ -51,8 +51,8 @@ func Explain(ctx context.Context, text string, cfg Config) (Explanation, error) 
 	return r.explain(newAdvice(cfg), endpoint{}), nil
 }
 
-// tokenIn is the token in a text that is nothing but one: bare, with Bearer
-// before it, or as a token endpoint answers it.
+// tokenIn returns the token in a text that contains nothing else: a bare token,
+// one after Bearer, or a token endpoint's answer.
 func tokenIn(text string) string {
 	text = strings.TrimSpace(text)
 	var answer struct {
@@ -98,7 +98,7 @@ func explainToken(ctx context.Context, token string, cfg Config) (Explanation, e
 		return x, err
 	}
 	x.Checks = c.examine(e.expectation(), time.Now(), e.advice)
-	for _, check := range e.checks { // what there is nothing to compare with
+	for _, check := range e.checks { // these failed, so nothing could be compared with them
 		if check.Status != Pass && slices.Contains(compared, check.ID) {
 			x.Checks = append(x.Checks, check)
 		}
@@ -116,15 +116,15 @@ func explainToken(ctx context.Context, token string, cfg Config) (Explanation, e
 	return x, nil
 }
 
-// compared are the checks on what a token is compared with.
+// compared are the checks on the values that a token is compared with.
 var compared = []string{checkID(credstore.ClientID), "discovery.url", "discovery.document", "discovery.issuer", "endpoint.form", "runtime.exists"}
 
-// refusal is what is known of one refused request.
+// refusal is what is known about one refused request.
 type refusal struct {
 	status     int      // HTTP; 0: not known
 	code       int      // JSON-RPC; 0: none
 	kind       string   // an exception of AWS, or an error of OAuth
-	message    string   // in the other side's words
+	message    string   // of the server
 	challenges []string // WWW-Authenticate
 	agent      bool     // kind is an error code of this project's agent
 	fresh      bool     // the token is known to be a new one
@@ -152,8 +152,8 @@ func (r refusal) String() string {
 	return clean(text)
 }
 
-// The forms in which messages of command lines, SDKs and this project's agent
-// name what they were answered.
+// How messages of command lines, SDKs and this project's agent name the answer
+// that they got.
 var (
 	cliError   = regexp.MustCompile(`An error occurred \(([A-Za-z.]+)\) when calling the (\w+) operation(?: \([^)]*\))?: (.*)`)
 	goError    = regexp.MustCompile(`api error ([A-Za-z.]+): (.*)`)
@@ -163,14 +163,14 @@ var (
 	bearerText = regexp.MustCompile(`Bearer (?:error|scope|realm|resource_metadata)=.*`)
 )
 
-// parseRefusal reads whatever a text tells of a refusal.
+// parseRefusal reads everything that a text says about a refusal.
 func parseRefusal(text string) refusal {
 	text = strings.ReplaceAll(text, "\r\n", "\n")
-	if strings.Contains(text, "\n< HTTP/") || strings.HasPrefix(text, "< HTTP/") { // what curl -v says
+	if strings.Contains(text, "\n< HTTP/") || strings.HasPrefix(text, "< HTTP/") { // output of curl -v
 		text = ofCurl(text)
 	}
 	var r refusal
-	// Of several answers, to a redirect or to Expect, the last counts.
+	// Of several answers, as after a redirect or with Expect, the last counts.
 	for strings.HasPrefix(text, "HTTP/") {
 		var found bool
 		if r, text, found = parseHead(text); !found {
@@ -181,8 +181,8 @@ func parseRefusal(text string) refusal {
 	return r
 }
 
-// ofCurl is the answer in what curl -v prints: its lines without the marks, and
-// the body, which has none.
+// ofCurl returns the answer in the output of curl -v: the header lines without
+// their marks, and the body, which has none.
 func ofCurl(text string) string {
 	var head, body []string
 	for line := range strings.SplitSeq(text, "\n") {
@@ -197,7 +197,7 @@ func ofCurl(text string) string {
 	return strings.Join(head, "\n") + "\n\n" + strings.Join(body, "\n")
 }
 
-// parseHead takes a status line and headers off the front.
+// parseHead reads a status line and headers from the beginning of text.
 func parseHead(text string) (r refusal, rest string, ok bool) {
 	line, rest, _ := strings.Cut(text, "\n")
 	fields := strings.Fields(line)
@@ -220,8 +220,7 @@ func parseHead(text string) (r refusal, rest string, ok bool) {
 	return refusal{status: status, kind: kind, challenges: header.Values("WWW-Authenticate")}, strings.TrimLeft(body, "\n"), true
 }
 
-// readBody reads a body, or a message in which there is no telling what it is
-// of.
+// readBody reads a body, or a message of unknown origin.
 func (r *refusal) readBody(text string) {
 	if rest, ok := strings.CutPrefix(text, "data:"); ok { // the one event of a stream
 		text = strings.TrimSpace(rest)
@@ -256,7 +255,7 @@ func (r *refusal) readBody(text string) {
 	}
 }
 
-// readWords goes by what is said where nothing else tells.
+// readWords recognizes a refusal by its wording if nothing else identifies it.
 func (r *refusal) readWords(text string) {
 	for _, known := range []struct {
 		text string
@@ -278,15 +277,15 @@ func (r *refusal) readWords(text string) {
 	}
 }
 
-// readMessage reads an error whose message may say more than its kind does.
+// readMessage reads an error whose message may say more than its kind.
 func (r *refusal) readMessage(kind, message string) {
 	if r.readBody(message); r.kind == "" && r.code == 0 && len(r.challenges) == 0 {
 		r.kind, r.agent = kind, true
 	}
 }
 
-// readJSON reads the errors that come as JSON: of JSON-RPC, of OAuth, of AWS,
-// and of this project's agent, whose message says the rest.
+// readJSON reads errors in JSON: those of JSON-RPC, OAuth, AWS and this
+// project's agent, whose message is then read too.
 func (r *refusal) readJSON(text string) bool {
 	var m struct {
 		Error       json.RawMessage `json:"error"`

@@ -33,7 +33,7 @@ func TestExplain(t *testing.T) {
 		{"HTTP/1.1 405 Method Not Allowed\n\n", "HTTP 405", "POST only", ""},
 		{"HTTP/1.1 307 Temporary Redirect\nLocation: https://x/\n\n", "HTTP 307", "redirects", ""},
 		{"HTTP/1.1 502 Bad Gateway\n\n<html>", "HTTP 502", "down or overloaded", ""},
-		{"HTTP/1.1 200 OK\n\n" + `{"jsonrpc":"2.0","id":1,"result":{}}`, "HTTP 200", "no refusal", ""},
+		{"HTTP/1.1 200 OK\n\n" + `{"jsonrpc":"2.0","id":1,"result":{}}`, "HTTP 200", "not a refusal", ""},
 		{"HTTP/1.1 418 I'm a teapot\n\n", "HTTP 418", "known here", ""},
 		{`{"jsonrpc":"2.0","id":1,"error":{"code":-32001,"message":"Invalid Bearer token"}}`, "-32001", "last minute", "mcpauth token --mcp-name NAME --claims"},
 		{`{"jsonrpc":"2.0","id":1,"error":{"code":-32001,"message":"Claim 'aud' value mismatch with configuration."}}`, "aud", "leave allowedAudience out", ""},

@@ -109,7 +109,7 @@ func TestExamine_faults(t *testing.T) {
 		{"secret in the clear", func(t *testing.T, w *world, _ *doctor.Config) {
 			w.remove(t, credstore.ClientSecret)
 			w.put(t, credstore.ClientSecret, w.set.ClientSecret.Reveal())
-		}, "parameter.cognito_secret", doctor.Fail, "reads the secret in the clear", "aws ssm delete-parameter",
+		}, "parameter.cognito_secret", doctor.Fail, "sees the secret in the clear", "aws ssm delete-parameter",
 			&doctor.Repair{Delete: []string{credstore.ClientSecret}, Restore: true}},
 		{"secret to come", func(t *testing.T, w *world, _ *doctor.Config) { w.put(t, credstore.ClientSecret, "CHANGE_ME") },
 			"parameter.cognito_secret", doctor.Fail, "a placeholder", "mcpauth rotate", &doctor.Repair{Rotate: true}},
@@ -122,7 +122,7 @@ func TestExamine_faults(t *testing.T) {
 		{"two values in one", func(t *testing.T, w *world, _ *doctor.Config) { w.put(t, credstore.ClientID, "one two") },
 			"parameter.machine_client_id", doctor.Fail, "a blank or a line break in it", "mcpauth doctor --mcp-name calculator --fix", restore},
 		{"no client id", func(t *testing.T, w *world, _ *doctor.Config) { w.put(t, credstore.ClientID, "a/b") },
-			"client.exists", doctor.Fail, "holds something else than a client id", "mcpauth doctor --mcp-name calculator --fix", restore},
+			"client.exists", doctor.Fail, "does not hold a client id", "mcpauth doctor --mcp-name calculator --fix", restore},
 
 		{"discovery URL", func(t *testing.T, w *world, _ *doctor.Config) { w.put(t, credstore.DiscoveryURL, "https:///pool") },
 			"discovery.url", doctor.Fail, "not a plain absolute URL", "mcpauth doctor --mcp-name calculator --fix", restore},
@@ -147,7 +147,7 @@ func TestExamine_faults(t *testing.T) {
 		}, "discovery.token_endpoint", doctor.Fail, "broken, or not the issuer's", "curl -s http://127.0.0.1", nil},
 
 		{"scope changed", func(t *testing.T, w *world, _ *doctor.Config) { w.put(t, credstore.Scope, "calculator/read") },
-			"client.scopes", doctor.Fail, "changed apart", "aws ssm put-parameter", &doctor.Repair{Write: map[string]string{credstore.Scope: "calculator/invoke"}}},
+			"client.scopes", doctor.Fail, "changed separately", "aws ssm put-parameter", &doctor.Repair{Write: map[string]string{credstore.Scope: "calculator/invoke"}}},
 		{"no scope", func(t *testing.T, w *world, _ *doctor.Config) { w.remove(t, credstore.Scope) },
 			"client.scopes", doctor.Pass, "all of the client's: calculator/invoke", "", nil},
 		{"wrong secret", func(t *testing.T, w *world, _ *doctor.Config) {

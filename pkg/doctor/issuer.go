@@ -17,7 +17,7 @@ import (
 
 const openidConfiguration = "/.well-known/openid-configuration"
 
-// document is what is needed of an issuer's discovery document.
+// document is the part of an issuer's discovery document that is needed.
 type document struct {
 	Issuer        string `json:"issuer"`
 	TokenEndpoint string `json:"token_endpoint"`
@@ -31,8 +31,8 @@ var (
 	poolForm      = regexp.MustCompile(`^([a-z]{2,4}(?:-[a-z]+)+-\d)_[0-9a-zA-Z]{1,22}$`)
 )
 
-// pool is the user pool that a discovery URL is of, or empty: it is the last
-// element before the well-known part.
+// pool returns the user pool of a discovery URL, which is the last element
+// before the well-known part, or "".
 func pool(discoveryURL string) string {
 	base, ok := strings.CutSuffix(discoveryURL, openidConfiguration)
 	if id := base[strings.LastIndex(base, "/")+1:]; ok && poolForm.MatchString(id) {
@@ -46,7 +46,7 @@ func isLoopback(host string) bool {
 	return host == "localhost" || err == nil && ip.Unmap().IsLoopback()
 }
 
-// examineIssuer follows the discovery URL.
+// examineIssuer checks the discovery URL and its document.
 func (e *exam) examineIssuer(ctx context.Context) {
 	e.step("discovery.url", e.checkDiscoveryURL, checkID(credstore.DiscoveryURL))
 	e.step("discovery.document", func() Check { return e.fetchDocument(ctx) }, "discovery.url")
@@ -92,7 +92,7 @@ func (e *exam) checkDiscoveryURL() Check {
 	return c
 }
 
-// maxDocument bounds what is read of any answer.
+// maxDocument bounds how much of an answer is read.
 const maxDocument = 1 << 20
 
 // fetch reads one answer.
@@ -145,8 +145,8 @@ func hostOf(raw string) string {
 	return u.Host
 }
 
-// checkIssuer holds the document to the rule of OpenID Connect Discovery 1.0,
-// section 4.3: the issuer is exactly the one that was asked.
+// checkIssuer applies the rule of OpenID Connect Discovery 1.0, section 4.3: the
+// issuer in the document is exactly the one that was asked.
 func (e *exam) checkIssuer() Check {
 	asked := strings.TrimSuffix(e.value(credstore.DiscoveryURL), openidConfiguration)
 	if e.document.Issuer == asked {
@@ -154,7 +154,7 @@ func (e *exam) checkIssuer() Check {
 	}
 	c := e.advice.restored(Check{
 		Status: Fail, Expected: "issuer " + e.clean(asked), Found: "issuer " + e.clean(e.document.Issuer),
-		Cause: "the discovery URL is spelt otherwise than the issuer: another host, a slash too many, or a custom form of the address",
+		Cause: "the discovery URL and the issuer are spelled differently: another host, a slash too many, or a custom form of the address",
 	})
 	if e.document.Issuer == "" {
 		c.Found, c.Cause, c.Next, c.Repair = "no issuer", "it is another document", "curl -s "+quote(e.value(credstore.DiscoveryURL)), nil
@@ -168,7 +168,7 @@ func (e *exam) checkTokenEndpoint() Check {
 	if raw == "" {
 		c.Cause = "the user pool has no domain, and without one there is no token endpoint"
 		prefix, _, ok := strings.Cut(hostName(e.value(credstore.Domain)), ".auth")
-		if ok && c.Repair == nil { // the pool is somebody's who knows its domain by that name
+		if ok && c.Repair == nil { // not a pool of provisioning: make its recorded domain again
 			c.Next = e.advice.aws("", "cognito-idp", "create-user-pool-domain", "--user-pool-id", e.userPool(), "--domain", prefix)
 		}
 		return c

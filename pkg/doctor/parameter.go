@@ -17,7 +17,7 @@ import (
 	"agentcore-mcp-auth/pkg/provision"
 )
 
-// parameter is one parameter of the server as it is recorded.
+// parameter is one recorded parameter of the server.
 type parameter struct {
 	value   credstore.Secret
 	kind    types.ParameterType
@@ -28,17 +28,16 @@ type expectedParameter struct {
 	name   string
 	kind   types.ParameterType
 	needed bool
-	use    string // what it is good for, where it is not needed
+	use    string // of a parameter that is not required: its purpose
 }
 
-// expected are the parameters of a machine client, in the order in which they
-// are examined.
+// expected are the parameters of a machine client in the order of their checks.
 var expected = []expectedParameter{
 	{credstore.ClientID, types.ParameterTypeString, true, ""},
 	{credstore.ClientSecret, types.ParameterTypeSecureString, true, ""},
 	{credstore.DiscoveryURL, types.ParameterTypeString, true, ""},
 	{credstore.Scope, types.ParameterTypeString, false, "without it a token has every scope of the client"},
-	{credstore.UserPoolID, types.ParameterTypeString, false, "rotation and removal go by it"},
+	{credstore.UserPoolID, types.ParameterTypeString, false, "rotation and removal use it"},
 	{credstore.Domain, types.ParameterTypeString, false, "a token endpoint at a custom domain is trusted because of it"},
 	{credstore.Endpoint, types.ParameterTypeString, true, ""},
 }
@@ -46,10 +45,10 @@ var expected = []expectedParameter{
 // checkID is the id of the check on one parameter.
 func checkID(name string) string { return "parameter." + name }
 
-// value is a parameter's value, in the clear.
+// value returns a parameter's value in the clear.
 func (e *exam) value(name string) string { return e.parameters[name].value.Reveal() }
 
-// secrets are the values that must not be shown.
+// secrets returns the values that must not be shown.
 func (e *exam) secrets() []string {
 	var values []string
 	for name, p := range e.parameters {
@@ -65,12 +64,12 @@ func (e *exam) secrets() []string {
 
 func (e *exam) path() string { return e.cfg.Prefix + "/" + e.cfg.Name + "/" }
 
-// examineParameters reads the server's parameters as an agent does, and looks at
+// examineParameters reads the server's parameters as an agent does, and checks
 // each.
 func (e *exam) examineParameters(ctx context.Context) {
 	needs := []string{"aws.identity"}
 	if e.cfg.Name == "" {
-		needs = append(needs, "stack") // it would have named the server
+		needs = append(needs, "stack") // without a name, the stack names the server
 	}
 	e.step("parameters", func() Check { return e.readParameters(ctx) }, needs...)
 	for _, p := range expected {
@@ -101,14 +100,14 @@ func (e *exam) readParameters(ctx context.Context) Check {
 	if len(found) == 0 {
 		c.Found, c.Cause, c.Next = "none in "+e.cfg.AWS.Region, "the server has another --parameter-prefix, or has not been set up in this account and region", e.advice.mcpauth("setup")
 		if others := e.neighbours(ctx, client); len(others) > 0 {
-			c.Cause = "the name or --parameter-prefix is another, or the server has not been set up: under " + e.cfg.Prefix + " there are " + list(others)
+			c.Cause = "the name or --parameter-prefix is wrong, or the server has not been set up: under " + e.cfg.Prefix + " there are " + list(others)
 		}
 		return c
 	}
 	e.readOwner(ctx, client)
 	if v := e.value(credstore.HeldUntil); v != "" {
 		if until, err := time.Parse(time.RFC3339, v); err == nil && time.Now().Before(until) {
-			c.Status, c.Found, c.Cause = Warn, "held until "+v, "somebody replaces the app client at the moment; agents wait for it"
+			c.Status, c.Found, c.Cause = Warn, "held until "+v, "the app client is being replaced; agents wait for it"
 			c.Next = e.advice.doctor()
 			return c
 		}
@@ -118,13 +117,13 @@ func (e *exam) readParameters(ctx context.Context) Check {
 	case e.advice.stackName() != "":
 		text += ", of stack " + e.advice.stackName()
 	case e.advice.known && e.advice.owner == "":
-		text += ", of nobody known"
+		text += ", with no known owner"
 	}
 	return pass(text)
 }
 
-// readPath reads all parameters right below a path, in the requests that an
-// agent sends.
+// readPath reads all parameters directly below a path, with the same requests as
+// an agent.
 func readPath(ctx context.Context, client *ssm.Client, path string, decrypt bool) (map[string]parameter, error) {
 	found := map[string]parameter{}
 	pages := ssm.NewGetParametersByPathPaginator(client, &ssm.GetParametersByPathInput{Path: &path, WithDecryption: &decrypt, MaxResults: aws.Int32(10)})
@@ -140,8 +139,8 @@ func readPath(ctx context.Context, client *ssm.Client, path string, decrypt bool
 	return found, nil
 }
 
-// cannotRead tells apart what keeps the parameters from being read: the
-// permission for Parameter Store, the one for the key, the key itself.
+// cannotRead says what keeps the parameters from being read: the permission for
+// Parameter Store, the permission for the key, or the key itself.
 func (e *exam) cannotRead(ctx context.Context, client *ssm.Client, c Check, err error) Check {
 	code, message := apiError(err)
 	resource := fmt.Sprintf("arn:aws:ssm:%s:%s:parameter%s", e.cfg.AWS.Region, e.account, strings.TrimSuffix(e.path(), "/"))
@@ -160,7 +159,8 @@ func (e *exam) cannotRead(ctx context.Context, client *ssm.Client, c Check, err 
 	return c
 }
 
-// keyIn is the key that a refusal names, or all keys of the account.
+// keyIn returns the key that a refusal names, or a pattern for all keys of the
+// account.
 func keyIn(message, region, account string) string {
 	if m := regexp.MustCompile(`arn:[a-z-]+:kms:[a-z0-9-]+:\d{12}:key/[a-zA-Z0-9-]+`).FindString(message); m != "" {
 		return m
@@ -168,8 +168,7 @@ func keyIn(message, region, account string) string {
 	return "arn:aws:kms:" + region + ":" + account + ":key/*"
 }
 
-// neighbours are the names of servers under the same prefix, if they may be
-// seen.
+// neighbours returns the servers under the same prefix, if they can be listed.
 func (e *exam) neighbours(ctx context.Context, client *ssm.Client) []string {
 	out, err := client.GetParametersByPath(ctx, &ssm.GetParametersByPathInput{Path: aws.String(e.cfg.Prefix + "/"), Recursive: aws.Bool(true), MaxResults: aws.Int32(10)})
 	if err != nil {
@@ -185,15 +184,15 @@ func (e *exam) neighbours(ctx context.Context, client *ssm.Client) []string {
 	return names
 }
 
-// readOwner finds out who may write the set, from the tags of the parameter that
-// provisioning goes by: the secret, or without a good one another. Not to know
-// is no fault.
+// readOwner finds the owner of the set in the tags of the parameter that
+// provisioning uses for that: the secret, or another one if the secret is not
+// good. An unknown owner is not a fault.
 func (e *exam) readOwner(ctx context.Context, client *ssm.Client) {
 	anchors := slices.Clone(expected)
 	slices.SortStableFunc(anchors, func(a, b expectedParameter) int { return cmp.Compare(a.kind, b.kind) }) // SecureString before String
 	for _, p := range anchors {
 		is, ok := e.parameters[p.name]
-		if !ok || p.name == credstore.Endpoint || p.kind == types.ParameterTypeSecureString && is.kind != p.kind { // the endpoint is the deployer's
+		if !ok || p.name == credstore.Endpoint || p.kind == types.ParameterTypeSecureString && is.kind != p.kind { // the deployer writes the endpoint
 			continue
 		}
 		out, err := client.ListTagsForResource(ctx, &ssm.ListTagsForResourceInput{ResourceType: types.ResourceTypeForTaggingParameter, ResourceId: aws.String(e.path() + p.name)})
@@ -210,7 +209,7 @@ func (e *exam) readOwner(ctx context.Context, client *ssm.Client) {
 	}
 }
 
-// placeholder is what people and scripts write where a value is still to come.
+// placeholder matches what people and scripts write before there is a value.
 var placeholder = regexp.MustCompile(`(?i)^(<.*>|\$?\{.*\}|x{3,}|\*{3,}|-+|\.{3}|todo.*|tbd|fixme|none|null|nil|undefined|placeholder.*|.*placeholder|dummy.*|change.?me.*|replace.?me.*|replace.?with.*|your[-_ ].*|example|test|secret|password)$`)
 
 func (e *exam) checkParameter(want expectedParameter) Check {
@@ -230,7 +229,7 @@ func (e *exam) checkParameter(want expectedParameter) Check {
 	case !ok:
 		c.Found, c.Cause = "no such parameter", "somebody removed it, or the set-up stopped half-way"
 		if name == credstore.Endpoint {
-			c.Cause = "nobody has recorded yet where the server is, with: " + e.recordEndpoint("ARN-or-URL")
+			c.Cause = "the server's address is not recorded yet; record it with: " + e.recordEndpoint("ARN-or-URL")
 		} else if name == credstore.ClientID && e.value(credstore.UserClientID) != "" {
 			c.Cause = "only a test user is set up, for agents with MCP_AUTH=user; this examines machine credentials"
 		}
@@ -238,7 +237,7 @@ func (e *exam) checkParameter(want expectedParameter) Check {
 	case secret && p.kind != kind, p.kind == types.ParameterTypeStringList:
 		c.Found, c.Cause = "a "+string(p.kind), "a script or the console wrote it, and Parameter Store does not change a type"
 		if secret {
-			c.Cause = "whoever may read the parameter reads the secret in the clear: " + c.Cause
+			c.Cause = "anyone who may read the parameter sees the secret in the clear: " + c.Cause
 		}
 		c.Next = e.advice.aws("", "ssm", "delete-parameter", "--name", e.path()+name) + " && " + e.advice.restore()
 		if c.Repair != nil {
@@ -259,7 +258,7 @@ func (e *exam) checkParameter(want expectedParameter) Check {
 	default:
 		return pass(e.clean(value))
 	}
-	if secret { // it is there and wrong: the value is nobody's
+	if secret { // nobody knows the right value: rotate
 		c.Next = e.advice.mcpauth("rotate")
 		if c.Repair != nil {
 			c.Repair = &Repair{Rotate: true}
@@ -268,7 +267,7 @@ func (e *exam) checkParameter(want expectedParameter) Check {
 	return c
 }
 
-// compareStack compares what a stack was deployed with with what is recorded.
+// compareStack compares an output of the stack with the recorded parameter.
 func (e *exam) compareStack(output, name string) Check {
 	want, ok := e.stack.Outputs[output]
 	got := strings.TrimSpace(e.value(name))

@@ -7,8 +7,8 @@ import (
 	"agentcore-mcp-auth/pkg/authorizer"
 )
 
-// rules are what a runtime's authorizer asks of a token. A nil list asks
-// nothing.
+// rules are the requirements of a runtime's authorizer on a token. A nil list
+// requires nothing.
 type rules struct {
 	discoveryURL               string
 	clients, audiences, scopes []string
@@ -16,8 +16,8 @@ type rules struct {
 	other                      []string // names of rules that are not read here
 }
 
-// examine compares a token with an authorizer's rules, one by one. issuer is
-// that of the rules' discovery document. All rules must hold together.
+// examine compares a token with an authorizer's rules, one by one. issuer is the
+// issuer in the authorizer's discovery document. All rules must hold.
 // https://docs.aws.amazon.com/bedrock-agentcore/latest/devguide/inbound-jwt-authorizer.html
 func (r rules) examine(c claims, issuer, next string) []Check {
 	var checks []Check
@@ -32,7 +32,7 @@ func (r rules) examine(c claims, issuer, next string) []Check {
 	add("authorizer.discovery", clean(r.discoveryURL), issuer == c.Issuer, "tokens of issuer "+issuer, "a token of issuer "+c.Issuer,
 		"the runtime was deployed for another user pool; it answers 401, some front doors 403")
 	add("authorizer.clients", among(r.clients, "any client"), r.clients == nil || slices.Contains(r.clients, c.ClientID),
-		"client_id among "+list(r.clients), "client_id "+c.ClientID, "the app client was made anew since the runtime was deployed, or the runtime is another server's")
+		"client_id among "+list(r.clients), "client_id "+c.ClientID, "the app client was replaced since the runtime was deployed, or the runtime is another server's")
 	cause := "the token is for another audience"
 	if c.Audience == nil {
 		cause = "Cognito's machine tokens have no aud, so that no audience ever matches: leave allowedAudience out"

@@ -17,8 +17,8 @@ import (
 	"agentcore-mcp-auth/pkg/provision"
 )
 
-// examineEndpoint looks at the address, and at the runtime behind it where that
-// is one of AgentCore's.
+// examineEndpoint checks the address, and the runtime behind it if it is on
+// AgentCore.
 func (e *exam) examineEndpoint(ctx context.Context) {
 	e.step("endpoint.form", e.checkEndpoint, checkID(credstore.Endpoint))
 	if e.endpoint.arn == "" && !e.failed("endpoint.form") {
@@ -30,7 +30,7 @@ func (e *exam) examineEndpoint(ctx context.Context) {
 
 func (e *exam) describeRuntime(ctx context.Context) Check {
 	if e.endpoint.account != e.account {
-		return skip("the control plane tells of this account's runtimes only")
+		return skip("the control plane shows only this account's runtimes")
 	}
 	ctx, cancel := context.WithTimeout(ctx, e.patience())
 	defer cancel()
@@ -39,7 +39,7 @@ func (e *exam) describeRuntime(ctx context.Context) Check {
 	c := Check{Status: Fail, Expected: "runtime " + clean(e.endpoint.id) + " in " + e.endpoint.region}
 	switch {
 	case errors.As(err, new(*types.ResourceNotFoundException)):
-		c.Found, c.Cause, c.Next = e.refusal(err), "the runtime has been deleted or deployed anew under another id", e.advice.runtimes(e.endpoint.region)
+		c.Found, c.Cause, c.Next = e.refusal(err), "the runtime has been deleted, or deployed again under another id", e.advice.runtimes(e.endpoint.region)
 		if right := e.rightEndpoint(""); right != "" && right != e.endpoint.arn {
 			c.Next, c.Repair = e.recordEndpoint(right), e.endpointRepair("")
 		}
@@ -51,10 +51,10 @@ func (e *exam) describeRuntime(ctx context.Context) Check {
 	return pass(fmt.Sprintf("%s, version %s", clean(aws.ToString(out.AgentRuntimeName)), aws.ToString(out.AgentRuntimeVersion)))
 }
 
-// examineRuntime compares what the runtime asks with what the token says.
+// examineRuntime compares what the runtime requires with the token.
 func (e *exam) examineRuntime(ctx context.Context) {
 	if e.runtime == nil && !e.failed("runtime.exists") {
-		return // no runtime, or not to be seen
+		return // there is no runtime, or it cannot be seen
 	}
 	e.step("runtime.status", e.checkStatus, "runtime.exists")
 	e.step("runtime.protocol", e.checkProtocol, "runtime.exists")
@@ -93,7 +93,8 @@ func (e *exam) checkStatus() Check {
 	return c
 }
 
-// runtimeCommand asks again what the control plane says of the runtime.
+// runtimeCommand returns the command that shows the runtime in the control
+// plane.
 func (e *exam) runtimeCommand() string {
 	return e.advice.aws(e.endpoint.region, "bedrock-agentcore-control", "get-agent-runtime", "--agent-runtime-id", e.endpoint.id, "--query", "[status,failureReason]")
 }
@@ -108,7 +109,7 @@ func (e *exam) checkProtocol() Check {
 	}
 	return Check{
 		Status: Fail, Expected: "protocol MCP", Found: "protocol " + clean(string(got)),
-		Cause: "it is an agent's runtime and no MCP server's, or it was made without --protocol-configuration",
+		Cause: "it is an agent's runtime, not an MCP server's, or it was made without --protocol-configuration",
 		Next:  e.update("--protocol-configuration", `{"serverProtocol":"MCP"}`),
 	}
 }
@@ -127,7 +128,7 @@ func (e *exam) checkKind() Check {
 	return Check{Status: Fail, Expected: "a JWT authorizer", Found: "an authorizer that is not known here", Cause: "the service is newer than this program", Next: e.runtimeCommand()}
 }
 
-// rules are what the runtime's authorizer asks.
+// rules returns the requirements of the runtime's authorizer.
 func (e *exam) rules() rules {
 	member, ok := e.runtime.AuthorizerConfiguration.(*types.AuthorizerConfigurationMemberCustomJWTAuthorizer)
 	if !ok {
@@ -154,8 +155,8 @@ func (e *exam) rules() rules {
 	return r
 }
 
-// issuerOf is the issuer of a discovery URL: the document's, where the URL is
-// not the one that has been read already.
+// issuerOf returns the issuer of a discovery URL. It reads the document if that
+// has not been read already.
 func (e *exam) issuerOf(ctx context.Context, discoveryURL string) string {
 	issuer := strings.TrimSuffix(discoveryURL, openidConfiguration)
 	if issuer == e.document.Issuer {
@@ -168,16 +169,16 @@ func (e *exam) issuerOf(ctx context.Context, discoveryURL string) string {
 	return issuer
 }
 
-// updateCommand gives the runtime the authorizer that admits the recorded
-// client and scope, and nobody else.
+// updateCommand returns the command that gives the runtime an authorizer for the
+// recorded client and scope only.
 func (e *exam) updateCommand() string {
 	recorded := provision.Result{DiscoveryURL: e.value(credstore.DiscoveryURL), ClientID: e.value(credstore.ClientID), Scope: e.value(credstore.Scope)}
 	return e.update("--authorizer-configuration", string(recorded.AuthorizerConfiguration()))
 }
 
-// update changes one setting of the runtime. UpdateAgentRuntime resets what a
-// request leaves out, so that what the runtime has is read and sent again; its
-// environment is not shown.
+// update returns the command that changes one setting of the runtime.
+// UpdateAgentRuntime resets omitted settings, so the command reads the present
+// ones and sends them again. It does not print the environment.
 func (e *exam) update(flag, value string) string {
 	out := e.runtime
 	members := []string{}

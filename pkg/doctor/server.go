@@ -13,8 +13,8 @@ import (
 	"agentcore-mcp-auth/pkg/agentcore"
 )
 
-// examineServer talks to the MCP server: without a token, which must be refused,
-// and then as an agent does.
+// examineServer calls the MCP server without a token, which must be refused, and
+// then as an agent does.
 func (e *exam) examineServer(ctx context.Context) {
 	var stranger answer
 	e.step("endpoint.reachable", func() (c Check) {
@@ -60,7 +60,7 @@ func (e *exam) knock(ctx context.Context) (answer, Check) {
 	return a, c
 }
 
-// checkClosed says whether a stranger was refused.
+// checkClosed checks that a request without a token was refused.
 func (e *exam) checkClosed(a answer) Check {
 	switch {
 	case a.status == http.StatusUnauthorized, a.status == http.StatusForbidden, a.code == agentcore.CodeUnauthorized, a.code == agentcore.CodeForbidden:
@@ -68,7 +68,7 @@ func (e *exam) checkClosed(a answer) Check {
 	case a.result != nil:
 		c := Check{
 			Status: Fail, Expected: "401 for a request without a token", Found: fmt.Sprintf("an answer, %d", a.status),
-			Cause: "nothing checks tokens: whoever knows the address may call the tools", Next: e.advice.doctor(),
+			Cause: "nothing checks tokens: anyone who knows the address can call the tools", Next: e.advice.doctor(),
 		}
 		if e.runtime != nil {
 			c.Next = e.updateCommand()
@@ -81,24 +81,25 @@ func (e *exam) checkClosed(a answer) Check {
 	}
 }
 
-// greeting opens a session.
+// greeting is the parameters of initialize.
 var greeting = map[string]any{
 	"protocolVersion": protocolVersion,
 	"capabilities":    map[string]any{},
 	"clientInfo":      map[string]any{"name": "mcpauth-doctor", "version": "1"},
 }
 
-// refused is the check of a request that was answered with an error.
+// refused completes the check of a request that was answered with an error.
 func (e *exam) refused(c Check, a answer) Check {
 	r := a.refusal()
 	r.fresh = true
 	first := r.explain(e.advice, e.endpoint).Causes[0]
 	c.Status, c.Found, c.Cause, c.Next = Fail, e.clean(r.String()), first.Cause, first.Next
-	if a.status < 300 && a.code == 0 { // it did answer, and nothing of MCP
+	if a.status < 300 && a.code == 0 { // there was an answer, but not of MCP
 		c.Cause, c.Next = "what answers there is another service, or a server that breaks the protocol", e.logs()
 	}
 	if (a.status == http.StatusUnauthorized || a.status == http.StatusForbidden) && e.runtime == nil && e.endpoint.arn != "" && c.Next == e.advice.doctor() {
-		// To be told once more would not help; what the authorizer asks is to be seen first.
+		// Running the doctor again would not help: first let it see what the
+		// authorizer requires.
 		c.Next = e.allow("bedrock-agentcore:GetAgentRuntime", e.endpoint.arn)
 	}
 	return c
@@ -181,10 +182,11 @@ func (e *exam) listTools(ctx context.Context) ([]tool, Check) {
 	return tools, pass(fmt.Sprintf("%d: %s", len(tools), list(names)))
 }
 
-// logs shows what the server's container writes.
+// logs returns the command that shows the container's log.
 func (e *exam) logs() string { return logsCommand(e.advice, e.endpoint) }
 
-// logsCommand is where AgentCore puts what a container writes.
+// logsCommand returns the command that shows the log where AgentCore puts the
+// container's output.
 // https://docs.aws.amazon.com/bedrock-agentcore/latest/devguide/observability-view.html
 func logsCommand(a advice, at endpoint) string {
 	if at.id == "" {
@@ -193,7 +195,7 @@ func logsCommand(a advice, at endpoint) string {
 	return a.aws(at.region, "logs", "tail", "/aws/bedrock-agentcore/runtimes/"+at.id+"-DEFAULT", "--since", "15m")
 }
 
-// bedrockName is what Bedrock takes as a tool's name.
+// bedrockName matches the tool names that Bedrock accepts.
 // https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ToolSpecification.html
 var bedrockName = regexp.MustCompile(`^[a-zA-Z0-9_-]{1,64}$`)
 
@@ -222,8 +224,8 @@ func checkNames(tools []tool, a advice) Check {
 	return pass("all fit Bedrock's rule")
 }
 
-// checkSchemas holds input schemas to what Bedrock takes: an object at the top,
-// and no alternatives there.
+// checkSchemas checks that Bedrock accepts the input schemas: each must be an
+// object without alternatives at the top.
 // https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ToolInputSchema.html
 func checkSchemas(tools []tool, a advice) Check {
 	var bad, odd []string
@@ -240,7 +242,7 @@ func checkSchemas(tools []tool, a advice) Check {
 	c := Check{Expected: `input schemas of type "object" without alternatives at the top`, Next: a.mcpauth("tools")}
 	switch {
 	case bad != nil:
-		c.Status, c.Found, c.Cause = Fail, "another schema: "+list(bad), "the server's library made it from something else than a structure; agents leave these tools out"
+		c.Status, c.Found, c.Cause = Fail, "another schema: "+list(bad), "the server's library made it from a type that is not a structure; agents leave these tools out"
 		return c
 	case odd != nil:
 		c.Status, c.Found = Warn, "anyOf, oneOf or allOf at the top: "+list(odd)

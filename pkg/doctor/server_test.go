@@ -131,7 +131,7 @@ func TestExamine_server(t *testing.T) {
 			w.put(t, credstore.Endpoint, srv.URL+"/mcp")
 			r := doctor.Examine(t.Context(), w.config())
 			c := check(t, r, tt.id)
-			if c.Status != tt.status || !strings.Contains(c.Found+c.Cause, tt.part) || strings.Contains(c.Cause, "no refusal") {
+			if c.Status != tt.status || !strings.Contains(c.Found+c.Cause, tt.part) || strings.Contains(c.Cause, "refusal") {
 				t.Errorf("got %+v, want %s and %q", c, tt.status, tt.part)
 			}
 			if first := r.First(); (first == nil) != (tt.status != doctor.Fail) || first != nil && first.ID != tt.id {

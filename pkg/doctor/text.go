@@ -14,8 +14,8 @@ import (
 	"github.com/aws/smithy-go"
 )
 
-// apiError is what an AWS service answered instead of what was asked for; empty
-// when none did.
+// apiError returns the code and the message of an AWS error, or empty strings if
+// err is none.
 func apiError(err error) (code, message string) {
 	var api smithy.APIError
 	if errors.As(err, &api) {
@@ -24,7 +24,7 @@ func apiError(err error) (code, message string) {
 	return "", ""
 }
 
-// refusal is an error of an AWS service in one line.
+// refusal returns an error of an AWS service in one line.
 func (e *exam) refusal(err error) string {
 	code, message := apiError(err)
 	if code == "" {
@@ -33,7 +33,7 @@ func (e *exam) refusal(err error) string {
 	return e.clean(code + ": " + message)
 }
 
-// network says what kept a request from being answered, and why.
+// network returns what kept a request from being answered, and the likely cause.
 func (e *exam) network(err error) (found, cause string) {
 	var name *net.DNSError
 	var cert *tls.CertificateVerificationError
@@ -45,23 +45,22 @@ func (e *exam) network(err error) (found, cause string) {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "connection refused", "nothing listens there"
 	case errors.As(err, &cert), errors.As(err, new(x509.UnknownAuthorityError)):
-		return "a certificate that nobody here trusts", "a proxy opens the connection: let its certificate authority be trusted here"
+		return "a certificate that this machine does not trust", "a proxy intercepts TLS: have this machine trust the proxy's certificate authority"
 	}
 	return e.clean(err.Error()), "the connection broke, or is not let through"
 }
 
-// tokenForm is what bearer tokens and the secrets in headers look like.
+// tokenForm matches what looks like a bearer token or like a secret in a header.
 var tokenForm = regexp.MustCompile(`eyJ[A-Za-z0-9_-]{5,}(\.[A-Za-z0-9_-]*)*|(?i:bearer|basic) +[A-Za-z0-9._~+/=-]{16,}`)
 
-// userInfo is the user's name and password in a URL.
+// userInfo matches a user name and password in a URL.
 var userInfo = regexp.MustCompile(`://[^/?#@\s]+@`)
 
-// maxQuote bounds what is quoted of anybody's text.
+// maxQuote bounds quotations of other people's text.
 const maxQuote = 300
 
-// clean is a stranger's text as it may be shown: in one line, short, without
-// control characters, and without anything that looks like a token or a
-// password.
+// clean makes other people's text safe to show: one short line without control
+// characters, and without anything that looks like a token or a password.
 func clean(s string) string {
 	s = tokenForm.ReplaceAllString(s, "[secret]")
 	s = userInfo.ReplaceAllString(s, "://[secret]@")
@@ -81,7 +80,7 @@ func clean(s string) string {
 	return s
 }
 
-// clean is a stranger's text without the secrets that the exam knows either.
+// clean also removes the secrets that the examination knows.
 func (e *exam) clean(s string) string {
 	for _, secret := range e.secrets() {
 		s = strings.ReplaceAll(s, secret, "[secret]")
@@ -89,7 +88,7 @@ func (e *exam) clean(s string) string {
 	return clean(s)
 }
 
-// list is a few of the values, for people.
+// list joins the first few values for people to read.
 func list(values []string) string {
 	const most = 5
 	shown := values

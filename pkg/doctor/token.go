@@ -16,7 +16,7 @@ import (
 	"agentcore-mcp-auth/pkg/tokensource"
 )
 
-// claims are what a token says, as far as anybody here asks for it.
+// claims are the claims of a token that the checks use.
 type claims struct {
 	Issuer   string
 	ClientID string
@@ -28,11 +28,11 @@ type claims struct {
 	all      map[string]json.RawMessage
 }
 
-// errNoJWT says nothing of what it is instead.
+// errNoJWT does not quote the text, which may be a secret.
 var errNoJWT = errors.New("not a JWT: want three parts of base64url between dots, the first two of JSON")
 
-// decode reads a JWT's claims, and believes nothing: whether the signature is
-// good is for the authorizer.
+// decode reads a JWT's claims without verifying its signature, which is the
+// authorizer's task.
 func decode(token string) (claims, error) {
 	parts := strings.Split(token, ".")
 	if len(parts) != 3 {
@@ -66,7 +66,7 @@ func decode(token string) (claims, error) {
 	return c, nil
 }
 
-// texts is a claim that is a string or a list of strings.
+// texts returns the strings of a claim that is a string or a list of strings.
 func texts(raw json.RawMessage) []string {
 	var one string
 	var many []string
@@ -77,23 +77,24 @@ func texts(raw json.RawMessage) []string {
 	return many
 }
 
-// expectation is what the parameters say of a token; empty fields say nothing.
+// expectation is what a token should contain according to the parameters. Empty
+// fields expect nothing.
 type expectation struct {
 	issuer, client string
 	scopes         []string
 }
 
-// expectation is what is recorded. The issuer is its document's, or the
-// discovery URL's where that leads to none.
+// expectation returns what the parameters say about tokens. The issuer is the
+// discovery document's, or that of the discovery URL if there is no document.
 func (e *exam) expectation() expectation {
 	issuer := cmp.Or(e.document.Issuer, strings.TrimSuffix(e.value(credstore.DiscoveryURL), openidConfiguration))
 	return expectation{issuer, e.value(credstore.ClientID), strings.Fields(e.value(credstore.Scope))}
 }
 
-// margin is the life that AgentCore wants a token to have left.
+// margin is the remaining lifetime that AgentCore requires.
 const margin = time.Minute
 
-// examine compares a token with what is expected of it, claim by claim.
+// examine compares a token with what is expected, claim by claim.
 func (c claims) examine(want expectation, now time.Time, a advice) []Check {
 	var checks []Check
 	add := func(id string, ok bool, bad Check, good string) {
@@ -107,15 +108,15 @@ func (c claims) examine(want expectation, now time.Time, a advice) []Check {
 	}
 	add("token.issuer", c.Issuer != "" && (want.issuer == "" || c.Issuer == want.issuer), Check{
 		Expected: "iss " + clean(want.issuer), Found: "iss " + clean(c.Issuer),
-		Cause: "the token is of another user pool, or the issuer spells itself otherwise than its document", Next: a.doctor(),
+		Cause: "the token is of another user pool, or it spells the issuer differently from the issuer's document", Next: a.doctor(),
 	}, clean(c.Issuer))
 	use := c.Use
 	if use == "" {
-		use = "access, by its having no token_use"
+		use = "access: it has no token_use"
 	}
 	add("token.use", c.Use == "access" || c.Use == "", Check{
 		Expected: "token_use access", Found: "token_use " + clean(c.Use),
-		Cause: "it is an id token, which says who a user is and opens nothing", Next: a.mcpauth("token", "--claims"),
+		Cause: "it is an id token, which says who a user is and grants no access", Next: a.mcpauth("token", "--claims"),
 	}, clean(use))
 	add("token.client", c.ClientID != "" && (want.client == "" || c.ClientID == want.client), Check{
 		Expected: "client_id " + clean(want.client), Found: "client_id " + clean(c.ClientID),
@@ -129,13 +130,13 @@ func (c claims) examine(want expectation, now time.Time, a advice) []Check {
 	return append(checks, c.life(now, a))
 }
 
-// life is the check of a token's times.
+// life checks a token's times.
 func (c claims) life(now time.Time, a advice) Check {
 	left, whole := c.Expires.Sub(now), c.Expires.Sub(c.Issued)
 	bad := Check{ID: "token.life", Status: Fail, Expected: "a token with more than " + margin.String() + " left", Next: a.mcpauth("token", "--claims")}
 	switch {
 	case c.Expires.IsZero():
-		bad.Found, bad.Cause = "no exp", "the issuer's tokens have no end, which no authorizer takes"
+		bad.Found, bad.Cause = "no exp", "the issuer's tokens never expire, and no authorizer accepts that"
 	case c.Issued.Sub(now) > margin:
 		bad.Expected, bad.Found = "a token that has been issued", "issued in "+c.Issued.Sub(now).Round(time.Second).String()
 		bad.Cause, bad.Next = "this machine's clock, or the issuer's, is off", "date -u"
@@ -179,7 +180,7 @@ func (e *exam) examineToken(ctx context.Context) {
 		if c.ID != "token.life" || c.Status != Fail {
 			continue
 		}
-		// It is a new one, so that its age is no cause.
+		// The token is new, so its age is not the cause.
 		checks[i].Cause, checks[i].Next = "this machine's clock, or the issuer's, is off", "date -u"
 		if whole := e.claims.Expires.Sub(e.claims.Issued); whole > 0 && whole <= margin {
 			checks[i].Cause = "the issuer's tokens live no longer than " + whole.String()
@@ -192,7 +193,7 @@ func (e *exam) examineToken(ctx context.Context) {
 func (e *exam) requestToken(ctx context.Context) Check {
 	c := Check{Status: Fail, Expected: "an access token for client " + e.clean(e.value(credstore.ClientID))}
 	resource := e.endpoint.url
-	if resource == "" { // the token is for nobody then; the rules on issuers are the same
+	if resource == "" { // the token is sent nowhere then; the rules for issuers are the same
 		resource = e.document.Issuer
 	}
 	source, err := tokensource.New(tokensource.Config{
@@ -235,7 +236,7 @@ func (e *exam) requestToken(ctx context.Context) Check {
 	case errors.As(err, &unavailable):
 		c.Found, c.Cause = e.network(unavailable)
 		if strings.Contains(c.Found, "answered 429") {
-			c.Cause = "the account's quota of token requests is used up: some agent does not keep its token"
+			c.Cause = "the account's quota of token requests is used up: an agent does not keep its token"
 		} else if strings.Contains(c.Found, "answered 5") {
 			c.Cause = "the token endpoint is overloaded or down"
 		}
@@ -244,7 +245,7 @@ func (e *exam) requestToken(ctx context.Context) Check {
 		c.Found, c.Cause = e.clean(err.Error()), "an agent does not send its secret there"
 		c = e.advice.restored(c)
 		if strings.Contains(c.Found, "IssuerHosts") {
-			c.Cause = "an agent sends its secret to Cognito and to the hosts in MCP_ISSUER_HOSTS, and to nobody else"
+			c.Cause = "an agent sends its secret only to Cognito and to the hosts in MCP_ISSUER_HOSTS"
 			c.Next, c.Repair = "MCP_ISSUER_HOSTS="+quote(hostName(e.document.Issuer))+" "+e.advice.doctor(), nil
 		}
 	}

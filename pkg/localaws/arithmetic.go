@@ -10,14 +10,14 @@ import (
 	"unicode"
 )
 
-// canDo is what [Arithmetic] says to everything else.
+// canDo is the answer of [Arithmetic] to everything else.
 const canDo = `Hello! I can add and multiply numbers and greet people. Try "What is 2+2?" or "greet Alice".`
 
-// Arithmetic is the model that answers unless [Server.SetModel] says otherwise.
-// It reads sums, products and greetings out of the last prompt, asks for the
-// offered tools that do them, several at once where it can, and answers with
-// what the tools gave: it calculates nothing itself. The same conversation
-// always gets the same reply.
+// Arithmetic is the model that answers unless [Server.SetModel] sets another. It
+// reads sums, products and greetings from the last prompt and asks for the
+// offered tools that do them, several at once if it can. It answers with the
+// tools' results: it calculates nothing itself. The same conversation always
+// gets the same reply.
 //
 // A user message that has text beside tool results asks for the answer at once:
 // Arithmetic asks for no more tools and says what it could not finish.
@@ -43,7 +43,7 @@ func Arithmetic(req ConverseRequest) ConverseReply {
 	return Say(strings.Join(answers, " ")).cut(req)
 }
 
-// arithmetic is one look at a conversation.
+// arithmetic is the state of one call of [Arithmetic].
 type arithmetic struct {
 	tools   []ToolSpec
 	prompt  string // the last user text that is not beside tool results
@@ -80,7 +80,7 @@ func newArithmetic(req ConverseRequest) *arithmetic {
 	return a
 }
 
-// answer answers q, or adds to a.asks what has to be known first.
+// answer answers q, or adds the tool uses that q needs to a.asks.
 func (a *arithmetic) answer(q question) string {
 	a.trouble = ""
 	asked := len(a.asks)
@@ -100,14 +100,14 @@ func (a *arithmetic) answer(q question) string {
 	return answer
 }
 
-// fail notes why a question cannot be answered; the first reason stays.
+// fail records why a question cannot be answered. The first reason counts.
 func (a *arithmetic) fail(format string, args ...any) {
 	if a.trouble == "" {
 		a.trouble = fmt.Sprintf(format, args...)
 	}
 }
 
-// sentence is the answer to c.
+// sentence returns the answer to c.
 func (c *calculation) sentence(value string) string {
 	if c.op == '+' || c.op == '*' {
 		if c.left.op == 0 && c.right.op == 0 {
@@ -120,7 +120,7 @@ func (c *calculation) sentence(value string) string {
 
 // skill is something that only a tool can do.
 type skill struct {
-	tool, verb string // the usual tool's name, and the word that other names have
+	tool, verb string // the usual tool's name, and a word that other names contain
 	does       string
 	parameters []string
 }
@@ -135,7 +135,7 @@ var (
 // lastNumber finds the number that a tool's text ends with.
 var lastNumber = regexp.MustCompile(`-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?`)
 
-// value is what the tools said that c is; false when they have not yet.
+// value returns the tools' result for c, or false if it is not there yet.
 func (a *arithmetic) value(c *calculation) (string, bool) {
 	if c.op == 0 {
 		return c.number, true
@@ -169,8 +169,8 @@ func (a *arithmetic) value(c *calculation) (string, bool) {
 	return numbers[len(numbers)-1], true
 }
 
-// call is what the tool for s said to args. When it has not been asked yet, it
-// is added to a.asks.
+// call returns the tool's result for args. If there is none yet, it adds the
+// tool use to a.asks.
 func (a *arithmetic) call(s skill, args ...string) (text string, ok bool) {
 	tool, ok := a.find(s)
 	if !ok {
@@ -190,8 +190,9 @@ func (a *arithmetic) call(s skill, args ...string) (text string, ok bool) {
 	return "", false
 }
 
-// find picks the offered tool for s: one whose name has the usual name in it,
-// as it does behind a server's name or before a hash, else one with the verb.
+// find picks the offered tool for s: one whose name contains the usual name, as
+// after a server's prefix or before a hash, or else one whose name contains the
+// verb.
 func (a *arithmetic) find(s skill) (ToolSpec, bool) {
 	i := slices.IndexFunc(a.tools, func(t ToolSpec) bool { return strings.Contains(t.Name, s.tool) })
 	if i < 0 {
@@ -205,8 +206,8 @@ func (a *arithmetic) find(s skill) (ToolSpec, bool) {
 	return a.tools[i], true
 }
 
-// input is the input of a tool: numbers as JSON numbers, digit by digit, under
-// the names that the tool's schema has.
+// input returns the input of a tool: numbers as JSON numbers with all digits,
+// under the names in the tool's schema.
 func (s skill) input(tool ToolSpec, args []string) json.RawMessage {
 	names := tool.parameters()
 	if len(names) < len(args) || !slices.ContainsFunc(s.parameters, func(p string) bool { return !slices.Contains(names, p) }) {

@@ -25,7 +25,7 @@ func (q question) String() string {
 
 // calculation is a number or an operation on calculations.
 type calculation struct {
-	op          byte   // '+', '-', '*' or '/'; 'n' turns the sign of left; 0: number
+	op          byte   // '+', '-', '*' or '/'; 'n' negates left; 0: number
 	number      string // as JSON has it
 	left, right *calculation
 }
@@ -70,15 +70,15 @@ var (
 	multiplication = map[string]byte{"*": '*', "×": '*', "·": '*', "x": '*', "times": '*', "multiplied": '*', "/": '/', "÷": '/', "divided": '/'}
 )
 
-// promptReader finds the questions in a prompt, from left to right. Whatever it
-// does not understand it skips.
+// promptReader finds the questions in a prompt, from left to right. It skips
+// what it does not understand.
 type promptReader struct {
 	tokens []string
 	pos    int
 	depth  int          // of signs and parentheses
 	last   *calculation // what "it" stands for; nil: nothing
-	its    int          // how often it did: each can double the work
-	dead   map[int]bool // positions where no factor is; keeps the work linear
+	its    int          // how often "it" was used: each use can double the work
+	dead   map[int]bool // positions without a factor; keeps the work linear
 }
 
 // mostQuestions bounds the work that a prompt can make.
@@ -133,8 +133,8 @@ func (p *promptReader) accept(tokens ...string) bool {
 	return true
 }
 
-// names takes who is to be greeted: a name, its further words in capitals, and
-// more names in capitals after "and" or a comma.
+// names takes the names of those to greet: a name and its further words in
+// capitals, then more such names after "and" or a comma.
 func (p *promptReader) names() []question {
 	var found []question
 	for {
@@ -165,8 +165,9 @@ func isCapital(token string) bool {
 	return unicode.IsUpper(r)
 }
 
-// listed takes the numbers after "add" and the like as one calculation. Where
-// the first is missing, as in "multiply by 2", it is the last calculation.
+// listed takes the numbers after "add" and the like as one calculation. If the
+// first number is missing, as in "multiply by 2", the last calculation takes its
+// place.
 func (p *promptReader) listed(op byte) *calculation {
 	c := p.sum()
 	if c == nil && p.pos < len(p.tokens) && strings.EqualFold(p.tokens[p.pos], "by") {
@@ -247,7 +248,7 @@ func (p *promptReader) factor() *calculation {
 	return nil
 }
 
-// literal writes a number of a prompt as JSON has it, whatever its size.
+// literal writes a number of a prompt as JSON, whatever its size.
 func literal(token string) string {
 	whole, fraction, isFraction := strings.Cut(strings.ReplaceAll(token, ",", ""), ".")
 	n, _ := new(big.Int).SetString(whole, 10)
@@ -257,7 +258,7 @@ func literal(token string) string {
 	return n.String()
 }
 
-// negated turns the sign of a number.
+// negated changes the sign of a number.
 func negated(number string) string {
 	if rest, ok := strings.CutPrefix(number, "-"); ok {
 		return rest

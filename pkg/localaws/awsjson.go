@@ -33,8 +33,8 @@ func errorf(typ, format string, args ...any) *apiError {
 	return &apiError{Type: typ, Message: fmt.Sprintf(format, args...)}
 }
 
-// unimplemented refuses what the service may well have and the stand-in has
-// not. No service has this error, and no SDK retries its status.
+// unimplemented refuses what the stand-in does not implement, although the
+// service may. No service has this error, and no SDK retries its status.
 func unimplemented(format string, args ...any) *apiError {
 	return &apiError{http.StatusNotImplemented, "UnknownMemberException", "localaws does not implement " + fmt.Sprintf(format, args...)}
 }
@@ -59,7 +59,7 @@ func op[In any](mu sync.Locker, f func(*In) (any, *apiError)) operation {
 	return opFrom(mu, func(_ *http.Request, in *In) (any, *apiError) { return f(in) })
 }
 
-// opFrom is op for an f that asks further about who signed the request.
+// opFrom is op for an f that also needs the request, to know who signed it.
 func opFrom[In any](mu sync.Locker, f func(*http.Request, *In) (any, *apiError)) operation {
 	return func(r *http.Request, body []byte) (any, *apiError) {
 		in := new(In)
@@ -195,7 +195,7 @@ func (e epoch) MarshalJSON() ([]byte, error) {
 	return strconv.AppendFloat(nil, float64(time.Time(e).UnixMilli())/1000, 'f', -1, 64), nil
 }
 
-// textRule is what a service's API model says of a string member. The models
+// textRule is the rule of a service's API model for a string member. The models
 // are published with the SDKs.
 type textRule struct {
 	typ      string // exception type when it is broken
@@ -227,7 +227,7 @@ func (t textRule) checkOptional(member string, value *string) *apiError {
 	return t.check(member, *value)
 }
 
-// checkEnum refuses a value that is set and not among the allowed.
+// checkEnum refuses a value that is set and is not one of allowed.
 func checkEnum(typ, member, value string, allowed ...string) *apiError {
 	if value == "" {
 		return nil
@@ -249,9 +249,9 @@ func checkRange(typ, member string, value *int32, min, max int32) *apiError {
 }
 
 // page cuts one page out of items, which are in the order of their keys. The
-// token is opaque to the caller, stays good when items come and go, and belongs
-// to one scope: an operation and what it was asked for. ok is false for a token
-// that this scope never gave out.
+// token is opaque to the caller and stays valid when items come and go. It
+// belongs to one scope: an operation and its input. ok is false for a token that
+// was not made for this scope.
 func page[T any](items []T, key func(T) string, scope string, token *string, max int) (out []T, next *string, ok bool) {
 	start := 0
 	if token != nil {

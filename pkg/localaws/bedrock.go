@@ -21,10 +21,10 @@ type bedrockRuntime struct {
 	model     Model      // nil: Arithmetic
 	reasoning recent[Reasoning, struct{}]
 	texts     recent[string, struct{}]        // reasoning texts, whatever their signature
-	schemas   recent[[sha256.Size]byte, bool] // by their hash, whether they are of draft 2020-12
+	schemas   recent[[sha256.Size]byte, bool] // by hash: whether the schema is valid draft 2020-12
 }
 
-// SetModel has m answer from the next request on. A nil m brings back
+// SetModel makes m answer from the next request on. A nil m restores
 // [Arithmetic].
 func (s *Server) SetModel(m Model) {
 	s.bedrock.mu.Lock()
@@ -32,7 +32,7 @@ func (s *Server) SetModel(m Model) {
 	s.bedrock.model = m
 }
 
-// ask has the model answer and remembers its reasoning, which must come back
+// ask calls the model and remembers its reasoning, which must come back
 // unchanged.
 func (b *bedrockRuntime) ask(req ConverseRequest) ConverseReply {
 	b.mu.Lock()
@@ -55,7 +55,7 @@ func (b *bedrockRuntime) ask(req ConverseRequest) ConverseReply {
 	return reply
 }
 
-// checkReasoning refuses reasoning that the model did not say just so.
+// checkReasoning refuses reasoning that differs from what the model said.
 // https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ReasoningTextBlock.html
 func (b *bedrockRuntime) checkReasoning(messages []ConverseMessage) *apiError {
 	b.mu.Lock()
@@ -92,7 +92,7 @@ func (s *Server) serveConverse(w http.ResponseWriter, r *http.Request, rec *Reco
 	}
 	reply := s.bedrock.ask(req)
 	if !pause(r.Context(), reply.Latency) {
-		panic(http.ErrAbortHandler) // the caller has left
+		panic(http.ErrAbortHandler) // the caller has disconnected
 	}
 	elapsed := func() int64 { return s.cfg.Now().Sub(start).Milliseconds() }
 	switch fail := reply.Error; {
@@ -105,7 +105,7 @@ func (s *Server) serveConverse(w http.ResponseWriter, r *http.Request, rec *Reco
 	}
 }
 
-// pause waits, and reports whether the caller is still there afterwards.
+// pause waits, and reports whether the caller is still connected afterwards.
 func pause(ctx context.Context, d time.Duration) bool {
 	if d <= 0 {
 		return ctx.Err() == nil
@@ -156,7 +156,7 @@ func answerReply(w http.ResponseWriter, req ConverseRequest, reply ConverseReply
 	w.Write(encodeJSON(answer))
 }
 
-// object is one JSON object on its way out.
+// object is a JSON object to be written.
 type object map[string]any
 
 // echo adds the settings that the API repeats in its answer.
@@ -169,8 +169,8 @@ func (req ConverseRequest) echo(answer object) {
 	}
 }
 
-// encodeJSON encodes v, with <, > and & as they are: a tool's input leaves as
-// the model gave it.
+// encodeJSON encodes v without escaping <, > and &: a tool's input leaves as the
+// model gave it.
 func encodeJSON(v any) []byte {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
@@ -192,8 +192,9 @@ var (
 	profileFor = regexp.MustCompile(`^anthropic\.claude-(?:3-7|opus|sonnet|haiku)-`)
 )
 
-// checkModelID answers an identifier that names no model as Bedrock does.
-// Identifiers containing "does-not-exist" look right and name nothing.
+// checkModelID refuses an identifier that names no model, as Bedrock does.
+// Identifiers that contain "does-not-exist" have the right form and name
+// nothing.
 func checkModelID(id, region string) *apiError {
 	missing := strings.Contains(id, "does-not-exist")
 	if arn := modelARN.FindStringSubmatch(id); arn != nil {

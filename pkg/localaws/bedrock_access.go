@@ -2,11 +2,11 @@ package localaws
 
 import "strings"
 
-// profileRegions is where a cross-region profile of a geography may send a
-// request: the destinations of the Claude models, beside the region that was
-// asked, which is always one. What a service asks of IAM is the region that a
-// request goes to; the stand-in asks for all of them, since a role that lacks
-// one works until the day it is chosen.
+// profileRegions lists where a cross-region profile of a geography may send a
+// request: the destinations of the Claude models, in addition to the source
+// region, which is always one. The service asks IAM for the region that it picks
+// for a request. The stand-in asks for all of them, because a role that lacks
+// one works only until that one is picked.
 // https://docs.aws.amazon.com/bedrock/latest/userguide/geographic-cross-region-inference.html
 // https://docs.aws.amazon.com/bedrock/latest/userguide/inference-profiles-support.html
 var profileRegions = map[string][]string{
@@ -18,8 +18,9 @@ var profileRegions = map[string][]string{
 	"ca":   {"ca-central-1", "ca-west-1"},
 }
 
-// modelAccess is what a request of Converse or ConverseStream asks for: the
-// model, or a profile and the models behind it, and its guardrail.
+// modelAccess returns the permissions that a request of Converse or
+// ConverseStream needs: for the model, or for a profile and the models behind
+// it, and for its guardrail.
 // https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonbedrock.html
 // https://docs.aws.amazon.com/bedrock/latest/userguide/inference-profiles-prereq.html
 // https://docs.aws.amazon.com/bedrock/latest/userguide/guardrails-permissions.html
@@ -42,7 +43,8 @@ func (s *Server) modelAccess(req ConverseRequest) []access {
 	case "inference-profile":
 		need = append(need, s.routed(action, arn, id)...)
 	case "application-inference-profile":
-		// What it copies is not known here, so the role must be allowed all.
+		// The stand-in does not know the model behind an application profile, so
+		// the role must be allowed all models.
 		need = append(need, access{action: action, resources: []string{foundationModel("*", "*")},
 			context: map[string]string{"bedrock:InferenceProfileArn": arn}})
 	}
@@ -60,8 +62,8 @@ func foundationModel(region, id string) string {
 	return "arn:aws:bedrock:" + region + "::foundation-model/" + id
 }
 
-// routed is the access to the models that a system-defined profile sends a
-// request to. A global profile has a destination without a region.
+// routed returns the access to the models that a system-defined profile sends a
+// request to. One destination of a global profile has no region.
 // https://docs.aws.amazon.com/bedrock/latest/userguide/global-cross-region-inference.html
 func (s *Server) routed(action, profile, id string) (need []access) {
 	geography, model, _ := strings.Cut(id, ".")
@@ -78,7 +80,7 @@ func (s *Server) routed(action, profile, id string) (need []access) {
 	}
 	regions, known := profileRegions[geography]
 	if !known {
-		regions = []string{"*"} // only who may ask every region is allowed
+		regions = []string{"*"} // the role must be allowed every region
 	}
 	for _, region := range regions {
 		if region != s.cfg.Region {

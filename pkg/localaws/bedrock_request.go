@@ -51,7 +51,7 @@ type converseReader struct {
 	shapeReader
 	bedrock     *bedrockRuntime
 	cachePoints int
-	shortCache  bool // an entry of five minutes has come
+	shortCache  bool // there was a cache point of five minutes
 	strictTools int
 	optional    int // optional parameters of strict tools
 }
@@ -116,8 +116,8 @@ var (
 	validToolUseID = regexp.MustCompile(`^[a-zA-Z0-9_.:-]+$`)
 )
 
-// toolUse reads a tool use. Bedrock wants its input to be an object, although
-// the API model has any document there.
+// toolUse reads a tool use. Bedrock requires its input to be an object, although
+// the API model allows any document.
 func (d *converseReader) toolUse(v value) *ToolUse {
 	m := d.object(v, toolUseShape)
 	return &ToolUse{
@@ -127,8 +127,8 @@ func (d *converseReader) toolUse(v value) *ToolUse {
 	}
 }
 
-// toolResult reads a tool result. Some models refuse empty content only when
-// the status is error; none needs it empty, so it is refused always.
+// toolResult reads a tool result. Some models refuse empty content only if the
+// status is error. No client needs empty content, so it is always refused.
 func (d *converseReader) toolResult(v value) *ToolResult {
 	m := d.object(v, toolResultShape)
 	res := &ToolResult{ID: d.matching(m["toolUseId"], 64, validToolUseID)}
@@ -205,7 +205,8 @@ var (
 	validPointer   = regexp.MustCompile(`^(/([^~/]|~[01])*)+$`)
 )
 
-// settings reads the members that have no bearing on a deterministic model.
+// settings reads the members that do not change the answer of a deterministic
+// model.
 func (d *converseReader) settings(body map[string]value, req *ConverseRequest) {
 	guardrail := guardrailShape
 	if req.Operation == "ConverseStream" {

@@ -10,13 +10,13 @@ import (
 	"strings"
 )
 
-// invalidf makes the ValidationException for the value at a path of a request.
+// invalidf returns a ValidationException about the value at a path of a request.
 func invalidf(path, format string, args ...any) *apiError {
 	return errorf("ValidationException", "%s: %s", path, fmt.Sprintf(format, args...))
 }
 
-// shape is a structure or a union of the API: the members it must have, those
-// it may have, and those that the API has and the stand-in does not implement.
+// shape is a structure or a union of the API: its required members, its optional
+// ones, and those that the stand-in does not implement.
 type shape struct{ required, optional, unimplemented string }
 
 // The shapes of a Converse request, with the members that the API model of
@@ -46,8 +46,8 @@ var (
 	latencyShape    = shape{"", "latency", ""}
 	tierShape       = shape{"type", "", ""}
 	outputShape     = shape{"", "effort", "textFormat"}
-	// The API model has both members of a guardrail optional; without either
-	// there is no guardrail, which is never what was meant.
+	// In the API model both members of a guardrail are optional. Without either
+	// there is no guardrail, so the structure would have no effect.
 	guardrailShape       = shape{"guardrailIdentifier guardrailVersion", "trace", ""}
 	guardrailStreamShape = shape{"guardrailIdentifier guardrailVersion", "trace streamProcessingMode", ""}
 )
@@ -78,8 +78,7 @@ func (d *shapeReader) decode(v value, what string, into any) {
 	}
 }
 
-// members reads an object whose names are free. A name that comes twice is a
-// fault.
+// members reads an object with arbitrary names. A repeated name is a fault.
 func (d *shapeReader) members(v value) (names []string, values map[string]value) {
 	values = map[string]value{}
 	if v.json == nil || d.fault != nil {
@@ -104,8 +103,8 @@ func (d *shapeReader) members(v value) (names []string, values map[string]value)
 	return names, values
 }
 
-// object reads a structure. A member that s does not have is a fault: the
-// service might drop it without a word.
+// object reads a structure. A member that s does not have is a fault, because
+// the service might ignore it silently.
 func (d *shapeReader) object(v value, s shape) map[string]value {
 	names, values := d.members(v)
 	required, optional := strings.Fields(s.required), strings.Fields(s.optional)
@@ -154,7 +153,7 @@ func (d *shapeReader) text(v value) string {
 	return s
 }
 
-// written reads a text that may not be blank.
+// written reads a text that must not be blank.
 func (d *shapeReader) written(v value) string {
 	s := d.text(v)
 	if v.json != nil && strings.TrimSpace(s) == "" {
@@ -207,7 +206,7 @@ func (d *shapeReader) share(v value) {
 	}
 }
 
-// document reads a free JSON value that has to be an object.
+// document reads an arbitrary JSON object.
 func (d *shapeReader) document(v value) json.RawMessage {
 	if v.json != nil && v.json[0] != '{' {
 		d.failf(v, "the format is invalid; provide a JSON object, not %.80s", v.json)

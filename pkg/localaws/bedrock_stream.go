@@ -16,15 +16,15 @@ type streamEvent struct {
 	value object
 }
 
-// streamReply writes the answer of ConverseStream, each event on its way before
-// the next is made.
+// streamReply writes the answer of ConverseStream. It sends each event before it
+// makes the next.
 // https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ConverseStream.html
 func streamReply(w http.ResponseWriter, r *http.Request, req ConverseRequest, reply ConverseReply, elapsed func() int64) {
 	w.Header().Set("Content-Type", "application/vnd.amazon.eventstream")
 	events := replyEvents(reply)
 	for i, e := range events {
 		if i > 0 && !pause(r.Context(), reply.Interval) {
-			panic(http.ErrAbortHandler) // the caller has left
+			panic(http.ErrAbortHandler) // the caller has disconnected
 		}
 		if reply.Error != nil && i == reply.Error.AfterEvents {
 			break
@@ -40,9 +40,9 @@ func streamReply(w http.ResponseWriter, r *http.Request, req ConverseRequest, re
 	writeEvent(w, eventstreamapi.EventMessageType, "metadata", metadata)
 }
 
-// replyEvents is a reply as events, without the metadata that ends a stream.
-// Only a tool use has a contentBlockStart: the API has none for text and
-// reasoning, whose blocks begin with their first delta.
+// replyEvents turns a reply into events, without the metadata that ends a
+// stream. Only a tool use has a contentBlockStart. The API has none for text and
+// reasoning: those blocks begin with their first delta.
 // https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ContentBlockStart.html
 func replyEvents(reply ConverseReply) []streamEvent {
 	events := []streamEvent{{"messageStart", object{"role": "assistant"}}}
@@ -76,8 +76,8 @@ func replyEvents(reply ConverseReply) []streamEvent {
 	return append(events, streamEvent{"messageStop", object{"stopReason": reply.StopReason}})
 }
 
-// fragments cuts s between characters into up to four parts, and at least two
-// when it has two characters.
+// fragments cuts s between characters into up to four parts, at least two if s
+// has two characters.
 func fragments(s string) []string {
 	runes := []rune(s)
 	n := max(1, (len(runes)+3)/4)
@@ -89,7 +89,7 @@ func fragments(s string) []string {
 	return append(parts, string(runes))
 }
 
-// stream ends a stream with e, inside it.
+// stream ends a stream with e as its last event.
 func (e *ConverseError) stream(w http.ResponseWriter) {
 	if e.Type == "" {
 		panic(http.ErrAbortHandler)
@@ -98,13 +98,13 @@ func (e *ConverseError) stream(w http.ResponseWriter) {
 	if !converseErrors[typ].inStream {
 		typ, message = "InternalServerException", fmt.Sprintf("the model's script has an exception that a stream cannot carry: %q", e.Type)
 	}
-	// The exception goes by the name of the stream's member.
+	// The name of the exception is that of the stream's member.
 	name := strings.ToLower(typ[:1]) + typ[1:]
 	writeEvent(w, eventstreamapi.ExceptionMessageType, name, object{"message": message})
 }
 
-// writeEvent writes one message of the event stream and flushes it. A caller
-// that has left is noticed by the next pause or by the server.
+// writeEvent writes one message of the event stream and flushes it. If the
+// caller has disconnected, the next pause or the server notices it.
 // https://docs.aws.amazon.com/transcribe/latest/dg/event-stream.html
 func writeEvent(w http.ResponseWriter, messageType, name string, value object) {
 	var m eventstream.Message

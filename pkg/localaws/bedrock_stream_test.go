@@ -19,7 +19,7 @@ import (
 	"github.com/aws/smithy-go"
 )
 
-// collect puts a stream together again, and tells what ended it.
+// collect reassembles a stream and returns what ended it.
 func collect(t *testing.T, out *bedrockruntime.ConverseStreamOutput) (blocks []string, stop types.StopReason, usage *types.TokenUsage, events []string, err error) {
 	t.Helper()
 	stream := out.GetStream()
@@ -61,7 +61,7 @@ func collect(t *testing.T, out *bedrockruntime.ConverseStreamOutput) (blocks []s
 	return blocks, stop, usage, events, stream.Err()
 }
 
-// flatten writes blocks of Converse as collect writes those of a stream.
+// flatten writes blocks of Converse in the same form as collect.
 func flatten(t *testing.T, out *bedrockruntime.ConverseOutput) (blocks []string) {
 	t.Helper()
 	for _, b := range out.Output.(*types.ConverseOutputMemberMessage).Value.Content {

@@ -57,15 +57,15 @@ func startBedrock(t *testing.T) (*localaws.Server, *bedrockruntime.Client) {
 	return srv, client
 }
 
-// recordsOf passes on each request once it has been answered in full: a client
-// may have the answer before.
+// recordsOf sends each request once it has been answered completely, since a
+// client may have the answer earlier.
 func recordsOf(srv *localaws.Server) <-chan localaws.Record {
 	records := make(chan localaws.Record, 100)
 	srv.Watch(func(rec localaws.Record) { records <- rec })
 	return records
 }
 
-// changed has the client send the request that f leaves, signed.
+// changed makes the client send the request that f returns, signed.
 func changed(f func(*smithyhttp.Request) *smithyhttp.Request) func(*bedrockruntime.Options) {
 	return bedrockruntime.WithAPIOptions(func(stack *middleware.Stack) error {
 		return stack.Serialize.Add(middleware.SerializeMiddlewareFunc("changed", func(ctx context.Context, in middleware.SerializeInput, next middleware.SerializeHandler) (middleware.SerializeOutput, middleware.Metadata, error) {
@@ -79,7 +79,7 @@ func userSays(text string) []types.Message {
 	return []types.Message{{Role: types.ConversationRoleUser, Content: []types.ContentBlock{&types.ContentBlockMemberText{Value: text}}}}
 }
 
-// rawBody has the client send body instead of what it would serialize.
+// rawBody makes the client send body in place of what it would serialize.
 func rawBody(body string) func(*bedrockruntime.Options) {
 	return changed(func(r *smithyhttp.Request) *smithyhttp.Request {
 		r, err := r.SetStream(strings.NewReader(body))

@@ -14,7 +14,7 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 )
 
-// toolConfig reads the tools and the choice among them.
+// toolConfig reads the tools and the tool choice.
 // https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ToolConfiguration.html
 func (d *converseReader) toolConfig(v value, req *ConverseRequest) {
 	m := d.object(v, toolConfigShape)
@@ -70,19 +70,20 @@ func (d *converseReader) toolSpec(v value) ToolSpec {
 	return t
 }
 
-// Claude takes only such names for parameters.
+// Claude accepts only such parameter names.
 var validParameter = regexp.MustCompile(`^[a-zA-Z0-9_.-]{1,64}$`)
 
-// draft2020 is the schema of schemas that Claude holds a tool's schema to,
-// whatever dialect that names. One tool that breaks it fails the whole request.
+// draft2020 is the metaschema that Claude checks a tool's schema against,
+// whatever dialect the schema names. One tool that does not conform fails the
+// whole request.
 // https://github.com/acomagu/vscode-as-mcp-server/issues/6 and
-// https://github.com/strands-agents/harness-sdk/issues/565 have the message.
+// https://github.com/strands-agents/harness-sdk/issues/565 quote the message.
 var draft2020 = sync.OnceValue(func() *jsonschema.Schema {
-	return jsonschema.NewCompiler().MustCompile("https://json-schema.org/draft/2020-12/schema") // the library has it
+	return jsonschema.NewCompiler().MustCompile("https://json-schema.org/draft/2020-12/schema") // embedded in the library
 })
 
-// isSchema reports whether raw is a schema of draft 2020-12. Since every request
-// of a conversation has the same tools, it remembers its answers.
+// isSchema reports whether raw is a schema of draft 2020-12. It remembers its
+// answers, because every request of a conversation has the same tools.
 func (b *bedrockRuntime) isSchema(raw json.RawMessage) bool {
 	sum := sha256.Sum256(raw)
 	b.mu.Lock()
@@ -99,8 +100,8 @@ func (b *bedrockRuntime) isSchema(raw json.RawMessage) bool {
 	return is
 }
 
-// inputSchema checks what Bedrock and Claude ask of the schema of a tool's
-// input. References in it are not resolved.
+// inputSchema checks what Bedrock and Claude require of the schema of a tool's
+// input. It does not resolve references.
 // https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ToolInputSchema.html
 func (d *converseReader) inputSchema(v value, strict bool) {
 	_, schema := d.members(v)
@@ -139,8 +140,8 @@ func (d *converseReader) inputSchema(v value, strict bool) {
 	}
 }
 
-// strictSchema checks that v and every schema in it keep to the part of JSON
-// Schema that strict tools take.
+// strictSchema checks that v and every schema in it use only the part of JSON
+// Schema that strict tools allow.
 // https://docs.aws.amazon.com/bedrock/latest/userguide/structured-output.html
 func (d *converseReader) strictSchema(v value) {
 	if v.json == nil || v.json[0] != '{' {
@@ -169,7 +170,7 @@ func (d *converseReader) strictSchema(v value) {
 	}
 }
 
-// checkConversation checks what the messages owe each other.
+// checkConversation checks how the messages must follow on each other.
 // https://docs.aws.amazon.com/bedrock/latest/userguide/tool-use-inference-call.html
 func checkConversation(req ConverseRequest) *apiError {
 	if len(req.Messages) == 0 {
@@ -196,7 +197,7 @@ func checkConversation(req ConverseRequest) *apiError {
 			return invalidf(at, "the toolConfig member must be there when the messages have toolUse or toolResult blocks")
 		}
 	}
-	// Claude's newer models take no beginning of their answer.
+	// Newer Claude models accept no beginning of their own answer (prefill).
 	// https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-anthropic-claude-messages.html
 	if last := len(req.Messages) - 1; req.Messages[last].Role != "user" {
 		return invalidf(fmt.Sprintf("messages.%d", last), "the conversation must end with a user message")
@@ -204,8 +205,8 @@ func checkConversation(req ConverseRequest) *apiError {
 	return nil
 }
 
-// checkPlaces checks that a message has only blocks that are its role's to
-// give, and that tool results come before anything else.
+// checkPlaces checks that a message has only blocks that its role may send, and
+// that tool results come before everything else.
 func checkPlaces(at string, m ConverseMessage) *apiError {
 	text := false
 	for j, b := range m.Content {
@@ -225,9 +226,9 @@ func checkPlaces(at string, m ConverseMessage) *apiError {
 	return nil
 }
 
-// checkPairing checks that a message answers exactly the tool uses that are
-// open, and returns those that it opens. It adds their ids to used, since no
-// two tool uses of a conversation may share one.
+// checkPairing checks that a message answers exactly the open tool uses, and
+// returns the tool uses that it opens. It adds their ids to used, because no two
+// tool uses of a conversation may share an id.
 func checkPairing(at string, m ConverseMessage, open []string, used map[string]bool) ([]string, *apiError) {
 	var asks []string
 	for j, b := range m.Content {
@@ -253,7 +254,7 @@ func checkPairing(at string, m ConverseMessage, open []string, used map[string]b
 }
 
 // parameters lists the names of a tool's parameters: the required ones first,
-// else in the order of the schema.
+// then the others in the order of the schema.
 func (t ToolSpec) parameters() []string {
 	var schema struct {
 		Properties json.RawMessage `json:"properties"`

@@ -143,7 +143,7 @@ func TestConverse_validation(t *testing.T) {
 	}
 }
 
-// TestConverse_request has what an SDK does not send but other clients do.
+// TestConverse_request sends what no SDK sends but other clients do.
 func TestConverse_request(t *testing.T) {
 	tests := []struct {
 		name   string

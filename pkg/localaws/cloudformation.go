@@ -28,18 +28,17 @@ const (
 	maxPhysicalID = 1024
 )
 
-// replyLife is how long a reply URL can be used: two hours, as CloudFormation's
+// replyLife is how long a reply URL is valid: two hours, like CloudFormation's
 // own.
 const replyLife = 2 * time.Hour
 
-// replyMembers are the members of an answer, in the spelling that counts.
+// replyMembers are the members of an answer. Their case matters.
 var replyMembers = []string{
 	"Status", "Reason", "PhysicalResourceId", "StackId", "RequestId", "LogicalResourceId", "NoEcho", "Data",
 }
 
-// Reply is the place where one answer to one custom resource request is
-// expected, in the form of a presigned S3 PUT. Its methods are safe for
-// concurrent use.
+// Reply receives the answer to one custom resource request. Its URL has the form
+// of a presigned S3 PUT. Its methods are safe for concurrent use.
 type Reply struct {
 	URL string // secret, as everything presigned is
 
@@ -94,8 +93,8 @@ func (s *Server) NewReply() *Reply {
 	return r
 }
 
-// Expect has the answer's StackId, RequestId and LogicalResourceId compared
-// with those of the request. Without it they must only be there.
+// Expect makes the answer's StackId, RequestId and LogicalResourceId be compared
+// with those of the request. Without it they only have to be present.
 func (r *Reply) Expect(e cfn.Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -109,8 +108,8 @@ func (r *Reply) Puts() int {
 	return r.puts
 }
 
-// Wait waits for the answer. It is a [*RejectedReply] error when CloudFormation
-// would not accept it; later PUTs change nothing.
+// Wait waits for the answer. If CloudFormation would not accept it, the error is
+// a [*RejectedReply]. Later PUTs change nothing.
 func (r *Reply) Wait(ctx context.Context) (cfn.Response, error) {
 	select {
 	case <-r.arrived:
@@ -122,8 +121,8 @@ func (r *Reply) Wait(ctx context.Context) (cfn.Response, error) {
 	return readReply(r.body, r.want)
 }
 
-// serve is the S3 end of a reply URL. S3 stores whatever is signed; what
-// CloudFormation makes of it shows in [Reply.Wait].
+// serve plays S3 for a reply URL. S3 stores everything that is signed;
+// [Reply.Wait] says whether CloudFormation would accept it.
 func (p *replyBox) serve(w http.ResponseWriter, r *http.Request, rec *Record) {
 	p.mu.Lock()
 	reply, _ := p.byPath.get(r.URL.Path)
@@ -132,9 +131,9 @@ func (p *replyBox) serve(w http.ResponseWriter, r *http.Request, rec *Record) {
 	case reply == nil, r.Method != http.MethodPut, r.URL.RawQuery != reply.query:
 		writeS3Error(w, &apiError{http.StatusForbidden, "SignatureDoesNotMatch", "The request signature we calculated does not match the signature you provided."})
 	case r.Header.Get("Content-Type") != "":
-		// The URL is signed for a request without a content type, so one that
-		// has it does not match. The custom resource guide has every client
-		// leave it empty.
+		// The URL is signed for a request without a content type, so one with a
+		// content type does not match. The custom resource guide says to leave
+		// it empty.
 		writeS3Error(w, &apiError{http.StatusForbidden, "SignatureDoesNotMatch", "The request signature we calculated does not match the signature you provided: the URL was signed without a Content-Type."})
 	case reply.now().After(reply.expires):
 		writeS3Error(w, &apiError{http.StatusForbidden, "AccessDenied", "Request has expired"})
@@ -161,15 +160,16 @@ func (r *Reply) store(body []byte) {
 func writeS3Error(w http.ResponseWriter, e *apiError) {
 	w.Header().Set("Content-Type", "application/xml")
 	w.WriteHeader(e.Status)
-	doc, _ := xml.Marshal(struct { // of strings, which always encode
+	doc, _ := xml.Marshal(struct { // strings always encode
 		XMLName       xml.Name `xml:"Error"`
 		Code, Message string
 	}{Code: e.Type, Message: e.Message})
 	w.Write(append([]byte(xml.Header), doc...))
 }
 
-// readReply reads an answer as CloudFormation does, and in doubt more strictly:
-// member names in their exact spelling, none unknown, none twice.
+// readReply reads an answer as CloudFormation does, and is stricter where its
+// behaviour is not documented: member names must match exactly, and none may be
+// unknown or repeated.
 func readReply(body []byte, want *cfn.Event) (cfn.Response, error) {
 	reject := func(format string, args ...any) (cfn.Response, error) {
 		return cfn.Response{}, &RejectedReply{fmt.Sprintf(format, args...)}
@@ -241,19 +241,19 @@ func objectMembers(doc []byte) ([]string, error) {
 	return names, nil
 }
 
-// SendCustomResource does what CloudFormation does with a custom resource: it
-// gives the event a reply URL, and a RequestId where it has none, invokes the
-// function asynchronously and knows nothing but the answer that arrives at the
-// URL. It gives up with ctx and after the ServiceTimeout in the event's
-// properties, or an hour; unlike CloudFormation also as soon as the function
-// ended without an answer, since then none can come. The reply's Puts tell
-// whether there was exactly one answer; it is nil if the event cannot be sent.
+// SendCustomResource sends a custom resource event as CloudFormation does. It
+// gives the event a reply URL, and a RequestId if it has none, invokes the
+// function asynchronously and returns the answer that arrives at the URL. It
+// gives up when ctx ends, and after the ServiceTimeout in the event's
+// properties, or an hour. Unlike CloudFormation it also gives up once the
+// function has ended without an answer. The reply's Puts tell whether there was
+// exactly one answer. The reply is nil if the event cannot be sent.
 func (s *Server) SendCustomResource(ctx context.Context, f *Function, event []byte) (cfn.Response, *Reply, error) {
 	var e cfn.Event
 	if err := json.Unmarshal(event, &e); err != nil {
 		return cfn.Response{}, nil, fmt.Errorf("reading the custom resource event: %w", err)
 	}
-	doc := map[string]json.RawMessage{} // keeps what cfn.Event does not know
+	doc := map[string]json.RawMessage{} // keeps members that cfn.Event does not have
 	if err := json.Unmarshal(event, &doc); err != nil || doc == nil {
 		return cfn.Response{}, nil, errors.New("reading the custom resource event: not a JSON object")
 	}
@@ -306,8 +306,8 @@ func (s *Server) SendCustomResource(ctx context.Context, f *Function, event []by
 	return res, reply, err
 }
 
-// serviceTimeout is how long CloudFormation waits: 1 to 3600 seconds, an hour
-// unless told otherwise.
+// serviceTimeout returns how long CloudFormation waits: 1 to 3600 seconds, an
+// hour by default.
 // https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-cloudformation-customresource.html
 func serviceTimeout(properties map[string]any) (time.Duration, error) {
 	v, ok := properties["ServiceTimeout"]
@@ -322,5 +322,5 @@ func serviceTimeout(properties map[string]any) (time.Duration, error) {
 	return time.Duration(n) * time.Second, nil
 }
 
-// redact keeps a signed query out of a text.
+// redact removes a signed query from a text.
 func redact(text, query string) string { return strings.ReplaceAll(text, query, "[signature]") }

@@ -39,7 +39,7 @@ func put(t *testing.T, method, url, body string, header map[string]string) (int,
 	return res.StatusCode, string(answer)
 }
 
-// What S3 would refuse never becomes an answer.
+// A PUT that S3 would refuse never becomes an answer.
 func TestReply_refused(t *testing.T) {
 	s := startServer(t)
 	reply := s.NewReply()

@@ -22,14 +22,14 @@ type userPools struct {
 	s   *Server
 	ops map[string]operation
 
-	mu      sync.Mutex           // guards what follows and all that is reached from it
-	made    int                  // objects made so far; the order of every list
+	mu      sync.Mutex           // guards what follows and everything reachable from it
+	made    int                  // objects made so far; lists are in this order
 	pools   map[string]*userPool // by id
-	domains map[string]*userPool // by prefix; nil: another account has it
-	life    time.Duration        // of machine tokens; 0: as their client says
+	domains map[string]*userPool // by prefix; nil: owned by another account
+	life    time.Duration        // of machine tokens; 0: the client's setting
 }
 
-// userPool is one pool and all that is in it.
+// userPool is one pool with its contents.
 type userPool struct {
 	seq               int
 	id, name          string
@@ -85,7 +85,7 @@ func newUserPools(s *Server) *userPools {
 	return p
 }
 
-// unsigned are the operations for clients that have no AWS credentials.
+// unsigned are the operations that need no AWS credentials.
 var unsigned = map[string]bool{"InitiateAuth": true}
 
 func (p *userPools) serve(w http.ResponseWriter, r *http.Request, rec *Record) {
@@ -103,7 +103,7 @@ const (
 	limitExceeded    = "LimitExceededException"
 )
 
-// Quotas that the API answers LimitExceededException for.
+// Quotas; beyond them the API answers LimitExceededException.
 // https://docs.aws.amazon.com/cognito/latest/developerguide/quotas.html
 const (
 	poolsPerRegion         = 1000
@@ -121,8 +121,8 @@ var (
 	poolTagValue = textRule{invalidParameter, 0, 256, nil}
 )
 
-// poolSettings are the members of a pool that CreateUserPool and UpdateUserPool
-// share and the stand-in implements.
+// poolSettings are the members that CreateUserPool and UpdateUserPool share and
+// the stand-in implements.
 type poolSettings struct {
 	DeletionProtection    string                 `json:",omitempty"`
 	MfaConfiguration      string                 `json:",omitempty"`
@@ -137,7 +137,7 @@ type poolPolicies struct {
 
 type adminCreateUserConfig struct{ AllowAdminCreateUserOnly bool }
 
-// check refuses what the model does not allow and fills in the defaults.
+// check refuses what the API model does not allow, and fills in the defaults.
 func (s *poolSettings) check() *apiError {
 	if err := cmp.Or(
 		checkEnum(invalidParameter, "deletionProtection", s.DeletionProtection, "ACTIVE", "INACTIVE"),
@@ -238,8 +238,8 @@ func (p *userPools) describePool(in *struct{ UserPoolId string }) (any, *apiErro
 	return p.view(pool), nil
 }
 
-// updatePool replaces every setting, the omitted ones by their defaults, as the
-// UpdateUserPool page warns. Only the name stays when it is omitted.
+// updatePool replaces every setting, and omitted ones by their defaults, as the
+// UpdateUserPool page warns. Only an omitted name stays.
 func (p *userPools) updatePool(in *struct {
 	UserPoolId   string
 	PoolName     *string
@@ -305,15 +305,15 @@ type paging struct {
 	NextToken  *string
 }
 
-// listed is one page of all, at most most items in the order in which they were
-// made. show returns an item's place in that order and its view.
+// listed returns one page of all, of at most most items, in the order in which
+// they were made. show returns an item's place in that order and its view.
 func listed[T, V any](all iter.Seq[T], in *paging, most int32, scope string, show func(T) (seq int, view V)) ([]V, *string, *apiError) {
 	if err := checkRange(invalidParameter, "maxResults", in.MaxResults, 1, most); err != nil {
 		return nil, nil, err
 	}
 	key := func(item T) string {
 		seq, _ := show(item)
-		return fmt.Sprintf("%012d", seq) // which sorts as the number does
+		return fmt.Sprintf("%012d", seq) // sorts like the number
 	}
 	items := slices.SortedFunc(all, func(a, b T) int { return strings.Compare(key(a), key(b)) })
 	items, next, ok := page(items, key, scope, in.NextToken, limit(in.MaxResults, int(most)))
@@ -343,7 +343,7 @@ func checkPoolTags(tags map[string]string) *apiError {
 	return nil
 }
 
-// byARN finds the pool of a tag operation.
+// byARN finds the pool that a tag operation names.
 func (p *userPools) byARN(arn string) (*userPool, *apiError) {
 	id, ok := strings.CutPrefix(arn, p.arn(""))
 	if !ok {
@@ -408,7 +408,7 @@ const (
 	digits = "0123456789"
 )
 
-// randomText is n characters of alphabet that nobody can predict.
+// randomText returns n unpredictable characters of alphabet.
 func randomText(n int, alphabet string) string {
 	size := big.NewInt(int64(len(alphabet)))
 	out := make([]byte, n)

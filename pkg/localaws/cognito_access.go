@@ -2,17 +2,18 @@ package localaws
 
 import "encoding/json"
 
-// needs is what the operations ask for: each its own action, on the pool that
-// the request names. CreateUserPool, ListUserPools and DescribeUserPoolDomain
-// name none and have no resource. Tags of a new pool need the permission to tag,
-// as the create handler of CloudFormation's AWS::Cognito::UserPool has it.
+// needs returns the permissions that an operation needs: its own action, on the
+// pool that the request names. CreateUserPool, ListUserPools and
+// DescribeUserPoolDomain name no pool and have no resource. Creating a pool with
+// tags also needs the permission to tag, as the create handler of
+// CloudFormation's AWS::Cognito::UserPool lists it.
 // https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazoncognitouserpools.html
 func (p *userPools) needs(rec *Record) []access {
 	var in struct {
 		UserPoolId, ResourceArn string
 		UserPoolTags            map[string]json.RawMessage
 	}
-	json.Unmarshal(rec.RequestBody, &in) // the operation says what is wrong with it
+	json.Unmarshal(rec.RequestBody, &in) // the operation reports what is wrong with the body
 	a := access{action: "cognito-idp:" + rec.Operation}
 	switch {
 	case in.ResourceArn != "":

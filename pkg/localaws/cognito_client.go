@@ -18,8 +18,7 @@ type appClient struct {
 	secrets []clientSecret // live ones, oldest first; empty: a public client
 }
 
-// clientSettings are the members of an app client that can be set and updated
-// and that the stand-in implements.
+// clientSettings are the settings of an app client that the stand-in implements.
 type clientSettings struct {
 	AccessTokenValidity             *int32              `json:",omitempty"`
 	IdTokenValidity                 *int32              `json:",omitempty"`
@@ -54,7 +53,7 @@ var standardScopes = []string{"phone", "email", "openid", "profile", "aws.cognit
 // secondsIn are the units of a validity.
 var secondsIn = map[string]int64{"seconds": 1, "minutes": 60, "hours": 3600, "days": 86400}
 
-// lifetime is a validity in seconds. Its unit may be empty.
+// lifetime returns a validity in seconds. unit may be empty.
 func lifetime(validity int32, unit, defaultUnit string) int64 {
 	if unit == "" {
 		unit = defaultUnit
@@ -62,7 +61,7 @@ func lifetime(validity int32, unit, defaultUnit string) int64 {
 	return int64(validity) * secondsIn[unit]
 }
 
-// accessLifetime is how long an access token of the client lives.
+// accessLifetime returns the lifetime of the client's access tokens.
 func (s *clientSettings) accessLifetime() time.Duration {
 	if s.AccessTokenValidity == nil {
 		return time.Hour
@@ -70,7 +69,7 @@ func (s *clientSettings) accessLifetime() time.Duration {
 	return time.Duration(lifetime(*s.AccessTokenValidity, s.TokenValidityUnits.AccessToken, "hours")) * time.Second
 }
 
-// idLifetime is how long an id token of the client lives.
+// idLifetime returns the lifetime of the client's id tokens.
 func (s *clientSettings) idLifetime() time.Duration {
 	if s.IdTokenValidity == nil {
 		return time.Hour
@@ -133,8 +132,8 @@ func (s *clientSettings) checkEnums() *apiError {
 	)
 }
 
-// checkLifetimes holds the tokens to 5 minutes to a day, and refresh tokens to
-// an hour to ten years.
+// checkLifetimes refuses lifetimes of less than 5 minutes or more than a day,
+// and for refresh tokens less than an hour or more than ten years.
 func (s *clientSettings) checkLifetimes() *apiError {
 	const day = 86400
 	within := func(member string, seconds, min, max int64) *apiError {
@@ -175,7 +174,7 @@ func (s *clientSettings) checkOAuth(hasSecret bool, scopes map[string]bool) *api
 	}
 	machine := slices.Contains(s.AllowedOAuthFlows, "client_credentials")
 	switch {
-	// The service takes flows and scopes without this member and then answers
+	// The service accepts flows and scopes without this member, and then answers
 	// every token request with invalid_grant (boto/boto3 #3916).
 	case !s.AllowedOAuthFlowsUserPoolClient && len(s.AllowedOAuthFlows)+len(s.AllowedOAuthScopes) > 0:
 		return errorf(invalidParameter, "AllowedOAuthFlows and AllowedOAuthScopes need AllowedOAuthFlowsUserPoolClient to be true.")
@@ -213,9 +212,9 @@ type clientView struct {
 
 type clientAnswer struct{ UserPoolClient clientView }
 
-// view shows a client. Of the secrets it shows the one the client was made
-// with, for as long as that is live; what the service shows once that has been
-// rotated away is not documented.
+// view returns a client as the API shows it. It shows the secret that the client
+// was made with, for as long as that one is live. What the service shows after
+// it was rotated away is not documented.
 func (c *appClient) view(pool *userPool) clientAnswer {
 	v := clientView{
 		UserPoolId: pool.id, ClientId: c.id, ClientName: c.name,
@@ -265,8 +264,8 @@ func (p *userPools) createClient(in *struct {
 	return c.view(pool), nil
 }
 
-// warm makes the key of a pool that is there to stay, so that the first token
-// need not wait for it.
+// warm makes the key of a new pool in advance, so that the first token need not
+// wait for it.
 func (p *userPools) warm(pool *userPool) {
 	time.AfterFunc(time.Second, func() {
 		p.mu.Lock()
@@ -304,8 +303,8 @@ func (p *userPools) describeClient(in *clientKey) (any, *apiError) {
 	return c.view(pool), nil
 }
 
-// updateClient replaces every setting, the omitted ones by their defaults, as
-// the UpdateUserPoolClient page warns. Only the name stays when it is omitted.
+// updateClient replaces every setting, and omitted ones by their defaults, as
+// the UpdateUserPoolClient page warns. Only an omitted name stays.
 func (p *userPools) updateClient(in *struct {
 	clientKey
 	ClientName *string

@@ -98,7 +98,7 @@ func TestUserPoolClient_update(t *testing.T) {
 		t.Error("DescribeUserPoolClient answers another secret than CreateUserPoolClient")
 	}
 
-	// What is asked for and refused changes nothing.
+	// A refused update changes nothing.
 	if got, want := refused(t, a.cognito.UpdateUserPoolClient, &cognitoidentityprovider.UpdateUserPoolClientInput{UserPoolId: pool, ClientId: made.ClientId,
 		AllowedOAuthFlowsUserPoolClient: true, AllowedOAuthFlows: in.AllowedOAuthFlows, AllowedOAuthScopes: []string{"m2m/none"}}), "ScopeDoesNotExistException"; got != want {
 		t.Errorf("update with an unknown scope: got %q, want %q", got, want)
@@ -173,7 +173,8 @@ func TestUserPoolClientSecrets(t *testing.T) {
 	if got, want := list(), []string{*added.ClientSecretId, *chosen.ClientSecretId}; !sameItems(got, want) {
 		t.Errorf("got secrets %q, want %q", got, want)
 	}
-	// What the service shows now is not documented; an older secret that is no longer live would be a lie.
+	// What the service shows now is not documented, but an older secret that is
+	// no longer live would be wrong.
 	if got := try(t, a.cognito.DescribeUserPoolClient, &cognitoidentityprovider.DescribeUserPoolClientInput{UserPoolId: pool, ClientId: client.ClientId}).UserPoolClient.ClientSecret; got != nil {
 		t.Error("DescribeUserPoolClient shows a secret after the original was removed")
 	}

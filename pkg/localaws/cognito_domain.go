@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// TakeDomain makes a domain prefix one that another account has: the namespace
-// is shared by all accounts of a region.
+// TakeDomain gives a domain prefix to another account. All accounts of a region
+// share the prefixes.
 func (s *Server) TakeDomain(prefix string) {
 	p := s.cognito
 	p.mu.Lock()
@@ -18,7 +18,7 @@ func (s *Server) TakeDomain(prefix string) {
 // https://docs.aws.amazon.com/cognito-user-identity-pools/latest/APIReference/API_CreateUserPoolDomain.html
 var domainRule = textRule{invalidParameter, 1, 63, regexp.MustCompile(`^[a-z0-9](?:[a-z0-9\-]{0,61}[a-z0-9])?$`)}
 
-// reservedWords is the text that a prefix must not contain.
+// reservedWords are the words that a prefix must not contain.
 // https://docs.aws.amazon.com/cognito/latest/developerguide/cognito-user-pools-assign-domain-prefix.html
 var reservedWords = []string{"aws", "amazon", "cognito"}
 
@@ -60,8 +60,8 @@ type domainDescription struct {
 	AWSAccountId, Domain, Status, UserPoolId string `json:",omitempty"`
 }
 
-// describeDomain answers an empty description for a prefix that nobody has and
-// for one that another account has: it tells nothing of other accounts.
+// describeDomain returns an empty description for a free prefix, and for a
+// prefix of another account: it reveals nothing about other accounts.
 func (p *userPools) describeDomain(in *struct{ Domain string }) (any, *apiError) {
 	if err := domainRule.check("domain", in.Domain); err != nil {
 		return nil, err

@@ -23,8 +23,8 @@ var (
 	scopeDescriptionRule = textRule{invalidParameter, 1, 256, nil}
 )
 
-// scopes are the custom scopes that exist in the pool now, in the form that
-// clients and tokens have them.
+// scopes returns the custom scopes that exist in the pool, in the form that
+// clients and tokens use.
 func (u *userPool) scopes() map[string]bool {
 	all := map[string]bool{}
 	for _, rs := range u.servers {
@@ -120,7 +120,7 @@ func (p *userPools) describeResourceServer(in *resourceServerKey) (any, *apiErro
 	return resourceServerAnswer{rs.view(pool)}, nil
 }
 
-// updateResourceServer replaces the whole list of scopes. One that goes stays
+// updateResourceServer replaces the whole list of scopes. A removed scope stays
 // on the clients that have it, without effect.
 func (p *userPools) updateResourceServer(in *resourceServerInput) (any, *apiError) {
 	pool, rs, err := p.resourceServer(in.UserPoolId, in.Identifier)

@@ -16,7 +16,7 @@ type clientSecret struct {
 	original  bool // the one the client was made with
 }
 
-// secretsPerClient are the secrets that can be live at once.
+// secretsPerClient is how many secrets of a client can be live at once.
 // https://docs.aws.amazon.com/cognito-user-identity-pools/latest/APIReference/API_AddUserPoolClientSecret.html
 const secretsPerClient = 2
 
@@ -25,8 +25,8 @@ var secretRule = textRule{invalidParameter, 24, 64, regexp.MustCompile(`^[\w+]+$
 
 func newSecret() string { return randomText(51, lower+digits) }
 
-// addSecret keeps a further secret. Its id is {clientId}--{epoch}; two made in
-// the same second get different ones.
+// addSecret adds a secret. Its id is {clientId}--{epoch}; two that are made in
+// the same second get different ids.
 func (c *appClient) addSecret(value string, now time.Time) *clientSecret {
 	stamp := now.Unix()
 	id := fmt.Sprintf("%s--%d", c.id, stamp)
@@ -42,8 +42,7 @@ func (c *appClient) secretIndex(id string) int {
 	return slices.IndexFunc(c.secrets, func(s clientSecret) bool { return s.id == id })
 }
 
-// knows reports whether value is a live secret. It takes as long for a wrong
-// value as for a right one.
+// knows reports whether value is a live secret, in constant time.
 func (c *appClient) knows(value string) bool {
 	given := sha256.Sum256([]byte(value))
 	match := 0
@@ -90,7 +89,7 @@ func (p *userPools) addSecret(in *struct {
 	return struct{ ClientSecretDescriptor secretDescriptor }{secretDescriptor{s.id, shown, epoch(s.created)}}, nil
 }
 
-// listSecrets answers ids and dates, never values, and has one page only.
+// listSecrets returns ids and dates, never values, on a single page.
 func (p *userPools) listSecrets(in *clientKey) (any, *apiError) {
 	_, c, err := p.client(in.UserPoolId, in.ClientId)
 	if err != nil {

@@ -82,7 +82,7 @@ func TestUserPool_rules(t *testing.T) {
 	}
 }
 
-// Every operation on something that is not there says so.
+// Every operation on a missing object says so.
 func TestCognito_notFound(t *testing.T) {
 	a := newAccount(t)
 	c := a.cognito

@@ -23,7 +23,7 @@ import (
 type user struct {
 	name, sub         string
 	password          string
-	permanent         bool // a temporary password signs nobody in
+	permanent         bool // false: the password is temporary and cannot sign in
 	created, modified time.Time
 	attributes        []attribute
 }
@@ -109,7 +109,7 @@ func (u *user) shown() []attribute {
 	return append([]attribute{{"sub", u.sub}}, u.attributes...)
 }
 
-// adminCreateUser makes a user with a temporary password. Nobody is written to,
+// adminCreateUser makes a user with a temporary password. It sends no message,
 // whatever MessageAction says.
 func (p *userPools) adminCreateUser(in *struct {
 	userKey
@@ -206,8 +206,8 @@ type authResult struct {
 	TokenType            string
 }
 
-// initiateAuth signs a user in by name and password. The result has an access
-// token and an id token: refresh tokens are not implemented.
+// initiateAuth signs a user in with name and password. The result has an access
+// token and an id token; refresh tokens are not implemented.
 func (p *userPools) initiateAuth(r *http.Request, body []byte) (any, *apiError) {
 	in := new(authInput)
 	if err := decode(body, in); err != nil {
@@ -247,8 +247,8 @@ type userClaims struct {
 	Username string `json:"username"`
 }
 
-// idClaims are the claims of a user's id token, but for those that are made of
-// the user's attributes.
+// idClaims are the claims of a user's id token, except those made from the
+// user's attributes.
 // https://docs.aws.amazon.com/cognito/latest/developerguide/amazon-cognito-user-pools-using-the-id-token.html
 type idClaims struct {
 	Subject  string `json:"sub"`
@@ -264,7 +264,7 @@ type idClaims struct {
 	ID       string `json:"jti"`
 }
 
-// userTokens are the tokens of a user who signed in, not yet signed.
+// userTokens are the unsigned tokens of a user who signed in.
 type userTokens struct {
 	access           userClaims
 	id               idClaims
@@ -331,7 +331,7 @@ func (p *userPools) clientOfAnyPool(id string) (*userPool, *appClient) {
 	return nil, nil
 }
 
-// hashMatches checks the SECRET_HASH that a client with a secret has to send.
+// hashMatches checks the SECRET_HASH that a client with a secret must send.
 // https://docs.aws.amazon.com/cognito/latest/developerguide/signing-up-users-in-your-app.html#cognito-user-pools-computing-secret-hash
 func (c *appClient) hashMatches(username, hash string) bool {
 	if len(c.secrets) == 0 {

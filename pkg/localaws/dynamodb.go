@@ -49,8 +49,7 @@ func (s *Server) AddTable(t Table) (arn string, err error) {
 	return d.arn(t.Name), nil
 }
 
-// RemoveTable deletes a table and what is in it. A name that is not there is no
-// error.
+// RemoveTable deletes a table with its items. A missing table is not an error.
 func (s *Server) RemoveTable(name string) {
 	d := s.dynamo
 	d.mu.Lock()
@@ -71,7 +70,7 @@ var tableName = regexp.MustCompile(`^[a-zA-Z0-9_.-]{3,255}$`)
 type table struct {
 	Table
 	items map[string]item // by the value of the key
-	sweep int             // how many items there are when the old ones are next looked for
+	sweep int             // number of items at which expired ones are next deleted
 }
 
 // dynamo stands in for DynamoDB's PutItem and UpdateItem.
@@ -115,7 +114,7 @@ func (d *dynamo) serve(w http.ResponseWriter, r *http.Request, rec *Record) {
 	writeDynamoDB(w, out, err)
 }
 
-// writeDynamoDB answers with out, or with an error that may have out as a part.
+// writeDynamoDB answers with out, or with an error that may contain out.
 func writeDynamoDB(w http.ResponseWriter, out any, err *apiError) {
 	status := http.StatusOK
 	if err != nil {
@@ -140,21 +139,22 @@ func writeDynamoDB(w http.ResponseWriter, out any, err *apiError) {
 	w.Write(raw)
 }
 
-// conditionFailed is what a ConditionalCheckFailedException says beyond its
-// message: the item as it is, if the request asked for it.
+// conditionFailed is the part of a ConditionalCheckFailedException besides its
+// message: the present item, if the request asked for it.
 type conditionFailed struct {
 	Item item `json:",omitempty"`
 }
 
-// needs is what the operations ask for: each its own action, on the table.
+// needs returns the permissions that an operation needs: its own action, on the
+// table.
 // https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazondynamodb.html
 func (d *dynamo) needs(rec *Record) []access {
 	var in struct{ TableName string }
-	json.Unmarshal(rec.RequestBody, &in) // the operation says what is wrong with it
+	json.Unmarshal(rec.RequestBody, &in) // the operation reports what is wrong with the body
 	return []access{{action: "dynamodb:" + rec.Operation, resources: []string{d.arn(d.name(in.TableName))}}}
 }
 
-// name is the name of a table that is given by its name or its ARN.
+// name returns the name of a table that is given by name or by ARN.
 // https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_PutItem.html
 func (d *dynamo) name(given string) string { return strings.TrimPrefix(given, d.arn("")) }
 
@@ -203,8 +203,8 @@ func (d *dynamo) prepare(in *conditional, expressions int) (*table, *placeholder
 	return t, p, err
 }
 
-// check evaluates the condition of a request on the present item. A value that it
-// returns beside an error is part of the error.
+// check evaluates the condition of a request on the present item. A value that
+// comes with an error is part of the error.
 func (in *conditional) check(condition expression, old item) (any, *apiError) {
 	if condition == nil || condition(old) {
 		return nil, nil
@@ -254,7 +254,7 @@ type updateItemInput struct {
 	UpdateExpression *string
 }
 
-// update changes an item, or makes it where there is none.
+// update changes an item, or makes it if there is none.
 func (d *dynamo) update(in *updateItemInput) (any, *apiError) {
 	if in.UpdateExpression == nil {
 		return nil, unimplemented("UpdateItem without UpdateExpression")

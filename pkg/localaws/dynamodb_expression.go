@@ -9,7 +9,7 @@ import (
 )
 
 // placeholders are the names and values that a request's expressions may use,
-// all of which they must.
+// and must all use.
 // https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Expressions.ExpressionAttributeNames.html
 type placeholders struct {
 	names  map[string]string
@@ -59,7 +59,7 @@ func newPlaceholders(names map[string]string, values json.RawMessage, expression
 	return p, nil
 }
 
-// unused refuses placeholders that no expression has.
+// unused refuses placeholders that no expression uses.
 func (p *placeholders) unused() *apiError {
 	for member, names := range map[string][]string{
 		"ExpressionAttributeNames":  slices.Collect(maps.Keys(p.names)),
@@ -73,8 +73,8 @@ func (p *placeholders) unused() *apiError {
 	return nil
 }
 
-// name is the attribute that a placeholder stands for. Attributes by their own
-// names are not implemented: many of them are reserved words.
+// name returns the attribute that a placeholder stands for. Attributes under
+// their own names are not implemented: many of them are reserved words.
 // https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/ReservedWords.html
 func (p *placeholders) name(token string) (string, *apiError) {
 	if !strings.HasPrefix(token, "#") {
@@ -100,7 +100,7 @@ func (p *placeholders) value(token string) (attributeValue, *apiError) {
 	return a, nil
 }
 
-// expression is a condition on an item; nil is one that is not there.
+// expression is a condition on an item. A nil item does not exist.
 type expression func(item) bool
 
 // parser reads the part of the grammar that is implemented:
@@ -116,8 +116,8 @@ type parser struct {
 	tokens []string
 }
 
-// exprToken is one token; whatever else there is becomes a token of its own,
-// and is refused where it stands.
+// exprToken matches one token. Any other character is a token of its own, which
+// the parser refuses.
 var exprToken = regexp.MustCompile(`[#:]?[A-Za-z0-9_]+|[^\s]`)
 
 func (p *placeholders) parser(text string) (*parser, *apiError) {
@@ -127,7 +127,7 @@ func (p *placeholders) parser(text string) (*parser, *apiError) {
 	return &parser{p, exprToken.FindAllString(text, -1)}, nil
 }
 
-// next takes the next token; the empty one is the end.
+// next takes the next token, or returns "" at the end.
 func (p *parser) next() string {
 	if len(p.tokens) == 0 {
 		return ""
@@ -137,7 +137,7 @@ func (p *parser) next() string {
 	return token
 }
 
-// accept takes the next token if it is want. Keywords are in capital letters.
+// accept takes the next token if it is want. Keywords must be in capitals.
 func (p *parser) accept(want string) bool {
 	if len(p.tokens) == 0 || p.tokens[0] != want {
 		return false
@@ -216,7 +216,7 @@ func (p *parser) factor() (expression, *apiError) {
 	}
 }
 
-// comparison is false for an attribute that is not there or of another type.
+// comparison is false for an attribute that is missing or of another type.
 func (p *parser) comparison(token string) (expression, *apiError) {
 	name, err := p.name(token)
 	if err != nil {
@@ -243,7 +243,7 @@ func (p *parser) comparison(token string) (expression, *apiError) {
 	}, nil
 }
 
-// update reads what is to be set; the key is not.
+// update reads the attributes to set. The key must not be one.
 func (p *placeholders) update(text, key string) (item, *apiError) {
 	q, err := p.parser(text)
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// item is an item of a table. It is replaced as a whole and never changed.
+// item is an item of a table. It is immutable: a change replaces it as a whole.
 type item map[string]attributeValue
 
 // attributeValue is the value of one attribute, with exactly one member set. The
@@ -22,8 +22,8 @@ type attributeValue struct {
 	BOOL *bool   `json:",omitempty"`
 }
 
-// wholeNumber is a number without a fraction and an exponent, of at most the
-// digits that DynamoDB keeps exactly.
+// wholeNumber matches a number without fraction or exponent, with no more digits
+// than DynamoDB keeps exactly.
 var wholeNumber = regexp.MustCompile(`^-?(0|[1-9][0-9]{0,37})$`)
 
 // readItem reads a map of attributes; each names its type.
@@ -59,7 +59,7 @@ func readItem(raw json.RawMessage, member string) (item, *apiError) {
 	return it, err
 }
 
-// key is the value of an item's key.
+// key returns the value of an item's key.
 func (t *table) key(it item) (string, *apiError) {
 	a, ok := it[t.HashKey]
 	switch {
@@ -75,11 +75,11 @@ func (t *table) key(it item) (string, *apiError) {
 	return *a.S, nil
 }
 
-// latestTTL is in the year 5138: a later one was not meant in seconds.
+// latestTTL is in the year 5138. A later time was probably not given in seconds.
 const latestTTL = 100_000_000_000
 
 // check refuses an item that is too large, and one whose time to live the
-// service would silently take for none.
+// service would silently ignore.
 // https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/time-to-live-ttl-before-you-start.html
 func (t *table) check(it item) *apiError {
 	size := 0
@@ -99,15 +99,15 @@ func (t *table) check(it item) *apiError {
 	return nil
 }
 
-// How long after its time an item goes, and from when on its time is taken for
-// a mistake.
+// How long after its time an item is deleted, and how old a time must be to be
+// taken for a mistake.
 // https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/howitworks-ttl.html
 const (
 	ttlDelay = 48 * time.Hour
 	ttlLimit = 5 * 365 * 24 * time.Hour
 )
 
-// put keeps an item. Now and then it deletes those whose time is long over.
+// put stores an item. Now and then it deletes items whose time is long over.
 func (t *table) put(key string, it item, now time.Time) {
 	t.items[key] = it
 	if len(t.items) < t.sweep {
@@ -124,7 +124,7 @@ func (t *table) put(key string, it item, now time.Time) {
 	t.sweep = max(maxRecords, 2*len(t.items))
 }
 
-// size is what an attribute's value counts for.
+// size returns what an attribute's value counts towards an item's size.
 // https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html
 func (a attributeValue) size() int {
 	switch {
@@ -139,11 +139,11 @@ func (a attributeValue) size() int {
 }
 
 func (a attributeValue) number() *big.Int {
-	n, _ := new(big.Int).SetString(*a.N, 10) // readItem has seen its digits
+	n, _ := new(big.Int).SetString(*a.N, 10) // readItem has checked the digits
 	return n
 }
 
-// kind is the name of an attribute's type.
+// kind returns the name of an attribute's type.
 func (a attributeValue) kind() string {
 	switch {
 	case a.S != nil:
@@ -156,8 +156,8 @@ func (a attributeValue) kind() string {
 	return "BOOL"
 }
 
-// compare orders attributes of one type; of several types, and of truth values
-// that differ, none is less than the other.
+// compare orders attributes of one type. comparable is false for different
+// types, and for different truth values.
 func (a attributeValue) compare(b attributeValue) (order int, comparable bool) {
 	if a.kind() != b.kind() {
 		return 0, false

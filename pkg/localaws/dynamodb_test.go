@@ -114,7 +114,7 @@ func TestDynamoDB_largestItem(t *testing.T) {
 	}
 }
 
-// What is not exactly right is refused by name, and has no effect.
+// Every mistake is refused by name and has no effect.
 func TestDynamoDB_refused(t *testing.T) {
 	s := startServer(t)
 	s.AddTable(localaws.Table{Name: "ledger", HashKey: "id", TTLAttribute: "expires"})

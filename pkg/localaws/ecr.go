@@ -39,8 +39,8 @@ type repositories struct {
 	tokens recent[string, registryToken] // by password
 }
 
-// imageRepository has a registry of its own, since layers belong to one
-// repository and go with it.
+// imageRepository has a registry of its own, because layers belong to one
+// repository and are deleted with it.
 type imageRepository struct {
 	Repository
 	registry http.Handler
@@ -60,7 +60,7 @@ func newImageRepository(r Repository) *imageRepository {
 	}
 }
 
-// registryToken is what a registry's password stands for.
+// registryToken is the meaning of a registry's password.
 type registryToken struct {
 	keyID   string // access key that asked for it
 	expires time.Time
@@ -76,8 +76,8 @@ func newRepositories(s *Server) *repositories {
 // https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_CreateRepository.html
 var repositoryName = regexp.MustCompile(`^(?:[a-z0-9]+(?:[._-][a-z0-9]+)*/)*[a-z0-9]+(?:[._-][a-z0-9]+)*$`)
 
-// AddRepository makes an empty repository and returns its URI, whose host is
-// the service's: the registry on this machine is behind the proxyEndpoint of
+// AddRepository makes an empty repository and returns its URI. The host in the
+// URI is AWS's; the registry on this machine is at the proxyEndpoint of
 // GetAuthorizationToken.
 func (s *Server) AddRepository(r Repository) (uri string, err error) {
 	p := s.images
@@ -93,16 +93,16 @@ func (s *Server) AddRepository(r Repository) (uri string, err error) {
 	return p.host() + "/" + r.Name, nil
 }
 
-// RemoveRepository deletes a repository with its images. A name that is not
-// there is no error.
+// RemoveRepository deletes a repository with its images. A missing repository is
+// not an error.
 func (s *Server) RemoveRepository(name string) {
 	s.images.mu.Lock()
 	defer s.images.mu.Unlock()
 	delete(s.images.byName, name)
 }
 
-// Images lists a repository's images, sorted: by their tags, and one that has
-// none by its digest.
+// Images lists a repository's images by their tags, and those without a tag by
+// their digest, sorted.
 func (s *Server) Images(repository string) []string {
 	p := s.images
 	p.mu.Lock()
@@ -118,7 +118,7 @@ func (s *Server) Images(repository string) []string {
 	return append(slices.Sorted(maps.Keys(r.tags)), slices.Sorted(maps.Keys(untagged))...)
 }
 
-// host is the name of the account's registry at AWS.
+// host returns the name of the account's registry at AWS.
 func (p *repositories) host() string {
 	return Account + ".dkr.ecr." + p.s.cfg.Region + ".amazonaws.com"
 }
@@ -133,7 +133,7 @@ func (p *repositories) serve(w http.ResponseWriter, r *http.Request, rec *Record
 	})
 }
 
-// tokenLife is how long a registry's password is good for.
+// tokenLife is how long a registry's password is valid.
 // https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_GetAuthorizationToken.html
 const tokenLife = 12 * time.Hour
 
@@ -154,12 +154,13 @@ func (p *repositories) getAuthorizationToken(r *http.Request, _ *getAuthorizatio
 // https://github.com/opencontainers/distribution-spec/blob/main/spec.md#endpoints
 var registryPath = regexp.MustCompile(`^/v2/(.+)/(blobs/uploads|blobs|manifests)/([^/]*)$`)
 
-// imageTag is what a tag may be.
+// imageTag matches a valid tag.
 // https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pulling-manifests
 var imageTag = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`)
 
-// serveRegistry serves what docker and its like speak. The registry knows its
-// callers by their password, and asks for the permissions of ECR's API.
+// serveRegistry serves the registry protocol of docker and similar clients. It
+// identifies callers by their password, and requires the permissions of ECR's
+// API.
 // https://docs.aws.amazon.com/AmazonECR/latest/userguide/image-push-iam.html
 func (p *repositories) serveRegistry(w http.ResponseWriter, r *http.Request, rec *Record) {
 	deny := func(status int, code, message string) { writeRegistryError(w, &apiError{status, code, message}) }
@@ -228,8 +229,8 @@ func writeRegistryError(w http.ResponseWriter, e *apiError) {
 	json.NewEncoder(w).Encode(map[string]any{"errors": []any{map[string]string{"code": e.Type, "message": e.Message}}})
 }
 
-// checkManifest refuses what PutImage would refuse of a manifest that is put
-// under a tag or a digest, and returns the digest that it has.
+// checkManifest refuses a manifest that PutImage would refuse, and returns its
+// digest. reference is a tag or a digest.
 // https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_PutImage.html
 func (r *imageRepository) checkManifest(ctx context.Context, reference string, manifest []byte) (digest string, refusal *apiError) {
 	digest = fmt.Sprintf("sha256:%x", sha256.Sum256(manifest))
@@ -239,7 +240,7 @@ func (r *imageRepository) checkManifest(ctx context.Context, reference string, m
 	if !strings.Contains(reference, ":") && !imageTag.MatchString(reference) {
 		return "", &apiError{http.StatusBadRequest, "TAG_INVALID", "The image tag does not match " + imageTag.String()}
 	}
-	// A tag is refused also for the image that has it already.
+	// An immutable tag is refused even for the image that has it already.
 	// https://docs.aws.amazon.com/AmazonECR/latest/userguide/image-tag-mutability.html
 	if _, taken := r.tags[reference]; taken && r.ImmutableTags {
 		return "", &apiError{http.StatusBadRequest, "TAG_INVALID", fmt.Sprintf("The image tag '%s' already exists in the '%s' repository and cannot be overwritten because the repository is immutable.", reference, r.Name)}
@@ -259,7 +260,7 @@ func (r *imageRepository) checkManifest(ctx context.Context, reference string, m
 	return digest, nil
 }
 
-// registryAction is the permission that a request to the registry needs.
+// registryAction returns the permission that a request to the registry needs.
 func registryAction(method, kind string) string {
 	switch method + " " + kind {
 	case "HEAD manifests", "GET manifests":
@@ -280,7 +281,7 @@ func registryAction(method, kind string) string {
 	return ""
 }
 
-// statusWriter notes the status of an answer.
+// statusWriter records the status of an answer.
 type statusWriter struct {
 	http.ResponseWriter
 	status int

@@ -107,7 +107,7 @@ func addRepository(t *testing.T, a *account, r localaws.Repository) string {
 	return uri
 }
 
-// A repository has its images and layers for itself, and they go with it.
+// Each repository has its own images and layers, which are deleted with it.
 func TestRepository(t *testing.T) {
 	a := newAccount(t)
 	uri := addRepository(t, a, localaws.Repository{Name: "one"})
@@ -186,8 +186,8 @@ func TestAddRepository_refused(t *testing.T) {
 	}
 }
 
-// PutImage's rules: an immutable tag is for one push, an image needs its layers
-// in the repository, a digest is the manifest's.
+// PutImage's rules: an immutable tag can be pushed once, an image needs its
+// layers in the repository, and a digest must be the manifest's.
 func TestPutImage_refused(t *testing.T) {
 	a := newAccount(t)
 	addRepository(t, a, localaws.Repository{Name: "fixed", ImmutableTags: true})
@@ -223,7 +223,7 @@ func TestPutImage_refused(t *testing.T) {
 			t.Errorf("%s: got %d %s, want %d %s", tt.name, status, code, tt.status, tt.code)
 		}
 	}
-	// Also of many at once, one gets an immutable tag.
+	// Of many concurrent pushes, one gets an immutable tag.
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	taken := 0
@@ -246,7 +246,7 @@ type rawManifest string
 
 func (m rawManifest) RawManifest() ([]byte, error) { return []byte(m), nil }
 
-// The registry's password is good for twelve hours, and nothing else is.
+// The registry's password is valid for twelve hours, and nothing else is valid.
 func TestRegistryPassword(t *testing.T) {
 	a := newAccount(t)
 	addRepository(t, a, localaws.Repository{Name: "one"})

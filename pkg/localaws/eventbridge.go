@@ -13,8 +13,7 @@ import (
 	"github.com/google/uuid"
 )
 
-// BusEvent is an event that was put on a bus, in the form in which rules would
-// see it.
+// BusEvent is an event on a bus, in the form that rules would see.
 // https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-events-structure.html
 type BusEvent struct {
 	Bus        string          `json:"-"` // name
@@ -52,8 +51,8 @@ func (s *Server) RemoveEventBus(name string) {
 	b.names = slices.DeleteFunc(b.names, func(n string) bool { return n == name && n != DefaultBus })
 }
 
-// Events returns the events that were put on a bus, in order: all of them, or
-// the last ones where there were more than Config.MaxRecords.
+// Events returns the events that were put on a bus, in order. If there were more
+// than Config.MaxRecords, it returns only the last ones.
 func (s *Server) Events() []BusEvent {
 	b := s.buses
 	b.mu.Lock()
@@ -62,7 +61,7 @@ func (s *Server) Events() []BusEvent {
 }
 
 // eventBuses stands in for EventBridge's PutEvents. It has no rules and delivers
-// nothing; [Server.Events] has the events.
+// nothing; [Server.Events] returns the events.
 type eventBuses struct {
 	s   *Server
 	ops map[string]operation
@@ -82,14 +81,14 @@ func (b *eventBuses) serve(w http.ResponseWriter, r *http.Request, rec *Record) 
 	b.s.serveSigned(w, r, rec, "events", b.ops, b.needs)
 }
 
-// needs is what PutEvents asks for: every bus that an entry is for. Without one
-// of them, none of the entries is taken.
+// needs returns the permissions that PutEvents needs: on every bus that an entry
+// names. If one is missing, no entry is accepted.
 // https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazoneventbridge.html
 func (b *eventBuses) needs(rec *Record) []access {
 	var in struct {
 		Entries []struct{ EventBusName *string }
 	}
-	json.Unmarshal(rec.RequestBody, &in) // the operation says what is wrong with it
+	json.Unmarshal(rec.RequestBody, &in) // the operation reports what is wrong with the body
 	a := access{action: "events:" + rec.Operation}
 	for _, e := range in.Entries {
 		if arn := b.arn(b.name(e.EventBusName)); !slices.Contains(a.resources, arn) {
@@ -99,7 +98,8 @@ func (b *eventBuses) needs(rec *Record) []access {
 	return []access{a}
 }
 
-// name is the name of a bus that is given by its name or its ARN, or not at all.
+// name returns the name of a bus that is given by name or by ARN, or the default
+// bus.
 func (b *eventBuses) name(given *string) string {
 	if given == nil {
 		return DefaultBus
@@ -111,8 +111,8 @@ func (b *eventBuses) arn(name string) string {
 	return "arn:aws:events:" + b.s.cfg.Region + ":" + Account + ":event-bus/" + name
 }
 
-// Limits of PutEvents. The size is what accounts have been given for longest;
-// the service now takes more from some.
+// Limits of PutEvents. The size is the long-standing quota; the service now
+// accepts more from some accounts.
 // https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEvents.html
 const (
 	maxPutEntries = 10
@@ -182,8 +182,8 @@ func (b *eventBuses) put(in *putEventsRequest) (any, *apiError) {
 	if size >= maxPutSize {
 		return nil, errorf("ValidationException", "Total size of the entries in the request is over the limit.")
 	}
-	// A request is refused as a whole when none of its entries is complete (the
-	// SDK's comment on PutEventsRequestEntry).
+	// A request without any complete entry is refused as a whole (the SDK's
+	// comment on PutEventsRequestEntry).
 	if complete == 0 {
 		return nil, errorf("ValidationException", "no entry has a Source, a DetailType and a Detail")
 	}
@@ -228,7 +228,8 @@ func (b *eventBuses) putOne(e putEventsEntry) putEventsResult {
 	}
 	bus := b.name(e.EventBusName)
 	if !slices.Contains(b.names, bus) {
-		// The service accepts and drops such an event; here it would go unnoticed.
+		// The service accepts and drops such an event. Here the mistake must be
+		// seen.
 		return invalid("EventBusName", "there is no event bus "+bus+".")
 	}
 	at := b.s.cfg.Now().UTC().Truncate(time.Second)

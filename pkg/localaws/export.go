@@ -10,16 +10,17 @@ import (
 // export is an output of a stack that other stacks can import.
 type export struct{ stack, value string }
 
-// exports are the account's exports and who uses them. Server.mu guards them.
+// exports holds the account's exports and the stacks that import them. Server.mu
+// guards it.
 // https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/using-cfn-stack-exports.html
 type exports struct {
 	byName  map[string]export
-	imports map[string][]string // by stack, what it imports
+	imports map[string][]string // names of imported exports, by stack
 }
 
-// Export makes the exports of a stack these, by name, in place of those that it
-// had. It refuses a name that another stack has, and to change or remove an
-// export that another stack imports.
+// Export replaces the exports of a stack by these. It refuses a name that
+// another stack exports, and it refuses to change or remove an export that
+// another stack imports.
 func (s *Server) Export(stack string, values map[string]string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -55,8 +56,7 @@ func (s *Server) Exported(name string) (value string, ok bool) {
 	return e.value, ok
 }
 
-// Import makes the exports that a stack uses these, in place of those that it
-// used.
+// Import replaces the list of exports that a stack uses by these.
 func (s *Server) Import(stack string, names []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -69,7 +69,7 @@ func (s *Server) Import(stack string, names []string) {
 	}
 }
 
-// users are the stacks that import an export.
+// users returns the stacks that import an export.
 func (e *exports) users(name string) []string {
 	var users []string
 	for _, stack := range slices.Sorted(maps.Keys(e.imports)) {

@@ -26,7 +26,7 @@ type Role struct {
 
 // roles are the roles of a stand-in and the credentials given out for them.
 type roles struct {
-	mu       sync.Mutex // guards what follows and all that is reached from it
+	mu       sync.Mutex // guards what follows and everything reachable from it
 	byARN    map[string]*role
 	sessions map[string]*session // by access key id
 }
@@ -38,7 +38,7 @@ type role struct {
 	needed    map[string]bool // grants that a request needed, as in UnusedGrants
 }
 
-// session is a role that was assumed: a name, and credentials of its own.
+// session is an assumed role: a name, and credentials of its own.
 type session struct {
 	role  *role
 	name  string
@@ -49,7 +49,7 @@ func newRoles() *roles {
 	return &roles{byARN: map[string]*role{}, sessions: map[string]*session{}}
 }
 
-// roleName is also what the name of a session may be.
+// roleName matches valid names of roles, and of sessions too.
 // https://docs.aws.amazon.com/IAM/latest/APIReference/API_CreateRole.html
 // https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html
 var roleName = regexp.MustCompile(`^[\w+=,.@-]{1,64}$`)
@@ -71,8 +71,8 @@ func newRole(r Role) (*role, error) {
 	return made, nil
 }
 
-// AddRole makes a role and returns its ARN. A name that exists is refused, and
-// so is a document that IAM would refuse or that has what the stand-in does not
+// AddRole makes a role and returns its ARN. It refuses an existing name, and a
+// document that IAM would refuse or that uses something the stand-in does not
 // implement.
 func (s *Server) AddRole(r Role) (arn string, err error) {
 	made, err := newRole(r)
@@ -82,7 +82,7 @@ func (s *Server) AddRole(r Role) (arn string, err error) {
 	s.iam.mu.Lock()
 	defer s.iam.mu.Unlock()
 	for _, other := range s.iam.byARN {
-		if strings.EqualFold(other.name, r.Name) { // names that differ in case only are the same to IAM
+		if strings.EqualFold(other.name, r.Name) { // IAM ignores the case of names
 			return "", fmt.Errorf("adding role: a role %s exists; use UpdateRole to change it", other.name)
 		}
 	}
@@ -90,8 +90,8 @@ func (s *Server) AddRole(r Role) (arn string, err error) {
 	return made.arn, nil
 }
 
-// UpdateRole replaces the documents of a role, at once and for credentials
-// given out before too.
+// UpdateRole replaces the documents of a role. They apply at once, also to
+// credentials that were given out before.
 func (s *Server) UpdateRole(r Role) error {
 	made, err := newRole(r)
 	if err != nil {
@@ -107,8 +107,8 @@ func (s *Server) UpdateRole(r Role) error {
 	return nil
 }
 
-// RemoveRole deletes a role; credentials given out for it are no longer valid.
-// A name that is not there is no error.
+// RemoveRole deletes a role and invalidates its credentials. A missing role is
+// not an error.
 func (s *Server) RemoveRole(name string) {
 	s.iam.mu.Lock()
 	defer s.iam.mu.Unlock()
@@ -116,8 +116,8 @@ func (s *Server) RemoveRole(name string) {
 	maps.DeleteFunc(s.iam.sessions, func(_ string, c *session) bool { return c.role.name == name })
 }
 
-// assume gives out credentials for a role: temporary ones, whose key begins
-// with ASIA and which are worth nothing without their token.
+// assume gives out temporary credentials for a role. Their key begins with ASIA,
+// and they are invalid without their session token.
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html#identifiers-prefixes
 func (s *Server) assume(arn, name string) (aws.Credentials, error) {
 	if !roleName.MatchString(name) {
@@ -134,8 +134,8 @@ func (s *Server) assume(arn, name string) (aws.Credentials, error) {
 	return creds, nil
 }
 
-// RoleConfig is [Server.AWSConfig] with credentials of a role; session is the
-// name under which refusals speak of them. It asks no trust policy.
+// RoleConfig is [Server.AWSConfig] with credentials of a role. session is the
+// name that refusals call them by. It does not check the trust policy.
 func (s *Server) RoleConfig(arn, session string) (aws.Config, error) {
 	creds, err := s.assume(arn, session)
 	if err != nil {
@@ -146,8 +146,8 @@ func (s *Server) RoleConfig(arn, session string) (aws.Config, error) {
 	return cfg, nil
 }
 
-// RoleEnv is [Server.Env] with credentials of a role, for a process that runs
-// with it.
+// RoleEnv is [Server.Env] with credentials of a role, for a process that acts as
+// the role.
 func (s *Server) RoleEnv(arn, session string) ([]string, error) {
 	creds, err := s.assume(arn, session)
 	if err != nil {
@@ -156,7 +156,7 @@ func (s *Server) RoleEnv(arn, session string) ([]string, error) {
 	return s.env(creds), nil
 }
 
-// env is the environment of whoever signs with creds.
+// env returns the environment of a process that signs with creds.
 func (s *Server) env(creds aws.Credentials) []string {
 	env := []string{
 		"AWS_ENDPOINT_URL=" + s.URL(),
@@ -174,10 +174,10 @@ func (s *Server) env(creds aws.Credentials) []string {
 	return env
 }
 
-// accountCredentials are those that may do everything.
+// accountCredentials may do everything.
 var accountCredentials = aws.Credentials{AccessKeyID: AccessKeyID, SecretAccessKey: SecretAccessKey}
 
-// credentialsOf finds the credentials that a request names by their key id.
+// credentialsOf finds credentials by their key id.
 func (s *Server) credentialsOf(keyID string) (creds aws.Credentials, known bool) {
 	if keyID == AccessKeyID {
 		return accountCredentials, true
@@ -191,28 +191,28 @@ func (s *Server) credentialsOf(keyID string) (creds aws.Credentials, known bool)
 	return c.creds, true
 }
 
-// access is what a request asks for, in the words of IAM policies.
+// access is a permission that a request needs, in the terms of IAM policies.
 type access struct {
 	action    string            // such as ssm:GetParameter
-	resources []string          // ARNs, all of which must be allowed; none: the action has no resource, which only * covers
-	context   map[string]string // condition keys beside the global ones, or instead of them
-	granted   bool              // the resource's own policy allows it: only a Deny can refuse it
+	resources []string          // ARNs, all of which must be allowed; none: the action has no resource and needs *
+	context   map[string]string // condition keys in addition to the global ones, or in place of them
+	granted   bool              // allowed by the resource's own policy, unless there is a Deny
 }
 
-// authorize refuses a request whose signer may not do what it asks for, as the
-// service would. The account's own credentials may do everything. The caller
-// has checked the signature.
+// authorize refuses a request that its signer may not make, as the service
+// would. The account's own credentials may do everything. The caller has checked
+// the signature.
 func (s *Server) authorize(r *http.Request, a access) *apiError {
 	auth, _ := parseAuthorization(r.Header.Get("Authorization"))
 	refusal := s.authorizeKey(auth.accessKeyID, a)
 	if refusal != nil && r.Header.Get("X-Amz-Target") == "" {
-		refusal.Status = http.StatusForbidden // what REST services answer, where those of the AWS JSON protocol have 400
+		refusal.Status = http.StatusForbidden // as REST services answer; those of the AWS JSON protocol answer 400
 	}
 	return refusal
 }
 
-// authorizeKey is authorize for a caller who is known by the id of an access
-// key, as the bearer of a registry's token is. The words are those of
+// authorizeKey is authorize for a caller who is known by an access key id, such
+// as the bearer of a registry token. The messages are those of
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_access-denied.html
 func (s *Server) authorizeKey(keyID string, a access) *apiError {
 	if keyID == AccessKeyID {
@@ -236,9 +236,9 @@ func (s *Server) authorizeKey(keyID string, a access) *apiError {
 		Account, c.role.name, c.name, a.action, resource, reason)
 }
 
-// Allowed reports whether a role may do action on a resource, as a service asks
-// that uses the role of somebody else: Lambda for an event source, AgentCore
-// for an image. An empty resource is an action that has none.
+// Allowed reports whether a role may do action on a resource. It is for services
+// that use somebody's role: Lambda for an event source, AgentCore for an image.
+// An empty resource means that the action has none.
 func (s *Server) Allowed(arn, action, resource string, context map[string]string) bool {
 	a := access{action: action, context: context}
 	if resource != "" {
@@ -254,8 +254,8 @@ func (s *Server) Allowed(arn, action, resource string, context map[string]string
 	return how == allowed
 }
 
-// decide evaluates the policies of role, and returns the first resource that is
-// refused. The caller holds the lock.
+// decide evaluates the policies of role and returns the first resource that they
+// refuse. The caller holds the lock.
 func (s *Server) decide(role *role, a access) (resource string, how decision) {
 	context := map[string]string{
 		"aws:requestedregion":  s.cfg.Region,
@@ -281,7 +281,7 @@ func (s *Server) decide(role *role, a access) (resource string, how decision) {
 	return "", allowed
 }
 
-// orAny stands in for the resources of an action that has none.
+// orAny returns resources, or one placeholder for an action without resources.
 func orAny(resources []string) []string {
 	if len(resources) == 0 {
 		return []string{"*"}
@@ -289,7 +289,7 @@ func orAny(resources []string) []string {
 	return resources
 }
 
-// assumable reports whether a service may assume a role on behalf of one of its
+// assumable reports whether a service may assume a role for one of its
 // resources.
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/confused-deputy.html
 func (s *Server) assumable(arn, service, source string) bool {
@@ -333,8 +333,8 @@ func (s *Server) UnusedGrants(arn string) ([]string, error) {
 	return unused, nil
 }
 
-// serveSigned serves one request of an AWS JSON service: checks who signed it,
-// whether they may do what needs says of it, and serves it.
+// serveSigned serves one request of an AWS JSON service. It checks the signature
+// and the permissions that needs returns before it serves the request.
 func (s *Server) serveSigned(w http.ResponseWriter, r *http.Request, rec *Record, service string, ops map[string]operation, needs func(*Record) []access) {
 	refusal := s.checkSignature(r, rec.RequestBody, service)
 	if refusal == nil && ops[rec.Operation] != nil {

@@ -9,12 +9,12 @@ import (
 )
 
 // condition is one key of a Condition element. All conditions of a statement
-// must hold; of the values of one, any.
+// must hold. A condition holds if one of its values matches.
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-logic-multiple-context-keys-or-values.html
 type condition struct {
 	operator
 	ifExists bool
-	key      string // in lower case: keys are the same in any case
+	key      string // in lower case: the case of keys does not matter
 	values   []string
 }
 
@@ -23,8 +23,7 @@ type operator struct {
 	negated bool
 }
 
-// operators are the condition operators that have a use here; Null is beside
-// them.
+// operators are the condition operators that are implemented, except Null.
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_condition_operators.html
 var operators = map[string]operator{
 	"StringEquals":    {match: equal},
@@ -38,8 +37,8 @@ var operators = map[string]operator{
 	"Bool":            {match: strings.EqualFold},
 }
 
-// conditionKeys are the keys that requests carry here. Any other is refused: it
-// would make a statement mean something else here than in an account.
+// conditionKeys are the keys that requests have here. Any other key is refused,
+// because a statement with it would mean something else than in an account.
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-keys.html
 // https://docs.aws.amazon.com/service-authorization/latest/reference/reference_policies_actions-resources-contextkeys.html
 var conditionKeys = []string{
@@ -48,7 +47,7 @@ var conditionKeys = []string{
 	"bedrock:InferenceProfileArn",
 	"lambda:FunctionUrlAuthType", "lambda:InvokedViaFunctionUrl",
 	"kms:CallerAccount", "kms:EncryptionContext:PARAMETER_ARN", "kms:ViaService",
-	"cloudwatch:namespace", // of a service that is not here: its statements are never asked
+	"cloudwatch:namespace", // CloudWatch is not implemented: no request needs its statements
 }
 
 func equal(a, b string) bool { return a == b }
@@ -121,8 +120,8 @@ func conditionValues(element string, raw json.RawMessage) ([]string, error) {
 	return values, err
 }
 
-// wildcard reports whether s is what pattern stands for, in which * is any run
-// of characters, the empty one too, and ? is any one.
+// wildcard reports whether s matches pattern, in which * stands for any
+// characters, or none, and ? for any single one.
 func wildcard(pattern, s string) bool {
 	p, t := []rune(pattern), []rune(s)
 	star, mark := -1, 0 // the last * in p, and where in t its run ends

@@ -16,15 +16,15 @@ type statement struct {
 	allow      bool
 	actions    []string // patterns
 	resources  []string // patterns; a trust policy has none
-	services   []string // who a trust policy is about
+	services   []string // that a trust policy trusts
 	conditions []condition
 }
 
-// permission is what policies are asked for.
+// permission is a question to policies.
 type permission struct {
 	action   string
 	resource string            // of an identity-based policy
-	service  string            // who wants to assume a role
+	service  string            // that wants to assume a role
 	context  map[string]string // by condition key in lower case
 }
 
@@ -36,9 +36,9 @@ const (
 	implicitlyDenied decision = "allowed by no statement"
 )
 
-// evaluate decides on a permission: a Deny that applies wins, else one Allow is
-// enough, else the answer is no. needed are the grants without which the answer
-// would have been another.
+// evaluate decides on a permission: a matching Deny wins, or else one matching
+// Allow is enough, or else the answer is no. needed are the grants without which
+// the answer would have been different.
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic_policy-eval-denyallow.html
 func evaluate(statements []*statement, q permission) (how decision, needed []string) {
 	how = implicitlyDenied
@@ -49,7 +49,7 @@ func evaluate(statements []*statement, q permission) (how decision, needed []str
 				return explicitlyDenied, nil
 			case how != allowed:
 				how, needed = allowed, grant
-			default: // another way to be allowed: only what both need is needed
+			default: // another statement allows it too: only what both share is needed
 				needed = slices.DeleteFunc(needed, func(line string) bool { return !slices.Contains(grant, line) })
 			}
 		}
@@ -60,7 +60,7 @@ func evaluate(statements []*statement, q permission) (how decision, needed []str
 // matches returns each pair of an action and a resource of the statement that
 // covers q, as lines of [Server.UnusedGrants].
 //
-// Actions are matched in any case, resources in theirs.
+// The case of actions does not matter, that of resources does.
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_action.html
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_resource.html
 func (st *statement) matches(q permission) (grants [][]string) {
@@ -88,7 +88,7 @@ func (st *statement) matches(q permission) (grants [][]string) {
 func (st *statement) actionLine(action string) string     { return st.label + ": action " + action }
 func (st *statement) resourceLine(resource string) string { return st.label + ": resource " + resource }
 
-// grants are the lines of an Allow statement.
+// grants returns the lines of an Allow statement.
 func (st *statement) grants() (lines []string) {
 	if !st.allow {
 		return nil
@@ -102,8 +102,8 @@ func (st *statement) grants() (lines []string) {
 	return lines
 }
 
-// The sizes of documents, without the white space between their elements: all
-// inline policies of a role together, and a trust policy.
+// Size limits, not counting white space between elements: all inline policies of
+// a role together, and a trust policy.
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
 const (
 	maxPolicies = 10240
@@ -139,7 +139,7 @@ func parseTrust(doc json.RawMessage) ([]*statement, error) {
 	return statements, nil
 }
 
-// statementDocument is a statement as it is written. Elements that are not
+// statementDocument is the JSON form of a statement. Elements that are missing
 // here (NotAction, NotResource, NotPrincipal) are not implemented.
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_grammar.html
 type statementDocument struct {
@@ -164,8 +164,8 @@ func oneOrMany(element string, raw json.RawMessage) ([]string, error) {
 
 var validSid = regexp.MustCompile(`^[A-Za-z0-9]*$`)
 
-// parseDocument reads one policy document; place is what a statement without a
-// Sid is called by, and read is for what the two kinds of policy do not share.
+// parseDocument reads one policy document. place names a statement without a
+// Sid. read reads what differs between the two kinds of policy.
 func parseDocument(raw json.RawMessage, place string, read func(*statementDocument, *statement) error) (all []*statement, size int, err error) {
 	var compact bytes.Buffer
 	if err := json.Compact(&compact, raw); err != nil || compact.Bytes()[0] != '{' {
@@ -182,7 +182,7 @@ func parseDocument(raw json.RawMessage, place string, read func(*statementDocume
 		return nil, 0, fmt.Errorf(`Version %.40q: want "2012-10-17"`, doc.Version)
 	}
 	var list []json.RawMessage
-	if json.Unmarshal(doc.Statement, &list) != nil { // one statement need not be a list
+	if json.Unmarshal(doc.Statement, &list) != nil { // a single statement need not be in a list
 		list = []json.RawMessage{doc.Statement}
 	}
 	if len(list) == 0 || doc.Statement == nil {
@@ -221,7 +221,7 @@ func parseDocument(raw json.RawMessage, place string, read func(*statementDocume
 
 var validAction = regexp.MustCompile(`^[a-z0-9-]+:[A-Za-z0-9*?]+$`)
 
-// common reads what every statement has.
+// common reads the elements that every statement has.
 func (d *statementDocument) common(st *statement) (err error) {
 	switch d.Effect {
 	case "Allow", "Deny":
@@ -241,7 +241,7 @@ func (d *statementDocument) common(st *statement) (err error) {
 	return err
 }
 
-// policy reads what a statement of an identity-based policy has.
+// policy reads the elements of an identity-based policy's statement.
 func (d *statementDocument) policy(st *statement) (err error) {
 	if d.Principal != nil {
 		return errors.New("Principal: an identity-based policy is about the role that has it")
@@ -257,9 +257,9 @@ func (d *statementDocument) policy(st *statement) (err error) {
 	return nil
 }
 
-// checkResource refuses a text that is no pattern of ARNs. IAM lets wildcards
-// reach beyond their segment; a pattern that lacks segments for that is refused,
-// and so is one that does not name partition and service.
+// checkResource refuses a text that is not a pattern of ARNs. IAM lets a
+// wildcard match several segments. A pattern that relies on this is refused
+// here, and so is one that does not name partition and service.
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_resource.html
 func checkResource(resource string) error {
 	segments := strings.SplitN(resource, ":", 6)
@@ -278,8 +278,8 @@ func checkResource(resource string) error {
 
 var servicePrincipal = regexp.MustCompile(`^[a-z0-9.-]+\.amazonaws\.com$`)
 
-// trust reads what a statement of a trust policy has. Only services are trusted
-// here.
+// trust reads the elements of a trust policy's statement. It accepts only
+// services as principals.
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_principal.html
 func (d *statementDocument) trust(st *statement) (err error) {
 	if d.Resource != nil {

@@ -86,8 +86,8 @@ func TestEvaluate(t *testing.T) {
 	}
 }
 
-// case 140: documents that IAM refuses, and elements that the stand-in has not,
-// are refused by name.
+// case 140: documents that IAM refuses, and elements that the stand-in does not
+// implement, are refused by name.
 func TestParsePolicies_refused(t *testing.T) {
 	statement := func(members string) json.RawMessage {
 		return document(`{"Effect":"Allow","Action":"a:B","Resource":"*",` + members + `}`)
@@ -167,7 +167,7 @@ func TestParseTrust_refused(t *testing.T) {
 	}
 }
 
-// What is needed is what the answer hangs on.
+// A grant is needed if the answer depends on it.
 func TestEvaluate_needed(t *testing.T) {
 	for _, tt := range []struct {
 		what   string

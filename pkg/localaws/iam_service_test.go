@@ -77,7 +77,7 @@ func TestParameterStore_role(t *testing.T) {
 			return of(ctx, c.DeleteParameters, &ssm.DeleteParametersInput{Names: []string{"/app/a", "b"}})
 		})},
 	})
-	// What is not there is not told to who may not ask for it.
+	// A caller without permission is not told that something does not exist.
 	cfg := as(t, a.Server, addRole(t, a.Server, "nobody"))
 	if got := refused(t, ssm.NewFromConfig(cfg).GetParameter, &ssm.GetParameterInput{Name: aws.String("/nowhere")}); got != "AccessDeniedException" {
 		t.Errorf("a parameter that is not there: got %q, want AccessDeniedException", got)
@@ -147,7 +147,7 @@ func TestSecureString_role(t *testing.T) {
 	}
 }
 
-// case 140: Cognito asks for its own action on the pool; its tokens ask for
+// case 140: Cognito requires its own action on the pool; its tokens require
 // nothing.
 func TestUserPools_role(t *testing.T) {
 	a := newAccount(t)

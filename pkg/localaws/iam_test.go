@@ -18,8 +18,7 @@ import (
 	"agentcore-mcp-auth/pkg/localaws"
 )
 
-// permit is one permission; condition, where there is one, is the Condition
-// element it comes with.
+// permit is one permission. condition, if not empty, is its Condition element.
 type permit struct{ action, resource, condition string }
 
 // statements is a policy document with one statement per grant.
@@ -77,9 +76,9 @@ func of[In, Out, Opt any](ctx context.Context, f func(context.Context, *In, ...f
 	return err
 }
 
-// checkCalls makes each call with a role that lacks one permission after the
-// other, and then with one that has them all and needs each. What a call changes
-// is there for the next ones.
+// checkCalls makes each call with roles that lack one permission each, and then
+// with one that has them all and needs each. Later calls see what earlier ones
+// changed.
 func checkCalls(t *testing.T, s *localaws.Server, calls []roleCall) {
 	t.Helper()
 	for _, c := range calls {
@@ -146,8 +145,8 @@ func TestRole_refused(t *testing.T) {
 	}
 }
 
-// case 140: a role's credentials are temporary: worth nothing without their
-// token, with another's, or when the role is gone.
+// case 140: a role's credentials are temporary: they are invalid without their
+// token, with another token, and after the role is removed.
 func TestRole_credentials(t *testing.T) {
 	a := newAccount(t)
 	a.put("/app/a", "v", "String")
@@ -187,7 +186,7 @@ func TestRole_credentials(t *testing.T) {
 		t.Errorf("another's secret: got %q, want InvalidSignatureException", got)
 	}
 	stolen = creds
-	stolen.SessionToken = "" // and put in after the request was signed
+	stolen.SessionToken = "" // added after the request was signed
 	if got := get(stolen, func(r *http.Request) { r.Header.Set("X-Amz-Security-Token", creds.SessionToken) }); got != "InvalidSignatureException" {
 		t.Errorf("unsigned token: got %q, want InvalidSignatureException", got)
 	}
@@ -268,8 +267,8 @@ func TestAllowed(t *testing.T) {
 	}
 }
 
-// A process gets its role's credentials, token and all, and is refused under its
-// own name what the role may not do.
+// A process gets its role's credentials, token included. What the role may not
+// do is refused under the role's name.
 func TestFunction_role(t *testing.T) {
 	a := newAccount(t)
 	bin := buildBootstrap()
@@ -345,8 +344,8 @@ func TestTrust(t *testing.T) {
 	}
 }
 
-// A runtime without a JWT authorizer asks for the runtime and its endpoint, and
-// for one action more when the caller names a user.
+// A runtime without a JWT authorizer requires permission for the runtime and its
+// endpoint, and one more action if the caller names a user.
 func TestInvokeAgentRuntime_role(t *testing.T) {
 	d := newDoor(t, func(rt *localaws.Runtime) { rt.Authorizer, rt.Protocol = nil, localaws.ProtocolHTTP })
 	mcp, err := d.AddRuntime(localaws.Runtime{Name: "mcp", Target: "http://127.0.0.1:1"})

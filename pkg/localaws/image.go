@@ -21,7 +21,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 )
 
-// Container is an image that was unpacked.
+// Container is an unpacked image.
 type Container struct {
 	Program      string // path of its entry point on this machine
 	Args, Env    []string
@@ -29,10 +29,10 @@ type Container struct {
 	Architecture string
 }
 
-// UnpackImage pulls an image as AgentCore does, with the permissions of a
-// runtime's role, and unpacks it into dir. The image must be in a repository of
-// this account and region, and be for linux and arm64, as the platform's, or
-// for this machine's own architecture.
+// UnpackImage pulls an image with the permissions of a runtime's role, as
+// AgentCore does, and unpacks it into dir. The image must be in a repository of
+// this account and region. It must be for linux/arm64, like AgentCore's, or for
+// this machine's own architecture.
 // https://docs.aws.amazon.com/bedrock-agentcore/latest/devguide/runtime-mcp-protocol-contract.html
 func (s *Server) UnpackImage(ctx context.Context, uri, roleARN, dir string) (Container, error) {
 	img, err := s.pull(ctx, uri, roleARN)
@@ -136,8 +136,8 @@ func writeFile(root *os.Root, path string, mode os.FileMode, content io.Reader) 
 	if err != nil {
 		return err
 	}
-	// A process that is started while the file is open has it open too for a
-	// moment, and no system runs a program that is open for writing.
+	// A process that another goroutine starts now would inherit the open file
+	// for a moment. No program can be run while it is open for writing.
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
 	return root.WriteFile(path, b, mode.Perm()|0o200)

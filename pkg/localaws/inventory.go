@@ -6,9 +6,9 @@ import (
 	"slices"
 )
 
-// Keep notes that something exists which has no other place in the stand-in,
-// such as a queue or an alarm: its name is taken, and it is among the Leftovers,
-// until [Server.Forget]. It is an error when it exists already.
+// Keep records that something exists that the stand-in has no other place for,
+// such as a queue or an alarm. Its name is taken, and it is among the Leftovers,
+// until [Server.Forget]. It is an error if it exists already.
 func (s *Server) Keep(resourceType, id string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -23,14 +23,14 @@ func (s *Server) Keep(resourceType, id string) error {
 	return nil
 }
 
-// Kept reports whether [Server.Keep] noted something that was not forgotten.
+// Kept reports whether [Server.Keep] recorded something that still exists.
 func (s *Server) Kept(resourceType, id string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.kept[keptResource{resourceType, id}]
 }
 
-// Forget ends what [Server.Keep] began. What is not there is no error.
+// Forget undoes [Server.Keep]. It does nothing if the thing does not exist.
 func (s *Server) Forget(resourceType, id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -39,8 +39,8 @@ func (s *Server) Forget(resourceType, id string) {
 
 type keptResource struct{ resourceType, id string }
 
-// Leftovers names everything that exists in Parameter Store, in Cognito and in
-// ECR, and what was kept, sorted, one line each:
+// Leftovers lists everything that exists in Parameter Store, Cognito and ECR,
+// and everything that was recorded with Keep, sorted, one line each:
 //
 //	client {pool id}/{client id} {name}
 //	domain {prefix} of {pool id}
@@ -51,8 +51,6 @@ type keptResource struct{ resourceType, id string }
 //	resource server {pool id}/{identifier}
 //	user {pool id}/{name}
 //	{resource type} {id}
-//
-// Nothing has been left behind when there are none.
 func (s *Server) Leftovers() []string {
 	var all []string
 	for name := range s.Parameters() {

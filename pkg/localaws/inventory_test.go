@@ -10,7 +10,7 @@ import (
 	"agentcore-mcp-auth/pkg/localaws"
 )
 
-// What is kept is there once, and left over until it is forgotten.
+// A kept thing exists once, and is a leftover until it is forgotten.
 func TestKeep(t *testing.T) {
 	s := localaws.New(localaws.Config{})
 	if err := s.Keep("AWS::SQS::Queue", "work"); err != nil {

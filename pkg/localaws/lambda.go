@@ -28,8 +28,8 @@ const (
 	maxResponse     = 6291556 // what Function.ResponseSizeTooLarge names
 )
 
-// maxInit bounds the Init phase; a longer one is ended and counted against the
-// function's timeout when it is run again.
+// maxInit bounds the Init phase. A longer one is ended and run again within the
+// function's timeout.
 // https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html
 const maxInit = 10 * time.Second
 
@@ -41,18 +41,18 @@ type FunctionConfig struct {
 	Env      map[string]string // the function's own variables; Lambda's reserved names are refused
 	Timeout  time.Duration     // default 3 s, at most 15 minutes, as Lambda's
 	MemoryMB int               // announced, not enforced; default 128
-	Stderr   io.Writer         // gets stdout and stderr of the process, for as long as it runs; default: discarded
+	Stderr   io.Writer         // gets the process's stdout and stderr while it runs; default: discarded
 }
 
 // Function is one function with one execution environment: one process, which
-// serves one invocation after the other. The process is started by the first
-// invocation and again after it ended or was ended. Its methods are safe for
+// serves one invocation at a time. The first invocation starts the process, and
+// so does the next one after the process has ended. Its methods are safe for
 // concurrent use.
 type Function struct {
 	cfg     FunctionConfig
 	version string // a number, or $LATEST
 	s       *Server
-	env     []string // all of the process's environment but AWS_LAMBDA_RUNTIME_API
+	env     []string // of the process, without AWS_LAMBDA_RUNTIME_API
 
 	slot   chan struct{} // held from an invocation's start until the process asks for the next one
 	closed chan struct{}
@@ -64,7 +64,7 @@ type Function struct {
 	frozen bool     // guarded by slot
 }
 
-// Result is what one invocation came to.
+// Result is the result of one invocation.
 type Result struct {
 	Payload       []byte        // the function's answer, or the error document
 	FunctionError string        // "Unhandled" when the function failed, otherwise empty
@@ -73,7 +73,7 @@ type Result struct {
 	Init          time.Duration // set when this invocation had to start the process
 }
 
-// InvokeError is a function's failure where an answer was expected.
+// InvokeError is the failure of a function that should have answered.
 type InvokeError struct {
 	Type    string
 	Message string
@@ -82,8 +82,7 @@ type InvokeError struct {
 
 func (e *InvokeError) Error() string { return e.Type + ": " + e.Message }
 
-// newInvokeError makes the error that Lambda itself reports about an
-// invocation.
+// newInvokeError makes an error that Lambda itself reports about an invocation.
 func newInvokeError(requestID, typ, message string) *InvokeError {
 	message = "RequestId: " + requestID + " Error: " + message
 	doc, _ := json.Marshal(map[string]string{"errorType": typ, "errorMessage": message})
@@ -115,7 +114,7 @@ const maxEnvironment = 4096
 // functions are the functions of a stand-in by name.
 type functions struct {
 	s          *Server
-	retryAfter []time.Duration // as the variable, but for tests
+	retryAfter []time.Duration // the variable's value, unless a test changes it
 	closed     context.Context // ends with the stand-in
 	end        context.CancelFunc
 
@@ -123,7 +122,7 @@ type functions struct {
 	byName   map[string]*Function // a published version as name:version
 	versions map[string]int       // the number last published, by name
 	aliases  map[string]string    // name:alias to version
-	retries  map[string]int       // name:qualifier to how often a failed event is run again; 2 where it is not
+	retries  map[string]int       // by name:qualifier, how often a failed event is retried; missing: 2
 }
 
 // retryAfter is how long Lambda waits before it runs an event of an asynchronous
@@ -213,8 +212,8 @@ func newFunction(s *Server, cfg FunctionConfig, version string) (*Function, erro
 	return f, nil
 }
 
-// executionCredentials are what Lambda gets for a function by assuming its role;
-// the session has the function's name. The words are those of CreateFunction.
+// executionCredentials assumes the function's role for Lambda, as a session with
+// the function's name. The error messages are CreateFunction's.
 // https://docs.aws.amazon.com/lambda/latest/dg/lambda-intro-execution-role.html
 func (s *Server) executionCredentials(cfg FunctionConfig) (aws.Credentials, error) {
 	if cfg.Role == "" {
@@ -245,9 +244,10 @@ func checkVariables(env map[string]string) error {
 	return nil
 }
 
-// environment is what Lambda gives a process on provided.al2023, where
-// AWS_EXECUTION_ENV is not set, with the addresses of the stand-in and the
-// function's own variables. Nothing comes from the environment of this process.
+// environment returns the variables of a process: those that Lambda sets on
+// provided.al2023, where AWS_EXECUTION_ENV is not set, the addresses of the
+// stand-in, and the function's own. It takes nothing from the environment of
+// this process.
 // https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html
 func (f *Function) environment(creds aws.Credentials) []string {
 	env := map[string]string{}
@@ -292,14 +292,14 @@ func (f *Function) Close() {
 	f.once.Do(func() {
 		close(f.closed)
 		f.s.funcs.mu.Lock()
-		if f.s.funcs.byName[f.key()] == f { // it is not when an update has put another in its place
+		if f.s.funcs.byName[f.key()] == f { // not if an update has replaced it
 			delete(f.s.funcs.byName, f.key())
 		}
 		stop := f.stop
 		f.s.funcs.mu.Unlock()
 		stop()
 	})
-	f.slot <- struct{}{} // an invocation under way sees closed and lets go
+	f.slot <- struct{}{} // a running invocation sees closed and releases the slot
 	defer func() { <-f.slot }()
 	if f.proc != nil {
 		f.thaw()
@@ -313,7 +313,7 @@ func (f *Function) acquire(ctx context.Context) error {
 	select {
 	case f.slot <- struct{}{}:
 		select {
-		case <-f.closed: // both were ready
+		case <-f.closed: // the slot was free at the same time
 			<-f.slot
 			return errFunctionClosed
 		default:
@@ -326,8 +326,8 @@ func (f *Function) acquire(ctx context.Context) error {
 	}
 }
 
-// Freeze stops the process, as Lambda does between invocations, once it waits
-// for the next one, which lets it go on.
+// Freeze waits until the process waits for an invocation, and then stops it, as
+// Lambda does between invocations. The next invocation resumes it.
 func (f *Function) Freeze(ctx context.Context) error {
 	if err := f.acquire(ctx); err != nil {
 		return err
@@ -343,8 +343,8 @@ func (f *Function) Freeze(ctx context.Context) error {
 	return nil
 }
 
-// thaw lets a frozen process go on. It does nothing to one that is not frozen.
-// The caller holds the slot.
+// thaw resumes a frozen process and does nothing otherwise. The caller holds the
+// slot.
 func (f *Function) thaw() error {
 	if !f.frozen {
 		return nil
@@ -356,8 +356,8 @@ func (f *Function) thaw() error {
 	return nil
 }
 
-// PID is the process's id, 0 when none runs. It waits for an invocation under
-// way.
+// PID returns the process's id, or 0 if none runs. It waits for a running
+// invocation.
 func (f *Function) PID(ctx context.Context) (int, error) {
 	if err := f.acquire(ctx); err != nil {
 		return 0, err
@@ -369,10 +369,10 @@ func (f *Function) PID(ctx context.Context) (int, error) {
 	return f.proc.cmd.Process.Pid, nil
 }
 
-// Invoke runs the function once and waits for its answer. A function that
-// fails, exits or times out is a Result with FunctionError; the error is for
-// what kept the function from being run and for ctx ending first, which does
-// not stop the function.
+// Invoke runs the function once and waits for its answer. If the function fails,
+// exits or times out, the Result has a FunctionError. An error means that the
+// function could not be run, or that ctx ended first, which does not stop the
+// function.
 func (f *Function) Invoke(ctx context.Context, payload []byte) (Result, error) {
 	return f.invoke(ctx, uuid.NewString(), payload)
 }
@@ -413,7 +413,7 @@ type Stream struct {
 }
 
 // InvokeStream runs the function once and returns its answer as it comes, with
-// no limit on its size. A function that fails before it answers is an
+// no limit on its size. If the function fails before it answers, the error is an
 // [*InvokeError].
 func (f *Function) InvokeStream(ctx context.Context, payload []byte) (*Stream, error) {
 	inv, err := f.begin(ctx, uuid.NewString(), payload)

@@ -13,7 +13,7 @@ import (
 )
 
 // unimplementedInvoke are the members of an Invoke request that the stand-in
-// refuses: it could only ignore them.
+// does not implement and so refuses.
 // https://docs.aws.amazon.com/lambda/latest/dg/API_Invoke.html
 var unimplementedInvoke = []string{
 	"X-Amz-Client-Context", "X-Amz-Tenant-Id", "X-Amz-Durable-Execution-Name",
@@ -22,7 +22,7 @@ var unimplementedInvoke = []string{
 // serveInvoke is the Lambda operation Invoke for functions of
 // [Server.StartFunction].
 func (p *functions) serveInvoke(w http.ResponseWriter, r *http.Request, rec *Record) {
-	id := uuid.NewString() // the function's too
+	id := uuid.NewString() // the function sees the same id
 	w.Header().Set("X-Amzn-Requestid", id)
 	var inv invoked
 	refusal := p.s.checkSignature(r, rec.RequestBody, "lambda")
@@ -52,16 +52,16 @@ func (p *functions) serveInvoke(w http.ResponseWriter, r *http.Request, rec *Rec
 	w.Write(res.Payload)
 }
 
-// invoked is what a request of Invoke is for.
+// invoked is the target of an Invoke request.
 type invoked struct {
 	function        *Function
-	name, qualifier string // by which it was asked for; $LATEST when by its name alone
+	name, qualifier string // as in the request; $LATEST if it gives only a name
 	kind            string // RequestResponse or Event
 }
 
 // SetRetries sets how often a failed event of an asynchronous invocation of this
-// version or alias of a function is run again: the MaximumRetryAttempts of an
-// EventInvokeConfig, 0 to 2. nil stands for Lambda's default, 2.
+// version or alias is retried: the MaximumRetryAttempts of an EventInvokeConfig,
+// 0 to 2. nil means Lambda's default, 2.
 func (s *Server) SetRetries(name, qualifier string, most *int) error {
 	if most != nil && (*most < 0 || *most > len(retryAfter)) {
 		return fmt.Errorf("want 0 to %d, not %d", len(retryAfter), *most)
@@ -77,8 +77,8 @@ func (s *Server) SetRetries(name, qualifier string, most *int) error {
 	return nil
 }
 
-// Retries is how often a failed event of an asynchronous invocation is run
-// again.
+// Retries returns how often a failed event of an asynchronous invocation is
+// retried.
 func (s *Server) Retries(name, qualifier string) int {
 	p := s.funcs
 	p.mu.Lock()
@@ -89,15 +89,15 @@ func (s *Server) Retries(name, qualifier string) int {
 	return len(p.retryAfter)
 }
 
-// runEvent runs the event of an asynchronous invocation, again after a while
-// when the function fails, and with the code that there is by then. A final
-// failure is in the log only: there is no dead-letter queue.
+// runEvent runs the event of an asynchronous invocation. If the function fails,
+// it runs the event again after a delay, with the code of that time. The final
+// failure is only logged: there is no dead-letter queue.
 func (p *functions) runEvent(inv invoked, id string, event []byte) {
 	most := p.s.Retries(inv.name, inv.qualifier)
 	for tries := 0; inv.function != nil; inv.function = p.get(inv.name, inv.qualifier) {
 		res, err := inv.function.invoke(p.closed, id, event)
 		if errors.Is(err, errFunctionClosed) && p.closed.Err() == nil {
-			continue // another took its place, or it is gone
+			continue // the function was replaced or removed
 		}
 		if err == nil && res.FunctionError == "" || p.closed.Err() != nil {
 			return
@@ -110,12 +110,13 @@ func (p *functions) runEvent(inv invoked, id string, event []byte) {
 	}
 }
 
-// unimplementedInInvoke refuses by name what the stand-in does not have.
+// unimplementedInInvoke refuses by name what the stand-in does not implement.
 func unimplementedInInvoke(what string) *apiError {
 	return &apiError{http.StatusNotImplemented, "UnknownOperationException", "localaws does not implement " + what + " of Invoke"}
 }
 
-// checkInvoke finds out what a request is for, or what is wrong with it.
+// checkInvoke returns the target of an Invoke request, or what is wrong with the
+// request.
 func (p *functions) checkInvoke(r *http.Request, body []byte) (invoked, *apiError) {
 	if r.Method != http.MethodPost {
 		return invoked{}, unimplementedInInvoke("method " + r.Method)
@@ -151,14 +152,14 @@ func (p *functions) checkInvoke(r *http.Request, body []byte) (invoked, *apiErro
 		return invoked{}, &apiError{http.StatusRequestEntityTooLarge, "RequestTooLargeException",
 			fmt.Sprintf("%d byte payload is too large for the %s invocation type (limit %d bytes)", len(body), inv.kind, limit)}
 	}
-	if len(body) > 0 && !json.Valid(body) { // none at all stands for {}
+	if len(body) > 0 && !json.Valid(body) { // no body means {}
 		return invoked{}, errorf("InvalidRequestContentException", "Could not parse request body into json: not a JSON document")
 	}
 	return inv, nil
 }
 
-// find returns the function that a request names by name or by ARN, and by
-// version or alias, unless the caller may not invoke it.
+// find returns the function that a request names by name or ARN and by version
+// or alias, if the caller may invoke it.
 func (p *functions) find(r *http.Request) (invoked, *apiError) {
 	_, escaped, _ := strings.Cut(r.URL.EscapedPath(), "/functions/")
 	escaped = escaped[:max(0, strings.LastIndex(escaped, "/"))]

@@ -26,9 +26,9 @@ var (
 	errTooLarge  = errors.New("the answer is too large")
 )
 
-// invocation is one event on its way through a process. Its answer is a pipe:
-// its writing end is closed by whatever comes first of the process's answer,
-// its exit and the deadline.
+// invocation is one event that a process works on. Its answer is a pipe. The
+// first of these closes the writing end: the process's answer, its exit, or the
+// deadline.
 type invocation struct {
 	id, arn, trace string
 	payload        []byte
@@ -45,7 +45,7 @@ type invocation struct {
 	done        chan struct{} // closed once the process has answered
 }
 
-// begin makes the start of the answer known.
+// begin announces the start of the answer, or a failure.
 func (inv *invocation) begin(contentType string, failed error) {
 	inv.begun.Do(func() {
 		inv.contentType, inv.failed = contentType, failed
@@ -53,14 +53,14 @@ func (inv *invocation) begin(contentType string, failed error) {
 	})
 }
 
-// fail ends an invocation that has not ended.
+// fail ends an invocation unless it has ended.
 func (inv *invocation) fail(err error) {
 	inv.begin("", err)
 	inv.pipe.CloseWithError(err)
 }
 
-// begin hands payload to the function's process as the request id, starting one
-// where none runs, and returns once the process works on it.
+// begin gives payload to the function's process as the request id, and returns
+// once the process works on it. It starts a process if none runs.
 func (f *Function) begin(ctx context.Context, id string, payload []byte) (*invocation, error) {
 	if len(payload) == 0 {
 		payload = []byte("{}")
@@ -80,13 +80,13 @@ func (f *Function) begin(ctx context.Context, id string, payload []byte) (*invoc
 		answering: make(chan struct{}), done: make(chan struct{}),
 	}
 	inv.body, inv.pipe = io.Pipe()
-	// The process belongs to the function, not to this caller, so from here on
-	// only the function's limits count.
+	// The process belongs to the function, not to this caller: from here on only
+	// the function's limits apply.
 	go f.run(inv)
 	return inv, nil
 }
 
-// run sees one invocation through and lets go of the slot.
+// run waits for the end of one invocation and releases the slot.
 func (f *Function) run(inv *invocation) {
 	defer func() { <-f.slot }()
 	if f.proc != nil && f.proc.ended() {
@@ -129,7 +129,7 @@ func (f *Function) run(inv *invocation) {
 			return
 		}
 	}
-	// The environment is free for the next event when it asks for it.
+	// The environment is free for the next event once the process asks for it.
 	select {
 	case <-p.idle:
 		return
@@ -142,8 +142,8 @@ func (f *Function) run(inv *invocation) {
 	f.proc = nil
 }
 
-// startProcess runs the Init phase. One that fails is run once more within the
-// invocation and its timeout, as Lambda does.
+// startProcess runs the Init phase. If that fails, it runs it once more within
+// the invocation and its timeout, as Lambda does.
 // https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html#runtimes-lifecycle-ib
 func (f *Function) startProcess(inv *invocation) error {
 	limit := maxInit
@@ -186,9 +186,9 @@ func (f *Function) startProcess(inv *invocation) error {
 	}
 }
 
-// process is one running bootstrap and the runtime API that it alone speaks to,
-// on a loopback port of its own. A process that outlives this one finds that
-// port closed, and ends.
+// process is one running bootstrap with a runtime API of its own, on its own
+// loopback port. If the bootstrap outlives this program, it finds the port
+// closed and exits.
 // https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
 type process struct {
 	cmd    *exec.Cmd
@@ -227,7 +227,7 @@ func (f *Function) spawn() (*process, error) {
 	p.cmd.Dir = filepath.Dir(f.cfg.Binary)
 	p.cmd.Env = append(f.env[:len(f.env):len(f.env)], "AWS_LAMBDA_RUNTIME_API="+l.Addr().String())
 	p.cmd.Stdout, p.cmd.Stderr = f.cfg.Stderr, f.cfg.Stderr
-	p.cmd.WaitDelay = time.Second // for whoever inherited its output
+	p.cmd.WaitDelay = time.Second // for children that inherited its output
 	if err := p.cmd.Start(); err != nil {
 		l.Close()
 		return nil, fmt.Errorf("starting %s: %w", f.cfg.Binary, err)
@@ -252,12 +252,12 @@ func (p *process) ended() bool {
 
 // kill ends the process and waits for it.
 func (p *process) kill() {
-	p.cmd.Process.Kill() // an error means that it has ended
+	p.cmd.Process.Kill() // fails only if it has ended
 	<-p.exited
 }
 
 // shutdown ends the process as Lambda ends an environment: at once, or half a
-// second after SIGTERM where the process registered an internal extension.
+// second after SIGTERM if the process registered an internal extension.
 // https://docs.aws.amazon.com/lambda/latest/dg/runtimes-extensions-api.html#runtimes-lifecycle-shutdown
 func (p *process) shutdown() {
 	p.mu.Lock()
@@ -272,7 +272,7 @@ func (p *process) shutdown() {
 	p.kill()
 }
 
-// exitReason says in Lambda's words how an ended process ended.
+// exitReason describes the end of a process in Lambda's words.
 func (p *process) exitReason() string {
 	if s := p.cmd.ProcessState; s != nil && !s.Success() {
 		return "Runtime exited with error: " + s.String()
@@ -293,8 +293,8 @@ func writeRuntimeError(w http.ResponseWriter, status int, typ, message string) {
 	json.NewEncoder(w).Encode(map[string]string{"errorType": typ, "errorMessage": message})
 }
 
-// serveNext waits for an event. Asking while an event is unanswered, or twice
-// at once, is an error of the runtime.
+// serveNext waits for an event. A runtime that asks while an event is
+// unanswered, or asks twice at once, makes an error.
 func (p *process) serveNext(w http.ResponseWriter, r *http.Request) {
 	p.mu.Lock()
 	if p.current != nil || p.polling {
@@ -329,7 +329,8 @@ func (p *process) serveNext(w http.ResponseWriter, r *http.Request) {
 	w.Write(inv.payload)
 }
 
-// take finds the invocation that a process answers to, which it can do once.
+// take returns the invocation that a process answers. A process can answer each
+// once.
 func (p *process) take(w http.ResponseWriter, r *http.Request) *invocation {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -352,8 +353,8 @@ func (p *process) accept(w http.ResponseWriter, inv *invocation) {
 	io.WriteString(w, `{"status":"OK"}`+"\n")
 }
 
-// serveResponse passes an answer on as it comes. A failure half-way is told in
-// trailers.
+// serveResponse passes an answer on as it comes. Trailers report a failure
+// halfway.
 // https://docs.aws.amazon.com/lambda/latest/dg/runtimes-custom.html#runtimes-custom-response-streaming
 func (p *process) serveResponse(w http.ResponseWriter, r *http.Request) {
 	if mode := r.Header.Get("Lambda-Runtime-Function-Response-Mode"); mode != "" && mode != "streaming" {
@@ -378,7 +379,7 @@ func (p *process) serveResponse(w http.ResponseWriter, r *http.Request) {
 		writeRuntimeError(w, http.StatusRequestEntityTooLarge, "RequestEntityTooLarge", "exceeded maximum allowed payload size")
 		return
 	case err != nil:
-		return // cut off: the process's exit or the deadline says why
+		return // cut off: the process's exit or the deadline gives the reason
 	}
 	if typ := r.Trailer.Get("Lambda-Runtime-Function-Error-Type"); typ != "" {
 		doc, _ := base64.StdEncoding.DecodeString(r.Trailer.Get("Lambda-Runtime-Function-Error-Body"))
@@ -416,21 +417,21 @@ func (p *process) serveInitError(w http.ResponseWriter, r *http.Request) {
 	io.WriteString(w, `{"status":"OK"}`+"\n")
 }
 
-// readError reads an error document. The header's type counts where the
-// document has none.
+// readError reads an error document. If the document has no type, the header's
+// type is used.
 func readError(doc []byte, typ string) *InvokeError {
 	var e struct {
 		Type    string `json:"errorType"`
 		Message string `json:"errorMessage"`
 	}
-	json.Unmarshal(doc, &e) // anything is passed on as it is
+	json.Unmarshal(doc, &e) // a document of another form is passed on unchanged
 	if e.Type == "" {
 		e.Type = typ
 	}
 	return &InvokeError{Type: e.Type, Message: e.Message, Payload: doc}
 }
 
-// serveRegister admits an internal extension that wants no events, which is how
+// serveRegister registers an internal extension without events, which is how
 // aws-lambda-go asks for SIGTERM.
 func (p *process) serveRegister(w http.ResponseWriter, r *http.Request) {
 	var in struct {

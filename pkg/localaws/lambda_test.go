@@ -217,7 +217,7 @@ func TestFunction(t *testing.T) {
 			body, err := io.ReadAll(st.Body)
 			var failed *localaws.InvokeError
 			if tt.typ == "Runtime.ExitError" && strings.HasPrefix(tt.body, string(body)) {
-				body = []byte(tt.body) // what is under way when a process exits may be lost
+				body = []byte(tt.body) // data on its way may be lost when a process exits
 			}
 			if string(body) != tt.body || errors.As(err, &failed) != (tt.typ != "") || failed != nil && failed.Type != tt.typ {
 				t.Errorf("%s: %q, %v; want %q, %q", tt.do, body, err, tt.body, tt.typ)
@@ -228,7 +228,7 @@ func TestFunction(t *testing.T) {
 		if _, err := f.InvokeStream(t.Context(), do("error")); !errors.As(err, &failed) || failed.Message != "told to fail" {
 			t.Errorf("failing before the answer: %v", err)
 		}
-		// A reader who leaves half-way does not disturb the next one.
+		// A reader who disconnects halfway does not disturb the next one.
 		st, err := f.InvokeStream(t.Context(), do("stream"))
 		if err != nil {
 			t.Fatal(err)

@@ -22,18 +22,18 @@ import (
 	"github.com/google/uuid"
 )
 
-// urlPath is below which the function URLs are.
+// urlPath is the path prefix of function URLs.
 const urlPath = "/lambda-url/"
 
-// FunctionURL is how a function is called by HTTP.
+// FunctionURL is a function's HTTP endpoint.
 // https://docs.aws.amazon.com/lambda/latest/dg/urls-configuration.html
 type FunctionURL struct {
 	AuthType   string // AWS_IAM; localaws has no public URLs
 	InvokeMode string // BUFFERED (default) or RESPONSE_STREAM
 }
 
-// AddURL gives the function a URL, or changes the one that it has, and returns
-// it. An account has it at a host of its own; here it is a path.
+// AddURL gives the function a URL, or changes its URL, and returns it. In an
+// account the URL has a host of its own; here it has a path.
 func (f *Function) AddURL(u FunctionURL) (string, error) {
 	if u.InvokeMode == "" {
 		u.InvokeMode = modeBuffered
@@ -50,7 +50,7 @@ func (f *Function) AddURL(u FunctionURL) (string, error) {
 	return f.s.URL() + urlPath + f.cfg.Name + "/", nil
 }
 
-// RemoveURL takes the function's URL away. It does nothing where there is none.
+// RemoveURL removes the function's URL, if it has one.
 func (f *Function) RemoveURL() {
 	f.s.funcs.mu.Lock()
 	defer f.s.funcs.mu.Unlock()
@@ -62,7 +62,7 @@ const (
 	modeStream   = "RESPONSE_STREAM"
 )
 
-// serveURL is a request to a function's URL.
+// serveURL serves a request to a function's URL.
 // https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html
 func (p *functions) serveURL(w http.ResponseWriter, r *http.Request, rec *Record) {
 	w.Header().Set("X-Amzn-Requestid", uuid.NewString())
@@ -100,8 +100,8 @@ func (p *functions) serveURL(w http.ResponseWriter, r *http.Request, rec *Record
 	writeURLAnswer(w, res.Payload)
 }
 
-// checkURLCaller refuses who may not call the URL. Both permissions are needed
-// since October 2025.
+// checkURLCaller refuses a caller who may not call the URL. Both permissions are
+// needed since October 2025.
 // https://docs.aws.amazon.com/lambda/latest/dg/urls-auth.html
 func (p *functions) checkURLCaller(r *http.Request, body []byte, f *Function, u FunctionURL) *apiError {
 	err := p.s.checkSignature(r, body, "lambda")
@@ -124,7 +124,7 @@ func (p *functions) checkURLCaller(r *http.Request, body []byte, f *Function, u 
 	return nil
 }
 
-// errURLFailed is all that a caller is told of a function that failed.
+// errURLFailed is all that a caller learns about a failed function.
 var errURLFailed = &apiError{Status: http.StatusBadGateway, Message: "Internal Server Error"}
 
 func writeURLError(w http.ResponseWriter, err *apiError) {
@@ -136,8 +136,8 @@ func writeURLError(w http.ResponseWriter, err *apiError) {
 	w.Write(encodeJSON(object{"Message": err.Message}))
 }
 
-// urlEvent is the request as the function gets it, in payload format 2.0. The
-// signature is not passed on.
+// urlEvent returns the request as the function gets it, in payload format 2.0.
+// The signature is not passed on.
 // https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html#urls-payloads
 func (f *Function) urlEvent(r *http.Request, body []byte, path string) events.LambdaFunctionURLRequest {
 	now := f.s.cfg.Now().UTC()
@@ -184,7 +184,7 @@ func (f *Function) urlEvent(r *http.Request, body []byte, path string) events.La
 	}
 }
 
-// isText reports whether a body of this type is passed on as it is.
+// isText reports whether a body of this type is passed on without base64.
 func isText(contentType string) bool {
 	media, _, _ := mime.ParseMediaType(contentType)
 	return strings.HasPrefix(media, "text/") || strings.HasSuffix(media, "+json") || strings.HasSuffix(media, "+xml") ||
@@ -243,8 +243,8 @@ const (
 	maxPrelude  = 64 << 10
 )
 
-// streamURL answers as the function answers, which is cut off when it fails on
-// the way.
+// streamURL passes on the function's answer as it comes, and cuts it off if the
+// function fails halfway.
 func (f *Function) streamURL(w http.ResponseWriter, r *http.Request, event []byte) {
 	answer, err := f.InvokeStream(r.Context(), event)
 	if err != nil {

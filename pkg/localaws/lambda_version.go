@@ -17,7 +17,7 @@ const latest = "$LATEST"
 // https://docs.aws.amazon.com/lambda/latest/dg/API_CreateAlias.html
 var validAlias = regexp.MustCompile(`^[a-zA-Z0-9-_]{1,128}$`)
 
-// key is the function's place among the stand-in's functions.
+// key returns the function's key in the stand-in's map of functions.
 func (f *Function) key() string { return functionKey(f.cfg.Name, f.version) }
 
 func functionKey(name, version string) string {
@@ -54,9 +54,9 @@ func (p *functions) get(name, version string) *Function {
 	return p.byName[functionKey(name, version)]
 }
 
-// UpdateFunction gives the function cfg.Name another binary or configuration
-// and returns it. An invocation under way ends with the old ones first; versions
-// stay what they were when they were published.
+// UpdateFunction gives the function cfg.Name another binary or configuration and
+// returns it. A running invocation first ends with the old ones. Published
+// versions do not change.
 func (s *Server) UpdateFunction(ctx context.Context, cfg FunctionConfig) (*Function, error) {
 	f, err := newFunction(s, cfg, latest)
 	if err != nil {
@@ -79,10 +79,10 @@ func (s *Server) UpdateFunction(ctx context.Context, cfg FunctionConfig) (*Funct
 	return f, nil
 }
 
-// PublishVersion keeps a function as it is now under the next number, with a
-// process of its own, until [Server.RemoveFunction]. As Lambda, it publishes no
-// new version of a function that has not changed since the last one, but returns
-// that.
+// PublishVersion publishes the function's present state under the next number,
+// with a process of its own, until [Server.RemoveFunction]. If the function has
+// not changed since the last version, it returns that version and publishes
+// nothing, like Lambda.
 // https://docs.aws.amazon.com/lambda/latest/dg/API_PublishVersion.html
 func (s *Server) PublishVersion(name string) (version *Function, published bool, err error) {
 	p := s.funcs
@@ -110,7 +110,7 @@ func (c FunctionConfig) same(o FunctionConfig) bool {
 	return c.Binary == o.Binary && c.Role == o.Role && c.Timeout == o.Timeout && c.MemoryMB == o.MemoryMB && maps.Equal(c.Env, o.Env)
 }
 
-// SetAlias has an alias of a function name one of its published versions.
+// SetAlias makes an alias of a function name one of its published versions.
 func (s *Server) SetAlias(name, alias, version string) error {
 	p := s.funcs
 	p.mu.Lock()
@@ -128,15 +128,15 @@ func (s *Server) SetAlias(name, alias, version string) error {
 	return nil
 }
 
-// RemoveAlias removes an alias. One that is not there is no error.
+// RemoveAlias removes an alias. A missing alias is not an error.
 func (s *Server) RemoveAlias(name, alias string) {
 	s.funcs.mu.Lock()
 	defer s.funcs.mu.Unlock()
 	delete(s.funcs.aliases, name+":"+alias)
 }
 
-// RemoveFunction closes a function with all its versions and forgets its
-// aliases. One that is not there is no error.
+// RemoveFunction closes a function with all its versions and removes its
+// aliases. A missing function is not an error.
 func (s *Server) RemoveFunction(name string) {
 	p := s.funcs
 	mine := func(key string) bool { return key == name || strings.HasPrefix(key, name+":") }

@@ -24,8 +24,7 @@ func settings(t *testing.T, f *localaws.Function, prefix string) []string {
 	return slices.DeleteFunc(env, func(v string) bool { return !strings.HasPrefix(v, prefix) })
 }
 
-// A version stays what it was when it was published, and an alias is what it was
-// set to.
+// A published version does not change, and an alias points where it was set to.
 func TestFunction_versions(t *testing.T) {
 	bin := buildBootstrap()
 	s := startServer(t)

@@ -37,8 +37,8 @@ type ConverseMessage struct {
 	Content []ContentBlock
 }
 
-// ContentBlock is a part of a message: what its pointer that is not nil says,
-// else a text.
+// ContentBlock is a part of a message: the pointer that is not nil, or else a
+// text.
 type ContentBlock struct {
 	Text       string
 	ToolUse    *ToolUse
@@ -50,13 +50,13 @@ type ContentBlock struct {
 type ToolUse struct {
 	ID    string // in a reply, empty: one is made up
 	Name  string
-	Input json.RawMessage // in a stream, also part of a JSON text, as when a reply is cut short
+	Input json.RawMessage // in a stream that is cut short, possibly incomplete JSON
 }
 
-// ToolResult is what came of a tool use.
+// ToolResult is the result of a tool use.
 type ToolResult struct {
 	ID      string
-	Text    string // the text blocks and the JSON blocks, each on a line
+	Text    string // text and JSON blocks, one per line
 	IsError bool
 }
 
@@ -73,8 +73,8 @@ type ToolSpec struct {
 	InputSchema       json.RawMessage
 }
 
-// TokenUsage is what an answer cost. A zero TotalTokens is the sum of the first
-// two.
+// TokenUsage counts the tokens of an answer. A zero TotalTokens means the sum of
+// the first two.
 type TokenUsage struct {
 	InputTokens           int `json:"inputTokens"`
 	OutputTokens          int `json:"outputTokens"`
@@ -86,19 +86,20 @@ type TokenUsage struct {
 // ConverseReply is what a model answers.
 type ConverseReply struct {
 	Content    []ContentBlock
-	StopReason string         // default: tool_use when Content asks for a tool, else end_turn
+	StopReason string         // default: tool_use if Content asks for a tool, else end_turn
 	Usage      *TokenUsage    // default: counted
-	Latency    time.Duration  // wait before anything is answered
-	Interval   time.Duration  // wait before each event of a stream but the first
-	Error      *ConverseError // an error instead of the answer or amid it
+	Latency    time.Duration  // wait before the answer begins
+	Interval   time.Duration  // wait before each event of a stream, except the first
+	Error      *ConverseError // an error in place of the answer or within it
 }
 
 // ConverseError is an exception of Bedrock.
 type ConverseError struct {
 	Type    string // ThrottlingException, …; empty: the connection is cut
 	Message string
-	// AfterEvents is how many events of a stream go out before the exception, so
-	// that it comes inside the stream. Zero, or in Converse: it is the answer.
+	// AfterEvents is how many events of a stream are sent before the exception,
+	// which then comes inside the stream. With zero, and in Converse, the
+	// exception is the whole answer.
 	AfterEvents int
 }
 
@@ -147,9 +148,9 @@ func Ask(uses ...ToolUse) ConverseReply {
 	return reply
 }
 
-// Script is a model that gives the replies in their order, whatever it is
-// asked, and a ValidationException, which is not retried, when there are no
-// more.
+// Script is a model that gives the replies in their order, whatever the requests
+// are. After the last one it gives a ValidationException, which no client
+// retries.
 func Script(replies ...ConverseReply) Model {
 	var mu sync.Mutex
 	next := 0
@@ -164,8 +165,8 @@ func Script(replies ...ConverseReply) Model {
 	}
 }
 
-// complete fills in what a reply may leave out. It changes nothing that r
-// points to, since a script may give the same reply twice.
+// complete fills in what a reply leaves out. It changes nothing that r points
+// to, because a script may give the same reply twice.
 func (r ConverseReply) complete(req ConverseRequest) ConverseReply {
 	stop := "end_turn"
 	content := make([]ContentBlock, len(r.Content))
@@ -205,8 +206,8 @@ func (r ConverseReply) complete(req ConverseRequest) ConverseReply {
 	return r
 }
 
-// tokens counts a block of a reply: a text has one per word, a tool use one per
-// four bytes.
+// tokens returns the length of a block in tokens: a text has one per word, a
+// tool use one per four bytes.
 func (b ContentBlock) tokens() int {
 	switch {
 	case b.ToolUse != nil:
@@ -218,8 +219,8 @@ func (b ContentBlock) tokens() int {
 	}
 }
 
-// toolUseID makes an id of the form that Bedrock gives, always the same for the
-// same place in a conversation.
+// toolUseID makes an id of Bedrock's form. The same place in a conversation
+// always gets the same id.
 func toolUseID(place ...any) string {
 	sum := sha256.Sum256(fmt.Appendf(nil, "%#v", place))
 	return "tooluse_" + base64.RawURLEncoding.EncodeToString(sum[:])[:22]

@@ -20,8 +20,9 @@ type signingKey struct {
 	key *rsa.PrivateKey
 }
 
-// newSigningKey returns a function that makes a key when it is first called and
-// answers the same key ever after. Making one takes about a tenth of a second.
+// newSigningKey returns a function that makes a key on its first call and
+// returns the same key from then on. Making a key takes about a tenth of a
+// second.
 func newSigningKey() func() *signingKey {
 	return sync.OnceValue(func() *signingKey { return &signingKey{newKeyID(), newPrivateKey()} })
 }
@@ -40,19 +41,19 @@ func newKeyID() string {
 	return base64.StdEncoding.EncodeToString(id)
 }
 
-// idTokenKey signs the id tokens of all pools, under an id that each pool has of
-// its own: a pool has two keys, one for each kind of token, and the making of
-// this one should not be paid for by who wants no id tokens.
+// idTokenKey signs the id tokens of all pools. A pool has two keys, one for each
+// kind of token. This one is shared, under an id of each pool's own, so that
+// pools without id tokens do not spend time on making it.
 // https://docs.aws.amazon.com/cognito/latest/developerguide/amazon-cognito-user-pools-using-tokens-verifying-a-jwt.html
 var idTokenKey = sync.OnceValue(newPrivateKey)
 
 func (u *userPool) idSigner() *signingKey { return &signingKey{u.idKeyID, idTokenKey()} }
 
-// signer is the key that the pool signs access tokens with.
+// signer returns the key that the pool signs access tokens with.
 func (u *userPool) signer() func() *signingKey { return u.keys[len(u.keys)-1] }
 
-// RotateKeys has a pool sign access tokens with a new key. The keys before stay in its key
-// set. It panics when there is no such pool.
+// RotateKeys makes a pool sign access tokens with a new key. The old keys stay
+// in its key set. It panics if there is no such pool.
 func (s *Server) RotateKeys(poolID string) {
 	p := s.cognito
 	p.mu.Lock()
@@ -87,7 +88,7 @@ func (k *signingKey) sign(claims any) string {
 	return input + "." + base64.RawURLEncoding.EncodeToString(sig)
 }
 
-// jwk is a public key as RFC 7517 writes it, in the members Cognito has.
+// jwk is a public key in the form of RFC 7517, with Cognito's members.
 type jwk struct {
 	Algorithm string `json:"alg"`
 	Exponent  string `json:"e"`
@@ -102,9 +103,9 @@ func (k *signingKey) public() jwk {
 	return jwk{"RS256", number(big.NewInt(int64(k.key.E))), k.id, "RSA", number(k.key.N), "sig"}
 }
 
-// discovery is the document of OpenID Connect Discovery 1.0 with the members
-// that Cognito has. The endpoints of the OAuth server are there only once the
-// pool has a domain.
+// discovery is the document of OpenID Connect Discovery 1.0 with Cognito's
+// members. It has the endpoints of the OAuth server only if the pool has a
+// domain.
 type discovery struct {
 	AuthorizationEndpoint string   `json:"authorization_endpoint,omitempty"`
 	EndSessionEndpoint    string   `json:"end_session_endpoint,omitempty"`
@@ -145,7 +146,7 @@ func (p *userPools) serveDiscovery(w http.ResponseWriter, r *http.Request, rec *
 	if document == "jwks.json" {
 		set := struct {
 			Keys []jwk `json:"keys"`
-		}{[]jwk{pool.idSigner().public()}} // the first is never that of an access token
+		}{[]jwk{pool.idSigner().public()}} // the first key never signs access tokens
 		for _, key := range keys {
 			set.Keys = append(set.Keys, key().public())
 		}

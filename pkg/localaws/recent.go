@@ -8,15 +8,14 @@ const maxRecords = 10_000
 // more than max. With a negative max there is no limit.
 func appendLast[T any](list []T, v T, max int) []T {
 	if max >= 0 && len(list) >= max {
-		clear(list[:1]) // frees what it points to; its place goes with the array
+		clear(list[:1]) // frees what it points to
 		list = list[1:]
 	}
 	return append(list, v)
 }
 
-// recent is a map that forgets, for values that each request makes anew: it has
-// the last maxRecords keys that were put into it, and at most twice as many. Its
-// zero value is ready to use.
+// recent is a map that forgets old keys. It keeps the last maxRecords keys that
+// were put into it, and at most twice as many. Its zero value is ready to use.
 type recent[K comparable, V any] struct{ young, old map[K]V }
 
 func (m *recent[K, V]) put(key K, value V) {

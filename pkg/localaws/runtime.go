@@ -24,33 +24,34 @@ import (
 type Runtime struct {
 	Name     string // a letter, then up to 47 letters, digits or underscores
 	Protocol string // MCP (default) or HTTP
-	Target   string // where the container listens on this machine, such as http://127.0.0.1:8000; the path is the protocol's
+	Target   string // address of the container on this machine, such as http://127.0.0.1:8000; the protocol gives the path
 
-	// Role is the ARN of the execution role, which bedrock-agentcore.amazonaws.com
-	// must be able to assume. It is not given to the container, which somebody
-	// else runs: [Server.RoleEnv] has credentials of a role. Default: not checked.
+	// Role is the ARN of the execution role. bedrock-agentcore.amazonaws.com
+	// must be able to assume it. The container does not get it, because the
+	// caller runs the container: [Server.RoleEnv] returns credentials of a role.
+	// Default: not checked.
 	Role string
 
 	// Authorizer says which bearers pass; its Now and Logger default to the
-	// stand-in's. nil: callers sign with SigV4, and a bearer is refused.
+	// stand-in's. nil: callers sign with SigV4, and bearers are refused.
 	Authorizer *authorizer.Config
 
-	// HeaderAllowlist names the request headers that reach the container beside
-	// those the platform always passes on. Only with an Authorizer may it name
-	// Authorization.
+	// HeaderAllowlist names the request headers that reach the container in
+	// addition to those that the platform always passes on. It may name
+	// Authorization only with an Authorizer.
 	HeaderAllowlist []string
 
 	// StartTimeout is how long the first request waits for the container to
 	// listen; default 30s, the platform's.
 	StartTimeout time.Duration
 
-	// Status is what the control plane says of the runtime, such as
-	// CREATE_FAILED, and FailureReason why; default READY.
+	// Status is the status that the control plane reports, such as
+	// CREATE_FAILED, and FailureReason its reason. Default READY.
 	Status, FailureReason string
 
-	// Fail, if set, is asked about each request that may pass and has it
-	// answered with a fault of the platform instead; no fault is "". It must be
-	// safe for concurrent use.
+	// Fail, if set, is called with each request that would pass. If it returns a
+	// fault other than "", the platform answers with that. It must be safe for
+	// concurrent use.
 	Fail func(*http.Request) RuntimeFault
 }
 
@@ -83,8 +84,8 @@ func newRuntimes(s *Server) *runtimes {
 	return &runtimes{
 		s: s,
 		client: &http.Client{
-			// No proxy and no compression of our own: the container sees what was
-			// sent and the caller what was answered.
+			// No proxy and no compression: the container sees what was sent, and
+			// the caller gets what was answered.
 			Transport:     &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: 64},
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
@@ -95,8 +96,8 @@ func newRuntimes(s *Server) *runtimes {
 // https://docs.aws.amazon.com/bedrock-agentcore-control/latest/APIReference/API_CreateAgentRuntime.html
 var runtimeName = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9_]{0,47}$`)
 
-// AddRuntime puts a container behind the front door and returns the ARN under
-// which it is called. The container need not be listening yet.
+// AddRuntime puts a container behind the front door and returns the ARN to call
+// it by. The container need not be listening yet.
 func (s *Server) AddRuntime(rt Runtime) (arn string, err error) {
 	added, err := s.newRuntime(rt, fmt.Sprintf("arn:aws:bedrock-agentcore:%s:%s:runtime/%s-%s", s.cfg.Region, Account, rt.Name, rand.Text()[:10]))
 	if err != nil {
@@ -115,8 +116,8 @@ func (s *Server) AddRuntime(rt Runtime) (arn string, err error) {
 	return added.arn, nil
 }
 
-// UpdateRuntime puts a new version of a runtime behind the ARN of the present
-// one, which goes on with the requests that it has. The name must be the same.
+// UpdateRuntime replaces a runtime by a new version under the same ARN. The old
+// version finishes its requests. The name must stay the same.
 func (s *Server) UpdateRuntime(arn string, rt Runtime) error {
 	added, err := s.newRuntime(rt, arn)
 	if err != nil {
@@ -167,7 +168,7 @@ func (s *Server) newRuntime(rt Runtime, arn string) (*runtime, error) {
 	if !slices.Contains(runtimeStatuses, rt.Status) {
 		errs = append(errs, fmt.Errorf("Status %.80q: want one of %s", rt.Status, strings.Join(runtimeStatuses, ", ")))
 	}
-	// The words are those of CreateAgentRuntime.
+	// The message is CreateAgentRuntime's.
 	// https://docs.aws.amazon.com/bedrock-agentcore/latest/devguide/runtime-permissions.html
 	if rt.Role != "" && !s.assumable(rt.Role, "bedrock-agentcore.amazonaws.com", arn) {
 		errs = append(errs, fmt.Errorf("Role validation failed for '%.200s'. Please verify that the role exists and its trust policy allows assumption by this service", rt.Role))
@@ -193,8 +194,8 @@ func (s *Server) newRuntime(rt Runtime, arn string) (*runtime, error) {
 	return added, errors.Join(errs...)
 }
 
-// FrontDoorAgent is the User-Agent with which the front door reads an issuer's
-// documents, so that a Record tells its requests from a caller's.
+// FrontDoorAgent is the User-Agent of the front door's requests for an issuer's
+// documents. It tells them from other callers' requests in Records.
 const FrontDoorAgent = "localaws-front-door"
 
 type frontDoor struct{}
@@ -205,8 +206,8 @@ func (frontDoor) RoundTrip(req *http.Request) (*http.Response, error) {
 	return http.DefaultTransport.RoundTrip(req)
 }
 
-// RemoveRuntime takes a container away from the front door. An ARN that is not
-// there is no error.
+// RemoveRuntime removes a runtime from the front door. A missing ARN is not an
+// error.
 func (s *Server) RemoveRuntime(arn string) {
 	s.runtime.mu.Lock()
 	defer s.runtime.mu.Unlock()
@@ -229,12 +230,12 @@ func parseTarget(raw string) (*url.URL, error) {
 
 var allowlistName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_-]{0,255}$`)
 
-// neverAllowed are the headers that the platform keeps to itself, the
-// hop-by-hop ones among them.
+// neverAllowed are headers that the platform reserves, including the hop-by-hop
+// ones.
 var neverAllowed = []string{"accept", "accept-encoding", "connection", "content-encoding", "content-length", "content-type", "cookie", "expect", "host",
 	"keep-alive", "origin", "proxy-authenticate", "proxy-authorization", "referer", "te", "trailer", "transfer-encoding", "upgrade", "user-agent", "via"}
 
-// checkAllowlist holds a header allow-list to the platform's rules.
+// checkAllowlist checks a header allow-list by the platform's rules.
 // https://docs.aws.amazon.com/bedrock-agentcore/latest/devguide/runtime-header-allowlist.html
 func checkAllowlist(names []string, jwt bool) error {
 	if len(names) > 20 {
@@ -266,12 +267,12 @@ const (
 	metadataPath = invocations + "/.well-known/oauth-protected-resource"
 )
 
-// escapeARN is an ARN as one path element: ":" and "/" escaped, as the platform
-// wants it.
+// escapeARN escapes an ARN to one path element, with ":" and "/" escaped as the
+// platform requires.
 func escapeARN(arn string) string { return url.QueryEscape(arn) }
 
-// find returns the runtime a path is for and what follows its ARN. The ARN must
-// have been escaped exactly once, colons included.
+// find returns the runtime of a path and what follows its ARN. The ARN must be
+// escaped exactly once, colons included.
 // https://docs.aws.amazon.com/bedrock-agentcore/latest/devguide/runtime-oauth.html
 func (p *runtimes) find(path string) (rt *runtime, rest string) {
 	element, rest, _ := strings.Cut(strings.TrimPrefix(path, "/runtimes/"), "/")
@@ -308,8 +309,8 @@ func (p *runtimes) serve(w http.ResponseWriter, r *http.Request, rec *Record) {
 	}
 }
 
-// serveMetadata answers without asking for credentials, in the platform's two
-// members.
+// serveMetadata answers without credentials, with the two members that the
+// platform gives.
 func (p *runtimes) serveMetadata(w http.ResponseWriter, r *http.Request, rt *runtime) {
 	if rt.authorizer == nil || !defaultQualifier(r) {
 		writeError(w, &apiError{http.StatusNotFound, "ResourceNotFoundException", "the runtime has no JWT authorizer, or no endpoint of that qualifier"})
@@ -321,14 +322,14 @@ func (p *runtimes) serveMetadata(w http.ResponseWriter, r *http.Request, rt *run
 	}.ServeHTTP(w, r)
 }
 
-// defaultQualifier reports whether a request is for the one endpoint that a
-// runtime has here, which is also the one when none is named.
+// defaultQualifier reports whether a request is for DEFAULT, the only endpoint
+// of a runtime here. A request without a qualifier is for it too.
 func defaultQualifier(r *http.Request) bool {
 	q, named := r.URL.Query()["qualifier"]
 	return !named || slices.Equal(q, []string{"DEFAULT"})
 }
 
-// invoke lets a request through to the container, or says why not.
+// invoke passes a request on to the container, or answers why not.
 func (p *runtimes) invoke(w http.ResponseWriter, r *http.Request, rt *runtime, body []byte) {
 	a := &answer{w: w, rt: rt, body: body}
 	if !p.authorize(a, r) {
@@ -364,8 +365,8 @@ func unknownQuery(r *http.Request) string {
 	return ""
 }
 
-// accepts reports whether the Accept header names a media type; a wildcard does
-// not.
+// accepts reports whether the Accept header names a media type. A wildcard does
+// not count.
 // https://docs.aws.amazon.com/bedrock-agentcore/latest/devguide/runtime-mcp-protocol-contract.html
 func accepts(r *http.Request, mediaType string) bool {
 	for _, value := range r.Header.Values("Accept") {
@@ -379,8 +380,8 @@ func accepts(r *http.Request, mediaType string) bool {
 	return false
 }
 
-// authorize reports whether the caller may pass, and answers otherwise. A
-// runtime takes bearers or signatures, never both.
+// authorize reports whether the caller may pass, and answers if not. A runtime
+// accepts either bearers or signatures.
 // https://docs.aws.amazon.com/bedrock-agentcore/latest/devguide/runtime-oauth.html
 func (p *runtimes) authorize(a *answer, r *http.Request) bool {
 	scheme, _, _ := strings.Cut(r.Header.Get("Authorization"), " ")
@@ -415,8 +416,8 @@ func (p *runtimes) authorize(a *answer, r *http.Request) bool {
 	return false
 }
 
-// invokeAccess is what InvokeAgentRuntime asks for: the runtime and the
-// endpoint, and one more action when the request names a user.
+// invokeAccess returns the permissions that InvokeAgentRuntime needs: on the
+// runtime and the endpoint, and one more action if the request names a user.
 // https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonbedrockagentcore.html
 // https://docs.aws.amazon.com/bedrock-agentcore/latest/devguide/runtime-oauth.html
 func invokeAccess(arn string, r *http.Request) []access {
@@ -428,9 +429,9 @@ func invokeAccess(arn string, r *http.Request) []access {
 	return need
 }
 
-// unauthorized is what the platform tells a caller: the name of a claim that
-// does not match, and nothing more. It answers 401 for every claim, the scope
-// included, where a gateway and RFC 6750 have 403.
+// unauthorized returns the platform's message: the name of the claim that does
+// not match, and nothing more. The platform answers 401 for every claim,
+// including the scope; gateways and RFC 6750 use 403 for that.
 func unauthorized(err error, token string) string {
 	var refusal *authorizer.Refusal
 	switch {

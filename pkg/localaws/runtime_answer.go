@@ -8,10 +8,10 @@ import (
 	"github.com/google/uuid"
 )
 
-// RuntimeFault is something that goes wrong at the AgentCore front door, by the
-// name of the exception in the service's API. The caller of an HTTP runtime
-// sees its status and x-amzn-ErrorType, the caller of an MCP runtime a JSON-RPC
-// error, most of them with status 200.
+// RuntimeFault is a failure of the AgentCore front door, named like the
+// exception in the service's API. The caller of an HTTP runtime sees its status
+// and x-amzn-ErrorType. The caller of an MCP runtime sees a JSON-RPC error,
+// mostly with status 200.
 // https://docs.aws.amazon.com/bedrock-agentcore/latest/devguide/runtime-mcp-protocol-contract.html
 type RuntimeFault string
 
@@ -28,14 +28,14 @@ const (
 	FaultInternal          RuntimeFault = "InternalServerException" // anything else
 )
 
-// Those that only a request itself can cause.
+// Faults that only a request itself can cause.
 const (
 	faultUnauthorized RuntimeFault = "UnauthorizedException"
 	faultAccessDenied RuntimeFault = "AccessDeniedException"
 	faultAccept       RuntimeFault = "NotAcceptableException"
 )
 
-// faultForm is how a fault looks to callers of the two protocols.
+// faultForm is the form of a fault in the two protocols.
 type faultForm struct {
 	status    int // HTTP runtimes
 	mcpStatus int
@@ -58,17 +58,17 @@ var faultForms = map[RuntimeFault]faultForm{
 	FaultStart:             {424, 424, 0, "Runtime initialization time exceeded. Please make sure that initialization completes in 30s."},
 }
 
-// answer is what one caller of a runtime gets.
+// answer writes the answer to one caller of a runtime.
 type answer struct {
 	w    http.ResponseWriter
 	rt   *runtime
 	body []byte // of the request
 }
 
-// fault answers with a fault in its usual words.
+// fault answers with a fault and its usual message.
 func (a *answer) fault(f RuntimeFault) { a.refuse(f, "") }
 
-// refuse answers with a fault; an empty message is the usual one.
+// refuse answers with a fault. An empty message means the usual one.
 func (a *answer) refuse(f RuntimeFault, message string) {
 	form, ok := faultForms[f]
 	if !ok {
@@ -94,10 +94,10 @@ func (a *answer) refuse(f RuntimeFault, message string) {
 	})
 }
 
-// requestID is the id of a JSON-RPC request as it was written; null when there
-// is none that can be read (JSON-RPC 2.0 section 5).
+// requestID returns the id of a JSON-RPC request as it was written, or null if
+// none can be read (JSON-RPC 2.0 section 5).
 func requestID(body []byte) json.RawMessage {
-	var members map[string]json.RawMessage // a struct would match names in any case
+	var members map[string]json.RawMessage // a struct would ignore the case of names
 	json.Unmarshal(body, &members)
 	if id := members["id"]; len(id) > 0 && (id[0] == '"' || id[0] == '-' || '0' <= id[0] && id[0] <= '9') {
 		return id
@@ -105,8 +105,8 @@ func requestID(body []byte) json.RawMessage {
 	return json.RawMessage("null")
 }
 
-// headerLengths are what the API model says of the headers that are members of
-// InvokeAgentRuntime. That of the session id was measured, message and all.
+// headerLengths are the API model's limits for the headers that are members of
+// InvokeAgentRuntime. Limit and message of the session id were measured.
 // https://docs.aws.amazon.com/bedrock-agentcore/latest/APIReference/API_InvokeAgentRuntime.html
 var headerLengths = []struct {
 	header, member string
@@ -124,13 +124,13 @@ var headerLengths = []struct {
 	{"Baggage", "baggage", 0, 8192},
 }
 
-// session finds the session id of a request, making one up when the request has
-// none, and puts into the answer the id that the caller gets. invalid says what
-// is wrong with the request's id.
+// session returns the session id of a request, or a new one if the request has
+// none, and sets the id in the answer's headers. invalid says what is wrong with
+// the request's id.
 //
-// An MCP runtime answers each request with a fresh id, also when the request had
-// one (seen in the service, against its documentation): a client that always
-// adopts the newest loses its session with a stateful server.
+// An MCP runtime answers each request with a new id, even if the request had one
+// (observed in the service, against its documentation). A client that always
+// adopts the newest id loses its session with a stateful server.
 func (a *answer) session(r *http.Request) (id, invalid string) {
 	name := sessionHeader
 	if a.rt.Protocol == ProtocolMCP {

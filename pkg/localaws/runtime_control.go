@@ -16,10 +16,10 @@ import (
 // https://docs.aws.amazon.com/bedrock-agentcore-control/latest/APIReference/API_GetAgentRuntime.html
 var runtimeStatuses = []string{"CREATING", "CREATE_FAILED", "UPDATING", "UPDATE_FAILED", "READY", "DELETING", "DELETE_FAILED"}
 
-// serving reports whether the runtime has a version that takes requests: after
-// a failed update the one before does. The API's pages do not say what a
-// request to a runtime gets that has none; here it is as if the runtime were
-// not there.
+// serving reports whether the runtime has a version that takes requests. After a
+// failed update that is the previous one. The API's pages do not say what a
+// request to a runtime without such a version gets; here the runtime does not
+// exist then.
 func (rt *runtime) serving() bool {
 	return !slices.Contains([]string{"CREATING", "CREATE_FAILED", "DELETING"}, rt.Status)
 }
@@ -30,8 +30,8 @@ var (
 	runtimeID   = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9_]{0,99}-[a-zA-Z0-9]{10}$`)
 )
 
-// serveControl answers GetAgentRuntime, the one operation of the control plane
-// that the stand-in has. Its requests are signed for the data plane's name.
+// serveControl answers GetAgentRuntime, the only implemented operation of the
+// control plane. Its requests are signed for the data plane's name.
 func (p *runtimes) serveControl(w http.ResponseWriter, r *http.Request, rec *Record) {
 	id := strings.Trim(strings.TrimPrefix(rec.Path, "/runtimes/"), "/")
 	arn := fmt.Sprintf("arn:aws:bedrock-agentcore:%s:%s:runtime/%s", p.s.cfg.Region, Account, id)
@@ -56,8 +56,8 @@ func (p *runtimes) serveControl(w http.ResponseWriter, r *http.Request, rec *Rec
 	}
 }
 
-// describe is the runtime as GetAgentRuntime answers it, in its one version. Its
-// image is made up, and so is its role if it was not given one.
+// describe returns the runtime as GetAgentRuntime does, with its only version.
+// The image is made up, and so is the role if the runtime has none.
 func (rt *runtime) describe(id string) object {
 	at := rt.added.UTC().Format(time.RFC3339)
 	d := object{

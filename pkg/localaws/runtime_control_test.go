@@ -19,7 +19,7 @@ func (d *door) control() *control.Client {
 	return control.NewFromConfig(cfg)
 }
 
-// case 140: the control plane tells what the front door goes by.
+// case 140: the control plane describes what the front door uses.
 func TestGetAgentRuntime(t *testing.T) {
 	d := newDoor(t, func(rt *localaws.Runtime) {
 		rt.HeaderAllowlist = []string{"X-Team"}
@@ -61,8 +61,8 @@ func TestGetAgentRuntime(t *testing.T) {
 	}
 }
 
-// A runtime whose first version never came up takes no requests; one whose
-// update failed goes on with the version before.
+// A runtime whose first version never started takes no requests. After a failed
+// update the previous version continues.
 func TestRuntime_status(t *testing.T) {
 	for status, want := range map[string]int{"CREATE_FAILED": 404, "CREATING": 404, "UPDATE_FAILED": 200, "UPDATING": 200} {
 		d := newDoor(t, func(rt *localaws.Runtime) { rt.Status, rt.FailureReason = status, "the image is gone" })

@@ -11,8 +11,9 @@ import (
 	"time"
 )
 
-// requestHeaders are the headers that InvokeAgentRuntime models and passes to
-// the container; any other has to be on the runtime's allow-list.
+// requestHeaders are the headers in the API model of InvokeAgentRuntime, which
+// always reach the container. Any other header must be on the runtime's
+// allow-list.
 // https://docs.aws.amazon.com/bedrock-agentcore/latest/APIReference/API_InvokeAgentRuntime.html
 var requestHeaders = []string{
 	"Content-Type", "Accept", mcpSessionHeader, "Mcp-Protocol-Version", "Mcp-Method", "Mcp-Name",
@@ -27,8 +28,8 @@ var responseHeaders = []string{"Content-Type", "Mcp-Protocol-Version", "X-Amzn-T
 // https://docs.aws.amazon.com/bedrock-agentcore/latest/devguide/runtime-header-allowlist.html
 const maxHeaderValue = 4 << 10
 
-// forward takes a request to the container and its answer to the caller, byte
-// for byte and as it comes.
+// forward passes a request to the container, and the answer to the caller as it
+// comes, byte for byte.
 func (p *runtimes) forward(a *answer, r *http.Request, session string) {
 	req, err := http.NewRequestWithContext(r.Context(), http.MethodPost, a.rt.target.String(), bytes.NewReader(a.body))
 	if err != nil {
@@ -47,7 +48,7 @@ func (p *runtimes) forward(a *answer, r *http.Request, session string) {
 	}
 	resp, err := p.client.Do(req)
 	if r.Context().Err() != nil {
-		panic(http.ErrAbortHandler) // the caller left
+		panic(http.ErrAbortHandler) // the caller has disconnected
 	}
 	if err != nil {
 		p.s.cfg.Logger.WarnContext(r.Context(), "container failed", "runtime", a.rt.Name, "error", err)
@@ -55,9 +56,9 @@ func (p *runtimes) forward(a *answer, r *http.Request, session string) {
 		return
 	}
 	defer resp.Body.Close()
-	// A redirect is no answer of a container. An MCP server's 4xx is a message
-	// of the transport (404 for a session that is gone) and reaches the client;
-	// an HTTP agent's counts as a failure.
+	// A redirect counts as a failure of the container. An MCP server's 4xx is
+	// part of the transport (404 for a lost session) and reaches the client. An
+	// HTTP agent's 4xx counts as a failure.
 	// https://docs.aws.amazon.com/bedrock-agentcore/latest/devguide/runtime-http-protocol-contract.html
 	if s := resp.StatusCode; s < 200 || s >= 500 || s >= 300 && (s < 400 || a.rt.Protocol != ProtocolMCP) {
 		p.s.cfg.Logger.WarnContext(r.Context(), "container failed", "runtime", a.rt.Name, "status", s)
@@ -69,22 +70,22 @@ func (p *runtimes) forward(a *answer, r *http.Request, session string) {
 			a.w.Header()[name] = v
 		}
 	}
-	// A stateful MCP server opens a session by answering a request that came
-	// without one; its id is the one the client has to keep.
+	// A stateful MCP server opens a session when it answers a request without a
+	// session id. The client must keep that id.
 	if own := resp.Header.Get(mcpSessionHeader); own != "" && a.rt.Protocol == ProtocolMCP && r.Header.Get(mcpSessionHeader) == "" {
 		a.w.Header().Set(mcpSessionHeader, own)
 	}
 	a.w.WriteHeader(resp.StatusCode)
-	// One JSON document is of no use before its end; anything else goes out as
-	// it comes.
+	// A JSON document is useless before its end, so it is not flushed.
+	// Everything else is sent as it comes.
 	mt, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	relay(a.w, resp.Body, mt != "application/json")
 }
 
-// pass copies the headers that reach the container. One whose value is too long
-// is named.
+// pass copies the headers that reach the container. It returns the name of one
+// whose value is too long.
 func (rt *runtime) pass(from, to http.Header) (tooLong string) {
-	to.Set("User-Agent", "") // net/http's own does not go out either
+	to.Set("User-Agent", "") // keeps net/http from sending its own
 	for _, name := range requestHeaders {
 		if v, ok := from[name]; ok {
 			to[name] = v
@@ -102,8 +103,8 @@ func (rt *runtime) pass(from, to http.Header) (tooLong string) {
 	return ""
 }
 
-// relay passes an answer on, at once where flush is set, and cuts the caller off
-// where body breaks off.
+// relay passes an answer on, at once if flush is set. If body breaks off, it
+// cuts the caller's connection.
 func relay(w http.ResponseWriter, body io.Reader, flush bool) {
 	buf := make([]byte, 32<<10)
 	for {
@@ -121,7 +122,7 @@ func relay(w http.ResponseWriter, body io.Reader, flush bool) {
 	}
 }
 
-// start reports whether the container has listened, waiting for its first time
+// start reports whether the container listens. The first time it waits for that
 // until StartTimeout.
 func (rt *runtime) start(ctx context.Context) bool {
 	if rt.started.Load() {

@@ -19,7 +19,8 @@ import (
 	"agentcore-mcp-auth/pkg/localaws"
 )
 
-// What of a request reaches the container, and what of the answer the caller.
+// Which parts of a request reach the container, and which parts of the answer
+// reach the caller.
 func TestRuntime_headers(t *testing.T) {
 	d := newDoor(t, func(rt *localaws.Runtime) { rt.HeaderAllowlist = []string{"x-api-key"} })
 	d.behave(func(w http.ResponseWriter, r *http.Request) {
@@ -196,7 +197,7 @@ func TestRuntime_accept(t *testing.T) {
 	}
 }
 
-// A container that fails shows nothing of itself.
+// The error of a failed container reveals nothing from it.
 func TestRuntime_containerFails(t *testing.T) {
 	const failed = `{"error":{"code":-32010,"message":"Received error from runtime. Please check your CloudWatch logs for more information."},"id":7,"jsonrpc":"2.0"}`
 	status := func(n int) http.HandlerFunc {
@@ -258,7 +259,7 @@ func TestRuntime_start(t *testing.T) {
 			if resp.StatusCode != 424 || !strings.Contains(body, "initialization time exceeded") || resp.Header.Get("X-Amzn-Errortype") != "RuntimeClientError" {
 				t.Errorf("never started: status %d, body %s; want 424 that names the initialization", resp.StatusCode, body)
 			}
-			// It comes up later, and then goes away for good.
+			// It starts later, and then ends for good.
 			l, err := net.Listen("tcp", addr)
 			if err != nil {
 				t.Skipf("the port was taken meanwhile: %v", err)
@@ -302,8 +303,8 @@ func TestRuntime_startWaits(t *testing.T) {
 	}
 }
 
-// Server-sent events reach the caller one by one, and a caller who leaves takes
-// the container's request along.
+// Server-sent events reach the caller one by one. A caller who disconnects
+// cancels the container's request.
 func TestRuntime_stream(t *testing.T) {
 	d := newDoor(t, nil)
 	next, left := make(chan struct{}), make(chan struct{})
@@ -400,7 +401,7 @@ func TestRuntime_faults(t *testing.T) {
 	}
 	fault = ""
 	mcp.mustDo(mcp.request(call), 200, `{"jsonrpc":"2.0","id":7,"result":{}}`)
-	// Who may not pass is refused before any fault.
+	// Unauthorized callers are refused before any fault.
 	fault = localaws.FaultThrottled
 	r := mcp.request(call)
 	r.Header.Del("Authorization")

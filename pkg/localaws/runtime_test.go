@@ -271,7 +271,7 @@ func TestRuntime_path(t *testing.T) {
 }
 
 // cases 131, 136 and 137 at the front door: who passes, and the exact answers to
-// who does not.
+// everybody else.
 func TestRuntime_authorization(t *testing.T) {
 	const (
 		missing  = `{"error":{"code":-32001,"message":"Missing Authentication Token"},"id":7,"jsonrpc":"2.0"}`
@@ -354,8 +354,8 @@ func TestRuntime_authorizationHTTP(t *testing.T) {
 	}
 }
 
-// A runtime without an authorizer takes signatures: neither a bearer nor nothing
-// nor a signature that is none opens it, and it asks for none of them.
+// A runtime without an authorizer accepts valid signatures only. It refuses a
+// bearer, a missing signature and an invalid one, and asks for none of them.
 func TestRuntime_iam(t *testing.T) {
 	d := newDoor(t, func(rt *localaws.Runtime) { rt.Authorizer = nil })
 	for _, value := range []string{"", "Bearer " + d.token(nil), "AWS4-HMAC-SHA256 Credential=x", "Basic dTpw"} {

@@ -14,8 +14,8 @@
 //	token             a domain's token endpoint, for client credentials
 //	oidc              a pool's discovery document, its keys, and the JWTs they sign
 //	runtime           AgentCore's front door and GetAgentRuntime: Server.AddRuntime
-//	bedrock           Converse and ConverseStream, and what a request has to keep to
-//	model, arithmetic what answers there: a Script, or Arithmetic, the default
+//	bedrock           Converse and ConverseStream, and the rules for their requests
+//	model, arithmetic the models that answer: a Script, or Arithmetic, the default
 //	lambda            functions and their runtime API, Invoke, URLs: Server.StartFunction
 //	cloudformation    the reply URL of custom resources: Server.SendCustomResource
 //	stacks, export    DescribeStacks, and the values that stacks share
@@ -24,8 +24,8 @@
 //	ecr, image        the registry, and an image as AgentCore unpacks it
 //	sts               GetCallerIdentity
 //	iam, sigv4        roles, their policies, and the signatures of requests
-//	awsjson           what the services of the AWS JSON protocol share: members, errors, pages
-//	inventory         what exists and has no other place, and all that is left over
+//	awsjson           the common parts of the AWS JSON protocol: members, errors, pages
+//	inventory         things without another place, and the list of all leftovers
 //
 // SQS, SNS and other services that a stack has and no program here calls have no
 // more than their names. The folder cloudformation deploys templates into a
@@ -59,16 +59,16 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 )
 
-// The account and the credentials of the stand-in. They are no secret: they
-// open nothing but a process on this machine.
+// The account and the credentials of the stand-in. They are not secret: they are
+// valid only for a process on this machine.
 const (
 	Account         = "000000000000"
 	AccessKeyID     = "AKIALOCALSTANDINONLY"
 	SecretAccessKey = "local-stand-in-only"
 )
 
-// maxBody bounds what one request may carry. SSM and Cognito requests are a few
-// kilobytes; a conversation with tool results is the largest thing that comes.
+// maxBody bounds the body of one request. SSM and Cognito requests have a few
+// kilobytes; a conversation with tool results is the largest.
 const maxBody = 25 << 20
 
 // Config says how a stand-in runs. Every zero field has a default.
@@ -79,8 +79,8 @@ type Config struct {
 	Logger *slog.Logger     // default: discard
 
 	// MaxRecords is how many requests [Server.Records] and how many events
-	// [Server.Events] has, the last ones, so that a stand-in under load for long
-	// does not grow; default 10,000, and negative: all.
+	// [Server.Events] keep, so that a stand-in under long load does not grow.
+	// Default 10,000; negative: all.
 	MaxRecords int
 }
 
@@ -111,7 +111,7 @@ type Server struct {
 	exports  exports
 }
 
-// New makes a stand-in that is not yet listening.
+// New makes a stand-in that does not listen yet.
 func New(cfg Config) *Server {
 	if cfg.Addr == "" {
 		cfg.Addr = "127.0.0.1:0"
@@ -142,7 +142,7 @@ func New(cfg Config) *Server {
 }
 
 // Start listens and serves until [Server.Close]. It refuses an address that is
-// not loopback, and to run inside Lambda.
+// not loopback, and it refuses to run inside Lambda.
 func (s *Server) Start() error {
 	if os.Getenv("AWS_LAMBDA_FUNCTION_NAME") != "" || os.Getenv("AWS_EXECUTION_ENV") != "" {
 		return errors.New("localaws: refusing to start inside AWS (AWS_LAMBDA_FUNCTION_NAME or AWS_EXECUTION_ENV is set)")
@@ -179,8 +179,8 @@ func (s *Server) URL() string {
 	return s.url
 }
 
-// Close stops the functions that [Server.StartFunction] started, then the
-// listener. Requests under way are cut off.
+// Close stops the functions that [Server.StartFunction] started, and then the
+// listener. It cuts running requests off.
 func (s *Server) Close() error {
 	s.funcs.close()
 	s.runtime.client.CloseIdleConnections()
@@ -204,17 +204,17 @@ func (s *Server) AWSConfig() aws.Config {
 	}
 }
 
-// Env is the environment that points any AWS SDK or the aws command line at
-// this stand-in, and away from the credentials and configuration files of
-// whoever runs it.
+// Env returns the variables that point any AWS SDK or the aws command line at
+// this stand-in, and away from the user's own credentials and configuration
+// files.
 func (s *Server) Env() []string { return s.env(accountCredentials) }
 
-// Record is one request that reached the stand-in and what it answered. Bodies
-// are kept whole, secrets and tokens included, so that tests can check the
-// wire; whoever prints a Record masks what must not be seen. Only the layers of
-// images are left out, being large.
+// Record is one request that reached the stand-in, with its answer. Bodies are
+// complete, secrets and tokens included, so that tests can check the wire. Mask
+// them before you print a Record. Only the layers of images are left out,
+// because they are large.
 type Record struct {
-	Seq            int // 1 for the first request, whether or not it is still kept
+	Seq            int // 1 for the first request, even if it is no longer kept
 	Time           time.Time
 	Duration       time.Duration
 	Service        string // ssm, cognito-idp, oidc, oauth, agentcore, agentcore-control, bedrock, cloudformation, lambda, events, ecr, registry, dynamodb, sts
@@ -227,37 +227,36 @@ type Record struct {
 	ResponseBody   []byte
 }
 
-// Records returns the requests so far, in the order in which they ended: all of
-// them, or the last ones where there were more than Config.MaxRecords.
+// Records returns the requests so far, in the order in which they ended. If
+// there were more than Config.MaxRecords, it returns only the last ones.
 func (s *Server) Records() []Record {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return append([]Record(nil), s.records...)
 }
 
-// Watch has f called with each further request once it has been answered, one
-// at a time and in order. f must not call the Server.
+// Watch calls f with each further request once it has been answered, one at a
+// time and in order. f must not call the Server.
 func (s *Server) Watch(f func(Record)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.watchers = append(s.watchers, f)
 }
 
-// Fault is something that goes wrong with one request. The zero Fault does
-// nothing.
+// Fault makes one request fail. The zero Fault does nothing.
 type Fault struct {
-	Delay   time.Duration // wait first, or until the caller leaves
+	Delay   time.Duration // wait first, or until the caller disconnects
 	Reset   bool          // cut the connection instead of answering
 	Status  int           // answer with this status, with Type and Message in the service's own error form
 	Type    string        // error type: ThrottlingException, TooManyRequestsException, …
 	Message string
 	Header  http.Header // headers to add to the answer, such as Retry-After
 	After   bool        // Reset or Status replace the answer only after the request took effect
-	Then    func()      // called before the answer is replaced, with After when the request has taken effect
+	Then    func()      // called before the answer is replaced; with After, once the request took effect
 }
 
-// SetFault installs f, which is asked before each request is served and may
-// return nil. The Record it sees has no answer yet. A nil f removes it.
+// SetFault installs f. It is called before each request is served and may return
+// nil. The Record that it gets has no answer yet. A nil f removes it.
 func (s *Server) SetFault(f func(Record) *Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -268,7 +267,7 @@ func (s *Server) SetFault(f func(Record) *Fault) {
 // rec.RequestBody and can be read again from r.Body.
 type handler func(w http.ResponseWriter, r *http.Request, rec *Record)
 
-// route finds the service and operation a request is for. It names each
+// route returns the service and the operation of a request. It names each
 // service once; everything else about a service is in its own file.
 func (s *Server) route(r *http.Request) (service, operation string, h handler) {
 	target := r.Header.Get("X-Amz-Target")
@@ -320,12 +319,13 @@ func (s *Server) route(r *http.Request) (service, operation string, h handler) {
 	return "unknown", r.Method + " " + path, refuse
 }
 
-// refuse says loudly what the stand-in does not implement.
+// refuse refuses by name what the stand-in does not implement.
 func refuse(w http.ResponseWriter, r *http.Request, rec *Record) {
 	writeError(w, &apiError{http.StatusNotImplemented, "UnknownOperationException", "localaws does not implement " + rec.Operation})
 }
 
-// ServeHTTP serves, records and, where a fault is set, breaks one request.
+// ServeHTTP serves and records one request, or makes it fail if there is a fault
+// for it.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := s.cfg.Now()
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
@@ -348,7 +348,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 	rw := &recorder{ResponseWriter: w}
 	panicked := true
-	defer func() { // runs also when a fault or a proxy cuts the connection with a panic
+	defer func() { // runs even if a fault or a proxy cuts the connection with a panic
 		rec.Duration = s.cfg.Now().Sub(start)
 		rec.ResponseHeader, rec.ResponseBody = rw.Header().Clone(), rw.body.Bytes()
 		if rec.Status = rw.status; rec.Status == 0 && !panicked {
@@ -363,8 +363,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	panicked = false
 }
 
-// serveWithFault serves a request through h unless fault, which may be nil,
-// says otherwise.
+// serveWithFault serves a request through h, or makes it fail as fault says.
+// fault may be nil.
 func serveWithFault(w *recorder, r *http.Request, rec *Record, h handler, fault *Fault) {
 	if fault == nil {
 		h(w, r, rec)
@@ -425,13 +425,14 @@ func (s *Server) keep(rec Record) {
 	}
 }
 
-// baseURL is the address under which the caller of r reached the stand-in. It
-// is what absolute URLs in documents are built on, so that New's handler also
-// works behind an httptest.Server.
+// baseURL returns the address by which the caller of r reached the stand-in.
+// Absolute URLs in documents begin with it, so that New's handler also works
+// behind an httptest.Server.
 func baseURL(r *http.Request) string { return "http://" + r.Host }
 
-// recorder keeps an answer and passes it on: what is flushed at once, the rest
-// when the Record has been kept, so that whoever has an answer finds its Record.
+// recorder keeps an answer and passes it on. Flushed parts go out at once. The
+// rest goes out after the Record has been kept, so that a caller who has the
+// answer finds its Record.
 type recorder struct {
 	http.ResponseWriter
 	status int
@@ -451,7 +452,7 @@ func (w *recorder) Write(p []byte) (int, error) {
 	return w.body.Write(p)
 }
 
-// FlushError sends what has not been sent.
+// FlushError sends the part of the answer that has not been sent yet.
 func (w *recorder) FlushError() error {
 	if err := w.send(); err != nil {
 		return err
@@ -476,7 +477,8 @@ func (w *recorder) send() error {
 // Unwrap lets http.ResponseController reach the connection.
 func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// discard is the answer of a request whose effect is wanted without it.
+// discard is a ResponseWriter that drops the answer, for a request of which only
+// the effect matters.
 type discard struct{ header http.Header }
 
 func (d *discard) Header() http.Header         { return d.header }

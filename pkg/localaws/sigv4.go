@@ -18,13 +18,13 @@ import (
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-troubleshooting.html
 const maxSkew = 5 * time.Minute
 
-// checkSignature refuses a request that does not bear a valid Signature
-// Version 4 of the account's or a role's credentials for service and the
-// stand-in's region. The refusals are the ones that AWS services share.
+// checkSignature refuses a request without a valid Signature Version 4 for
+// service and the stand-in's region, made with the account's or a role's
+// credentials. The refusals are those that AWS services share.
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/create-signed-request.html
 //
-// Age is judged by the clock of the machine, not by Config.Now, because SDKs
-// sign by it.
+// The age of a signature is measured by the clock of the machine, not by
+// Config.Now, because SDKs sign by that clock.
 func (s *Server) checkSignature(r *http.Request, body []byte, service string) *apiError {
 	// Services of the AWS JSON protocol answer 400, those of REST-JSON 403.
 	refusal := func(typ, message string) *apiError {
@@ -78,7 +78,7 @@ func (s *Server) checkSignature(r *http.Request, body []byte, service string) *a
 	return nil
 }
 
-// authorization is a Signature Version 4 Authorization header, taken apart.
+// authorization is a parsed Signature Version 4 Authorization header.
 type authorization struct {
 	accessKeyID, date, region, service string
 	signedHeaders                      []string
@@ -106,8 +106,8 @@ func parseAuthorization(header string) (a authorization, ok bool) {
 	}, true
 }
 
-// sign signs r again, over the headers that the caller signed and the body that
-// arrived, with the SDK's own signer, which signs a session token too.
+// sign signs r again with the SDK's own signer, which also signs a session
+// token. It covers the headers that the caller signed and the body that arrived.
 func sign(r *http.Request, body []byte, creds aws.Credentials, auth authorization, at time.Time) (signature string, ok bool) {
 	again := &http.Request{
 		Method: r.Method,
@@ -119,7 +119,7 @@ func sign(r *http.Request, body []byte, creds aws.Credentials, auth authorizatio
 	for _, name := range auth.signedHeaders {
 		switch name {
 		case "host":
-		case "content-length": // the signer takes it from the request, and net/http out of the header
+		case "content-length": // net/http removes it from the headers; the signer reads it from the request
 			again.ContentLength = r.ContentLength
 		default:
 			again.Header[http.CanonicalHeaderKey(name)] = r.Header.Values(name)

@@ -38,7 +38,7 @@ func (f tamper) Do(r *http.Request) (*http.Response, error) {
 	return bodyInMemory{}.Do(r)
 }
 
-// case 140: what is not signed as AWS wants it is refused as AWS does.
+// case 140: an invalid signature is refused as AWS refuses it.
 func TestSignature(t *testing.T) {
 	a := newAccount(t)
 	a.put("/p", "v", "String")

@@ -14,8 +14,7 @@ import (
 	"time"
 )
 
-// Parameter is a parameter of Parameter Store as it is kept, its value in the
-// clear.
+// Parameter is a parameter of Parameter Store, with its value in the clear.
 type Parameter struct {
 	Name        string
 	Type        string // String, StringList or SecureString
@@ -42,8 +41,8 @@ func (s *Server) Parameters() map[string]Parameter {
 	return all
 }
 
-// parameter is a Parameter and what a SecureString looks like to who may not
-// decrypt it.
+// parameter is a Parameter, and the text that readers without decryption get for
+// a SecureString.
 type parameter struct {
 	Parameter
 	ciphertext string
@@ -79,9 +78,9 @@ func (p *parameterStore) serve(w http.ResponseWriter, r *http.Request, rec *Reco
 	p.s.serveSigned(w, r, rec, "ssm", p.ops, p.needs)
 }
 
-// needs is what the operations ask for: each its own action, on each parameter
-// that the request names, or on the path in the way it is written there,
-// whatever is found below it. DescribeParameters has no resource.
+// needs returns the permissions that an operation needs: its own action, on each
+// parameter that the request names, or on the path as the request writes it,
+// whatever parameters are found below it. DescribeParameters has no resource.
 // https://docs.aws.amazon.com/service-authorization/latest/reference/list_awssystemsmanager.html
 // https://docs.aws.amazon.com/systems-manager/latest/userguide/ps-retrieval-authorization.html
 func (p *parameterStore) needs(rec *Record) []access {
@@ -90,7 +89,7 @@ func (p *parameterStore) needs(rec *Record) []access {
 		Names                  []string
 		Tags                   []json.RawMessage
 	}
-	json.Unmarshal(rec.RequestBody, &in) // the operation says what is wrong with it
+	json.Unmarshal(rec.RequestBody, &in) // the operation reports what is wrong with the body
 	a := access{action: "ssm:" + rec.Operation}
 	for _, name := range append(in.Names, in.Name, in.Path, in.ResourceId) {
 		if name != "" {
@@ -178,8 +177,8 @@ func (p *parameterStore) put(r *http.Request, in *putParameterInput) (any, *apiE
 	if err != nil {
 		return nil, err
 	}
-	// The new version replaces the old one whole, so that a reader of
-	// Parameters never sees half of it.
+	// The new version replaces the old one as a whole, so that Parameters never
+	// returns half of it.
 	param := &parameter{Parameter: Parameter{
 		Name: in.Name, Type: in.Type, Value: in.Value, Version: 1, Modified: p.s.cfg.Now(), Tier: tier, Tags: map[string]string{},
 	}}
@@ -190,8 +189,8 @@ func (p *parameterStore) put(r *http.Request, in *putParameterInput) (any, *apiE
 	for _, t := range in.Tags {
 		param.Tags[t.Key] = *t.Value
 	}
-	// Without a KeyId the account's aws/ssm key is used, in place of another that
-	// encrypted the version before too.
+	// Without a KeyId the account's aws/ssm key is used, even if another key
+	// encrypted the previous version.
 	// https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_PutParameter.html
 	if in.KeyId != nil {
 		param.KeyID = *in.KeyId
@@ -212,8 +211,8 @@ func (p *parameterStore) put(r *http.Request, in *putParameterInput) (any, *apiE
 	}{param.Version, param.Tier}, nil
 }
 
-// checkPut applies the rules for a write, over old or, where that is nil, as a
-// new parameter.
+// checkPut applies the rules for overwriting old, or for a new parameter if old
+// is nil.
 func (p *parameterStore) checkPut(in *putParameterInput, old *parameter) *apiError {
 	typ := in.Type
 	if typ == "" && old != nil {
@@ -240,8 +239,8 @@ func (p *parameterStore) checkPut(in *putParameterInput, old *parameter) *apiErr
 	return nil
 }
 
-// tier decides on the tier of a write: a parameter that is Advanced stays so,
-// and only Advanced ones may be larger than 4 KB.
+// tier returns the tier of a write. An Advanced parameter stays Advanced, and
+// only an Advanced one may be larger than 4 KB.
 func (p *parameterStore) tier(in *putParameterInput, old *parameter) (string, *apiError) {
 	tier := in.Tier
 	switch {
@@ -275,8 +274,8 @@ func (p *parameterStore) standardCount() (n int) {
 	return n
 }
 
-// ciphertext is what a SecureString reads as without decryption: it looks like
-// a KMS blob and has nothing to do with the value.
+// ciphertext returns the text that a reader without decryption gets for a
+// SecureString. It looks like a KMS blob and does not depend on the value.
 func ciphertext() string {
 	blob := make([]byte, 96)
 	rand.Read(blob)

@@ -7,12 +7,12 @@ import (
 	"github.com/google/uuid"
 )
 
-// defaultKey is the key of a SecureString that names none.
+// defaultKey is the key of a SecureString without a KeyId.
 const defaultKey = "alias/aws/ssm"
 
-// KeyARN is the ARN of a KMS key as policies must name it: by its id, not by an
-// alias. The stand-in has no KMS: every key exists, the id of an aliased one is
-// made up from the alias, and its key policy leaves permissions to IAM.
+// KeyARN returns the ARN of a KMS key as policies must name it: by its id, not
+// by an alias. The stand-in has no KMS. Every key exists, the id behind an alias
+// is derived from the alias, and the key policy leaves permissions to IAM.
 // https://docs.aws.amazon.com/kms/latest/developerguide/cmks-in-iam-policies.html
 func (s *Server) KeyARN(keyID string) string {
 	prefix := "arn:aws:kms:" + s.cfg.Region + ":" + Account + ":"
@@ -26,8 +26,8 @@ func (s *Server) KeyARN(keyID string) string {
 	return prefix + "key/" + id
 }
 
-// encrypts refuses a SecureString whose writer may not use its key; an advanced
-// one is encrypted with a data key.
+// encrypts refuses a SecureString if its writer may not use its key. An Advanced
+// parameter is encrypted with a data key.
 // https://docs.aws.amazon.com/kms/latest/developerguide/services-parameter-store.html
 // https://docs.aws.amazon.com/systems-manager/latest/userguide/parameter-store-setting-up.html
 func (p *parameterStore) encrypts(r *http.Request, param *parameter) *apiError {
@@ -37,8 +37,8 @@ func (p *parameterStore) encrypts(r *http.Request, param *parameter) *apiError {
 	return p.usesKey(r, param, "kms:GenerateDataKey")
 }
 
-// decrypts refuses the value of a SecureString to a reader who asks for it and
-// may not use its key.
+// decrypts refuses the value of a SecureString to a reader who asks for
+// decryption and may not use the key.
 func (p *parameterStore) decrypts(r *http.Request, param *parameter, asked bool) *apiError {
 	if !asked || param.Type != "SecureString" {
 		return nil
@@ -46,9 +46,9 @@ func (p *parameterStore) decrypts(r *http.Request, param *parameter, asked bool)
 	return p.usesKey(r, param, "kms:Decrypt")
 }
 
-// usesKey asks for an action on a parameter's key, as Parameter Store does in
-// the name of its caller. The policy of the account's own key allows it to all
-// who come through Parameter Store.
+// usesKey checks an action on a parameter's key, which Parameter Store uses on
+// behalf of its caller. The policy of the account's own key allows it to
+// everybody who comes through Parameter Store.
 func (p *parameterStore) usesKey(r *http.Request, param *parameter, action string) *apiError {
 	key, own := p.s.KeyARN(param.KeyID), p.s.KeyARN(defaultKey)
 	if param.KeyID == "" {

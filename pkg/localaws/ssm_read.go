@@ -26,7 +26,7 @@ func checkNames(names []string) *apiError {
 	return nil
 }
 
-// parameterView is a parameter as the read operations answer it.
+// parameterView is a parameter in the answers of the read operations.
 type parameterView struct {
 	Name, Type, Value string
 	Version           int64
@@ -34,8 +34,8 @@ type parameterView struct {
 	ARN, DataType     string
 }
 
-// view shows a parameter. A SecureString shows its value only to who asks for
-// decryption.
+// view returns a parameter as the API shows it. The value of a SecureString is
+// decrypted only if decrypt is set.
 func (p *parameterStore) view(param *parameter, decrypt bool) parameterView {
 	v := parameterView{
 		Name: param.Name, Type: param.Type, Value: param.Value, Version: param.Version,
@@ -64,7 +64,8 @@ func (p *parameterStore) get(r *http.Request, in *struct {
 	return struct{ Parameter parameterView }{p.view(param, in.WithDecryption)}, nil
 }
 
-// getAll answers in alphabetical order, as the GetParameters page says.
+// getAll returns parameters in alphabetical order, as the GetParameters page
+// says.
 func (p *parameterStore) getAll(r *http.Request, in *struct {
 	Names          []string
 	WithDecryption bool
@@ -122,8 +123,8 @@ func (p *parameterStore) getByPath(r *http.Request, in *struct {
 	}{found, next}, nil
 }
 
-// below lists the names at a path, sorted: those of its own level, or of all
-// levels.
+// below lists the names at a path, sorted: those of the first level, or with
+// recursive those of all levels.
 func (p *parameterStore) below(path string, recursive bool) ([]string, *apiError) {
 	if path[0] != '/' || strings.Contains(path, "//") {
 		return nil, errorf("ValidationException", "The parameter path must begin with a forward slash and have no empty level.")
@@ -145,7 +146,7 @@ func (p *parameterStore) below(path string, recursive bool) ([]string, *apiError
 	return names, nil
 }
 
-// limit is what a caller asked for, or the default.
+// limit returns the limit that a caller asked for, or the default.
 func limit(asked *int32, most int) int {
 	if asked == nil {
 		return most
@@ -168,7 +169,7 @@ type parameterFilter struct {
 	Values      []string
 }
 
-// filtered lists the names that a filter lets through.
+// filtered lists the names that pass a filter.
 func (p *parameterStore) filtered(f parameterFilter) ([]string, *apiError) {
 	switch {
 	case f.Key != "Path":

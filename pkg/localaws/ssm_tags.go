@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// tag is a tag of Systems Manager. Value may be empty, not absent.
+// tag is a tag of Systems Manager. Value must be present, but may be empty.
 type tag struct {
 	Key   string
 	Value *string
@@ -45,7 +45,7 @@ func checkTags(tags []tag) *apiError {
 	return nil
 }
 
-// tagged finds the parameter that a tag operation is for. Other resource types
+// tagged returns the parameter that a tag operation names. Other resource types
 // are not implemented.
 func (p *parameterStore) tagged(resourceType, resourceID string) (*parameter, *apiError) {
 	// https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_AddTagsToResource.html

@@ -255,7 +255,7 @@ func TestGetParametersByPath(t *testing.T) {
 			t.Errorf("%s: got %q, want %q", tt.what, got, tt.want)
 		}
 	}
-	// A parameter that goes between two pages does not hide another.
+	// A parameter that is deleted between two pages does not hide another.
 	try(t, a.ssm.DeleteParameter, &ssm.DeleteParameterInput{Name: first.Parameters[9].Name})
 	second := try(t, a.ssm.GetParametersByPath, &ssm.GetParametersByPathInput{Path: aws.String("/app/mcp"), MaxResults: aws.Int32(10), NextToken: first.NextToken})
 	if got, want := aws.ToString(second.Parameters[0].Name), "/app/mcp/p10"; got != want {

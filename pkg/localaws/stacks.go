@@ -19,10 +19,10 @@ import (
 	"github.com/google/uuid"
 )
 
-// Stack is a stack of CloudFormation as DescribeStacks tells of it.
+// Stack is a stack of CloudFormation as DescribeStacks shows it.
 type Stack struct {
 	Name        string // a letter, then letters, digits or hyphens
-	ID          string // ARN; default: that of the stack of the same name, or a new one
+	ID          string // ARN; default: the id of the stack with the same name, or a new one
 	Status      string // default CREATE_COMPLETE
 	Description string
 	Parameters  map[string]string
@@ -35,7 +35,7 @@ type StackOutput struct {
 	ExportName              string // empty: not exported
 }
 
-// stacks is CloudFormation's memory of stacks. Making them is not its business.
+// stacks holds the stacks that DescribeStacks shows. It does not deploy them.
 type stacks struct {
 	s *Server
 
@@ -57,7 +57,7 @@ var (
 	outputKey = regexp.MustCompile(`^[a-zA-Z0-9]{1,255}$`)
 )
 
-// stackStatuses are those of a stack that has not been deleted.
+// stackStatuses are the statuses of a stack that has not been deleted.
 // https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_Stack.html
 var stackStatuses = []string{
 	"CREATE_IN_PROGRESS", "CREATE_FAILED", "CREATE_COMPLETE", "ROLLBACK_IN_PROGRESS", "ROLLBACK_FAILED", "ROLLBACK_COMPLETE",
@@ -67,9 +67,9 @@ var stackStatuses = []string{
 	"IMPORT_ROLLBACK_FAILED", "IMPORT_ROLLBACK_COMPLETE",
 }
 
-// AddStack has DescribeStacks tell of a stack and returns the stack's id, which
-// is an ARN. A stack of the same name is updated and keeps its id; another id is
-// refused.
+// AddStack adds a stack to the answers of DescribeStacks and returns its id,
+// which is an ARN. If a stack has the same name, AddStack updates it and keeps
+// its id, and refuses another id.
 func (s *Server) AddStack(st Stack) (id string, err error) {
 	if st.Status == "" {
 		st.Status = "CREATE_COMPLETE"
@@ -102,7 +102,7 @@ func stackARN(region, name, id string) string {
 	return fmt.Sprintf("arn:aws:cloudformation:%s:%s:stack/%s/%s", region, Account, name, id)
 }
 
-// RemoveStack forgets a stack. A name that is not there is no error.
+// RemoveStack forgets a stack. A missing stack is not an error.
 func (s *Server) RemoveStack(name string) {
 	s.stacks.mu.Lock()
 	defer s.stacks.mu.Unlock()
@@ -127,8 +127,7 @@ func (st Stack) check() error {
 	return errors.Join(errs...)
 }
 
-// find returns the stacks that a name or an id stands for; an empty one stands
-// for all.
+// find returns the stack with a name or an id, or all stacks if that is empty.
 func (p *stacks) find(nameOrID string) []*stack {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -143,12 +142,12 @@ func (p *stacks) find(nameOrID string) []*stack {
 	return found
 }
 
-// cloudFormationVersion is the version of CloudFormation's API, which tells its
-// requests from those of other services of the query protocol.
+// cloudFormationVersion is the version of CloudFormation's API. It tells
+// CloudFormation's requests from those of other services of the query protocol.
 const cloudFormationVersion = "2010-05-15"
 
-// queryAction is the action of a request of the AWS query protocol and the
-// version of the API that it is of; empty for any other request.
+// queryAction returns the action of a request of the AWS query protocol and the
+// version of its API, or "" for any other request.
 // https://smithy.io/2.0/aws/protocols/aws-query-protocol.html
 func queryAction(r *http.Request) (action, version string) {
 	media, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
@@ -167,7 +166,7 @@ func queryAction(r *http.Request) (action, version string) {
 	return form.Get("Action"), form.Get("Version")
 }
 
-// serve answers DescribeStacks, the one operation that there is.
+// serve answers DescribeStacks, the only implemented operation.
 // https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_DescribeStacks.html
 func (p *stacks) serve(w http.ResponseWriter, r *http.Request, rec *Record) {
 	if rec.Operation != "DescribeStacks" {
@@ -230,7 +229,7 @@ func (p *stacks) describe(r *http.Request, body []byte) ([]*stack, *apiError) {
 	for name, values := range form {
 		switch {
 		case name != "Action" && name != "Version" && name != "StackName":
-			return nil, unimplemented("member %s", name) // all stacks fit in one answer, which has no NextToken
+			return nil, unimplemented("member %s", name) // one answer has all stacks, so it has no NextToken
 		case len(values) > 1:
 			return nil, errorf("MalformedInput", "member %s occurs twice", name)
 		}
@@ -243,7 +242,8 @@ func (p *stacks) describe(r *http.Request, body []byte) ([]*stack, *apiError) {
 	if form.Has("StackName") && name == "" {
 		return nil, errorf("ValidationError", "1 validation error detected: Value '' at 'stackName' failed to satisfy constraint: Member must have length greater than or equal to 1")
 	}
-	// A stack that is not there has no id; who may describe it may hear so.
+	// A missing stack has no id. Callers who may describe the name are told that
+	// it is missing.
 	// https://docs.aws.amazon.com/service-authorization/latest/reference/list_awscloudformation.html
 	switch {
 	case name == "":
@@ -262,8 +262,8 @@ func (p *stacks) describe(r *http.Request, body []byte) ([]*stack, *apiError) {
 	return found, nil
 }
 
-// queryCodes are the codes that services of the query protocol have for what
-// the others call by the name of an exception.
+// queryCodes maps exception names of other protocols to the error codes of the
+// query protocol.
 // https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/CommonErrors.html
 var queryCodes = map[string]apiError{
 	"MissingAuthenticationTokenException": {Status: http.StatusForbidden, Type: "MissingAuthenticationToken"},
@@ -280,8 +280,8 @@ var queryNamespaces = map[string]string{
 	stsVersion:            "https://sts.amazonaws.com/doc/2011-06-15/",
 }
 
-// writeQueryError answers with an error in the form of the query protocol, in
-// the namespace of the API of that version.
+// writeQueryError answers with an error of the query protocol, in the XML
+// namespace of the API with that version.
 func writeQueryError(w http.ResponseWriter, version string, e *apiError) {
 	status, code := e.Status, e.Type
 	if common, ok := queryCodes[code]; ok {

@@ -118,8 +118,8 @@ func TestDescribeStacks(t *testing.T) {
 	}
 }
 
-// A role that may describe one stack hears when it is not there, and nothing of
-// any other.
+// A role that may describe one stack is told that it does not exist, and learns
+// nothing about any other.
 func TestDescribeStacks_role(t *testing.T) {
 	s := startServer(t)
 	arn := "arn:aws:cloudformation:eu-central-1:" + localaws.Account + ":stack/"

@@ -13,9 +13,9 @@ import (
 // stsVersion is the version of STS's API.
 const stsVersion = "2011-06-15"
 
-// serveSTS answers GetCallerIdentity, the one operation that there is. It needs
-// no permission. The account's own credentials are those of its root, any others
-// those of a role that somebody assumed.
+// serveSTS answers GetCallerIdentity, the only implemented operation, which
+// needs no permission. The account's own credentials are those of its root. All
+// others belong to an assumed role.
 // https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html
 func (s *Server) serveSTS(w http.ResponseWriter, r *http.Request, rec *Record) {
 	if rec.Operation != "GetCallerIdentity" {
@@ -50,9 +50,9 @@ func (s *Server) serveSTS(w http.ResponseWriter, r *http.Request, rec *Record) {
 	writeXML(w, http.StatusOK, answer)
 }
 
-// caller is who signed a request, by the id of the access key: the account's
-// root, or for a role the session's ARN, and the role's id with the session's
-// name after it.
+// caller returns who signed a request, by the id of the access key: the
+// account's root, or the ARN of a role's session with the role's id and the
+// session's name.
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_variables.html#principaltable
 func (s *Server) caller(r *http.Request) (keyID, arn, id string) {
 	auth, _ := parseAuthorization(r.Header.Get("Authorization"))

@@ -13,8 +13,8 @@ import (
 	"github.com/google/uuid"
 )
 
-// machineClaims are the claims of a client-credentials access token, and all of
-// them: there is no aud and no username.
+// machineClaims are all claims of a client-credentials access token: there is no
+// aud and no username.
 // https://docs.aws.amazon.com/cognito/latest/developerguide/amazon-cognito-user-pools-using-the-access-token.html
 type machineClaims struct {
 	Subject  string `json:"sub"` // the client id
@@ -39,9 +39,9 @@ const (
 	invalidScope         = "invalid_scope"
 )
 
-// SetTokenLife has machine tokens live for d from now on, whatever their client
-// says; zero brings that back. Cognito has nothing under five minutes: this is
-// for seeing tokens end without waiting so long.
+// SetTokenLife gives machine tokens the lifetime d from now on, whatever their
+// client's setting is. Zero restores the setting. Cognito's least is five
+// minutes; this lets tests see tokens expire sooner.
 func (s *Server) SetTokenLife(d time.Duration) {
 	s.cognito.mu.Lock()
 	defer s.cognito.mu.Unlock()
@@ -49,9 +49,8 @@ func (s *Server) SetTokenLife(d time.Duration) {
 }
 
 // serveToken is the token endpoint of a pool's domain, for the
-// client-credentials grant. Like Cognito it ignores parameters it does not
-// know, among them resource (RFC 8707) and aws_client_metadata: a machine token
-// has no audience.
+// client-credentials grant. Like Cognito it ignores unknown parameters, such as
+// resource (RFC 8707) and aws_client_metadata: a machine token has no audience.
 func (p *userPools) serveToken(w http.ResponseWriter, r *http.Request, rec *Record) {
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("Pragma", "no-cache")
@@ -73,7 +72,8 @@ func (p *userPools) serveToken(w http.ResponseWriter, r *http.Request, rec *Reco
 	}{key().sign(claims), claims.Expires - claims.IssuedAt, "Bearer"})
 }
 
-// grant decides on a token request. A code is the reason for a refusal.
+// grant decides on a token request. A non-empty code is the reason for a
+// refusal.
 func (p *userPools) grant(r *http.Request, body []byte) (claims machineClaims, key func() *signingKey, code string) {
 	form, ok := parseForm(body)
 	if !ok {
@@ -118,8 +118,8 @@ func (p *userPools) grant(r *http.Request, body []byte) (claims machineClaims, k
 	}, pool.signer(), ""
 }
 
-// parseForm reads a form body. A parameter must not occur twice, and one
-// without a value is as if it were not there (RFC 6749, section 3.2).
+// parseForm reads a form body. A parameter must not occur twice. One without a
+// value counts as missing (RFC 6749, section 3.2).
 func parseForm(body []byte) (map[string]string, bool) {
 	values, err := url.ParseQuery(string(body))
 	if err != nil {
@@ -163,9 +163,8 @@ func clientCredentials(authorization []string, form map[string]string) (id, secr
 }
 
 // parseBasic reads HTTP Basic as OAuth uses it: id and secret are form-encoded
-// before they are joined (RFC 6749, section 2.3.1). Where they have neither
-// percent nor plus that changes nothing, and clients that do not encode are
-// served as well.
+// before they are joined (RFC 6749, section 2.3.1). Decoding does not change
+// values without percent or plus, so clients that do not encode work too.
 func parseBasic(header string) (id, secret string, ok bool) {
 	scheme, encoded, _ := strings.Cut(header, " ")
 	raw, err := base64.StdEncoding.DecodeString(encoded)
@@ -181,8 +180,8 @@ func parseBasic(header string) (id, secret string, ok bool) {
 	return id, secret, err1 == nil && err2 == nil
 }
 
-// grantedScopes are the scopes asked for, or all of the client's. A scope that
-// its resource server no longer has is still listed on the client and never
+// grantedScopes returns the scopes asked for, or all of the client's. A scope
+// that its resource server no longer has stays listed on the client but is never
 // granted.
 func grantedScopes(allowed []string, existing map[string]bool, asked string) ([]string, bool) {
 	var granted []string

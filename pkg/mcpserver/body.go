@@ -51,7 +51,7 @@ func (h *Handler) read(w *response, r *http.Request, c *call) bool {
 }
 
 // errNoMemory is a body for which no memory is left.
-var errNoMemory = errors.New("the larger bodies take all the memory there is for them")
+var errNoMemory = errors.New("the memory for large bodies is used up")
 
 // readLarge reads a body that is large or of unknown length. The memory for it
 // grows with what arrives, not with what is announced.

@@ -65,7 +65,7 @@ func parse(body []byte) (message, *refusal) {
 	err = s.object(p.member)
 	m.values = s.values
 	if s.space(); err == nil && s.i < len(s.b) {
-		err = s.fail("something follows the message")
+		err = s.fail("there is text after the message")
 	}
 	if err != nil {
 		r, ok := err.(*refusal)

@@ -12,7 +12,7 @@ import (
 	ssmtypes "github.com/aws/aws-sdk-go-v2/service/ssm/types"
 )
 
-// put writes a parameter by somebody's hand.
+// put writes a parameter by hand.
 func (w *world) put(name, value string, typ ssmtypes.ParameterType) {
 	w.t.Helper()
 	_, err := ssm.NewFromConfig(w.config()).PutParameter(w.t.Context(), &ssm.PutParameterInput{
@@ -23,7 +23,7 @@ func (w *world) put(name, value string, typ ssmtypes.ParameterType) {
 	}
 }
 
-// makeClient makes an app client by somebody's hand.
+// makeClient makes an app client by hand.
 func (w *world) makeClient(name string, flows ...types.ExplicitAuthFlowsType) (id, secret string) {
 	w.t.Helper()
 	out, err := w.cognito.CreateUserPoolClient(w.t.Context(), &cognitoidentityprovider.CreateUserPoolClientInput{
@@ -72,8 +72,8 @@ func TestHandle_adopt(t *testing.T) {
 	w.nothingLeft() // the pool came from elsewhere and stays
 }
 
-// cases 7, 8: what was there before an adoption that failed is there after its
-// way back.
+// cases 7, 8: after a failed adoption and its rollback, everything from before
+// still exists.
 func TestHandle_adoptBroken(t *testing.T) {
 	for _, given := range []bool{true, false} {
 		for k := 0; ; k++ {
@@ -116,8 +116,8 @@ func TestHandle_adoptOthersScopes(t *testing.T) {
 	w.working(path)
 }
 
-// case 25: an app client of other people, whose id came into the parameter by
-// another's hand, is neither changed nor deleted.
+// case 25: somebody else's app client, whose id was put into the parameter, is
+// neither changed nor deleted.
 func TestHandle_othersClientRecorded(t *testing.T) {
 	w := newWorld(t)
 	website, _ := w.makeClient("website", types.ExplicitAuthFlowsTypeAllowUserPasswordAuth, types.ExplicitAuthFlowsTypeAllowRefreshTokenAuth)

@@ -18,7 +18,7 @@ import (
 // ensureClient finds or makes the server's app client and brings it to the
 // desired settings. fresh says that there cannot be one yet.
 func (r *run) ensureClient(ctx context.Context, pool *types.UserPoolType, set *recorded, fresh bool) (*types.UserPoolClientType, error) {
-	if pool.Id == nil { // in a run that only looks
+	if pool.Id == nil { // a dry run, and the pool does not exist yet
 		return &types.UserPoolClientType{}, r.change("create app client "+r.label(), nil)
 	}
 	var client *types.UserPoolClientType
@@ -85,8 +85,8 @@ func (r *run) createClient(ctx context.Context, pool *types.UserPoolType) (*type
 	return made, err
 }
 
-// untilScopesExist repeats do while Cognito does not see the scopes yet that
-// the run has just made, for some ten seconds at most.
+// untilScopesExist repeats do, for some ten seconds at most, until Cognito sees
+// the scopes that the run has just made.
 func (r *run) untilScopesExist(ctx context.Context, do func() error) error {
 	for attempt := 0; ; attempt++ {
 		err := do()
@@ -99,7 +99,7 @@ func (r *run) untilScopesExist(ctx context.Context, do func() error) error {
 	}
 }
 
-// wantClient is has with the settings that matter here.
+// wantClient returns has with the settings that the run requires.
 func (r *run) wantClient(has *types.UserPoolClientType) *cognitoidentityprovider.UpdateUserPoolClientInput {
 	want := r.keepClient(has)
 	want.ClientName = aws.String(r.label())
@@ -109,8 +109,8 @@ func (r *run) wantClient(has *types.UserPoolClientType) *cognitoidentityprovider
 	return want
 }
 
-// keepClient is an update of has that changes the lifetime of tokens, if
-// anything. Everything has to be in it: UpdateUserPoolClient resets what a
+// keepClient returns an update of has that changes at most the lifetime of
+// tokens. It contains everything, because UpdateUserPoolClient resets what a
 // request leaves out.
 // https://docs.aws.amazon.com/cognito-user-identity-pools/latest/APIReference/API_UpdateUserPoolClient.html
 func (r *run) keepClient(has *types.UserPoolClientType) *cognitoidentityprovider.UpdateUserPoolClientInput {
@@ -176,7 +176,8 @@ func (p *Provisioner) describeClient(ctx context.Context, poolID, clientID strin
 	return out.UserPoolClient, nil
 }
 
-// poolClients lists the app clients of the pool: none when there is no such pool.
+// poolClients lists the app clients of the pool. If there is no such pool, it
+// lists none.
 func (p *Provisioner) poolClients(ctx context.Context, poolID string) iter.Seq2[types.UserPoolClientDescription, error] {
 	return func(yield func(types.UserPoolClientDescription, error) bool) {
 		pages := cognitoidentityprovider.NewListUserPoolClientsPaginator(p.Cognito, &cognitoidentityprovider.ListUserPoolClientsInput{
@@ -200,13 +201,13 @@ func (p *Provisioner) poolClients(ctx context.Context, poolID string) iter.Seq2[
 	}
 }
 
-// findClients returns the app clients of the pool that bear the server's label
-// and have the shape of a machine client, in the order of their ids.
+// findClients returns the app clients of the pool that have the server's label
+// and the form of a machine client, in the order of their ids.
 func (r *run) findClients(ctx context.Context, poolID string) ([]*types.UserPoolClientType, error) {
 	return r.clientsNamed(ctx, poolID, r.label(), r.isMachine)
 }
 
-// clientsNamed returns the app clients of the pool that bear the name and fit,
+// clientsNamed returns the app clients of the pool that have the name and fit,
 // in the order of their ids.
 func (r *run) clientsNamed(ctx context.Context, poolID, name string, fits func(*types.UserPoolClientType) bool) ([]*types.UserPoolClientType, error) {
 	var found []*types.UserPoolClientType
@@ -231,24 +232,24 @@ func (r *run) clientsNamed(ctx context.Context, poolID, name string, fits func(*
 	return found, nil
 }
 
-// isMachine reports whether the client can do nothing but get tokens for this
-// server. Its secret is not asked for: Cognito need not show a rotated one.
+// isMachine reports whether the client can only get tokens for this server. It
+// does not require a visible secret: Cognito need not show a rotated one.
 func (r *run) isMachine(c *types.UserPoolClientType) bool {
 	return slices.Equal(c.AllowedOAuthFlows, machine) &&
 		!slices.ContainsFunc(c.AllowedOAuthScopes, func(s string) bool { return !strings.HasPrefix(s, r.d.Name+"/") })
 }
 
-// ours reports whether a recorded client may be changed and deleted: it bears
-// the server's label, or is a machine client that somebody has renamed. Any
-// other id was put into the parameter by somebody else.
+// ours reports whether a recorded client may be changed and deleted: it has the
+// server's label, or it is a machine client that somebody has renamed. Any other
+// id was put into the parameter by somebody else.
 func (r *run) ours(c *types.UserPoolClientType) bool {
 	return aws.ToString(c.ClientName) == r.label() || r.isMachine(c)
 }
 
-// chooseClient finds the app client that an earlier or concurrent run has made:
-// the one that is recorded, else the one whose secret is published, else the
-// first. The others are surplus, to be deleted once a secret stands. Without any
-// it returns nil.
+// chooseClient returns the app client that an earlier or concurrent run has
+// made: the recorded one, or else the one whose secret is published, or else the
+// first. The others are surplus, and are deleted once a secret is published. If
+// there is none, it returns nil.
 func (r *run) chooseClient(ctx context.Context, pool *types.UserPoolType, set *recorded) (*types.UserPoolClientType, error) {
 	found, err := r.findClients(ctx, aws.ToString(pool.Id))
 	if err != nil || len(found) == 0 {
@@ -269,7 +270,8 @@ func (r *run) chooseClient(ctx context.Context, pool *types.UserPoolType, set *r
 	return found[chosen], nil
 }
 
-// deleteClient deletes an app client, which may be gone already.
+// deleteClient deletes an app client. It succeeds if the client no longer
+// exists.
 func (r *run) deleteClient(ctx context.Context, poolID, clientID string) error {
 	return r.change("delete app client "+clientID, func() error {
 		_, err := r.Cognito.DeleteUserPoolClient(ctx, &cognitoidentityprovider.DeleteUserPoolClientInput{

@@ -21,18 +21,18 @@ import (
 // ResourceType is the CloudFormation type that a Handler serves.
 const ResourceType = "Custom::MCPClient"
 
-// Handler serves the CloudFormation custom resource Custom::MCPClient. Its Handle
-// is one for package customresource, which answers CloudFormation. It is safe for
+// Handler serves the CloudFormation custom resource Custom::MCPClient. Package
+// customresource calls its Handle and answers CloudFormation. It is safe for
 // concurrent use.
 type Handler struct {
-	// Provisioner is copied for each event, which names owner and prefix.
+	// Provisioner is copied for each event, which gives owner and prefix.
 	Provisioner *Provisioner
 }
 
-// Handle brings the resource to what the event asks for and returns its
-// physical id and attributes. The id is made of what cannot be changed without
-// a replacement: parameter prefix, server name and user pool. A failed Create
-// returns it too, so that the Delete that follows removes what was made.
+// Handle makes the resource what the event asks for and returns its physical id
+// and attributes. The id consists of what cannot change without a replacement:
+// parameter prefix, server name and user pool. A failed Create returns the id
+// too, so that the Delete that follows removes what was made.
 func (h *Handler) Handle(ctx context.Context, e cfn.Event) (physicalID string, data map[string]any, err error) {
 	if err := checkEvent(e); err != nil {
 		return e.PhysicalResourceID, nil, err
@@ -62,7 +62,7 @@ func (h *Handler) Handle(ctx context.Context, e cfn.Event) (physicalID string, d
 	}
 	if err != nil {
 		if e.RequestType == cfn.RequestUpdate {
-			id = e.PhysicalResourceID // still the one there was
+			id = e.PhysicalResourceID // the id does not change
 		}
 		return id, nil, err
 	}
@@ -72,7 +72,7 @@ func (h *Handler) Handle(ctx context.Context, e cfn.Event) (physicalID string, d
 			if err != nil {
 				return e.PhysicalResourceID, nil, err
 			}
-			if same { // nothing is replaced, and a Delete of the old id would remove it
+			if same { // nothing is replaced: a Delete of the old id would remove the resource
 				id = e.PhysicalResourceID
 			}
 		}
@@ -91,8 +91,8 @@ func (h *Handler) Handle(ctx context.Context, e cfn.Event) (physicalID string, d
 	}, nil
 }
 
-// Rights that the same deployment gave the function take their time to be known
-// everywhere.
+// Permissions that the same deployment gave the function take time to become
+// effective everywhere.
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html#troubleshoot_general_eventual-consistency
 const (
 	rightsWithin = 20 * time.Second
@@ -104,7 +104,7 @@ func isDenied(err error) bool {
 	return errors.As(err, &api) && api.ErrorCode() == "AccessDeniedException"
 }
 
-// forEvent is the provisioner for the stack and the resource of the event.
+// forEvent returns the provisioner for the stack and the resource of the event.
 func (h *Handler) forEvent(e cfn.Event, prefix string) *Provisioner {
 	p := *h.Provisioner
 	p.Owner, p.Resource, p.Prefix = e.StackID, e.LogicalResourceID, prefix
@@ -112,10 +112,9 @@ func (h *Handler) forEvent(e cfn.Event, prefix string) *Provisioner {
 	return &p
 }
 
-// delete removes what the event's physical id names. An id that was never
-// issued comes after a Create that failed before it had one: then the
-// properties say what may be there. When they say nothing sensible, that Create
-// was refused and made nothing.
+// delete removes what the event's physical id names. An id that was never issued
+// follows a Create that failed before it had one: then the properties say what
+// may exist. If they are not valid, that Create was refused and made nothing.
 func (h *Handler) delete(ctx context.Context, e cfn.Event) error {
 	d, prefix, decodeErr := Decode(e.ResourceProperties)
 	if id, idPrefix, ok := parsePhysicalID(e.PhysicalResourceID); ok {
@@ -126,7 +125,7 @@ func (h *Handler) delete(ctx context.Context, e cfn.Event) error {
 		return nil
 	}
 	p := h.forEvent(e, prefix)
-	// What only matters to Ensure must not stop a removal.
+	// Properties that only Ensure uses must not stop a removal.
 	d = Desired{Name: d.Name, UserPoolID: d.UserPoolID, RetainOnDelete: d.RetainOnDelete}
 	if err := p.check(d); err != nil {
 		p.logger().Info("nothing to delete: the properties were refused", "reason", err.Error())
@@ -136,14 +135,14 @@ func (h *Handler) delete(ctx context.Context, e cfn.Event) error {
 	return err
 }
 
-// same reports whether the identity is another name of the server that res is
-// about: a pool that was made or taken over here may be named by its id or not.
+// same reports whether the identity is another name for res's server: a pool
+// that was made or adopted here may be given by its id or left out.
 func (p *Provisioner) same(ctx context.Context, identity Desired, res Result) (bool, error) {
 	r := p.newRun(identity, true)
 	if r.store().Path(identity.Name) != res.ParameterPath {
 		return false, nil
 	}
-	if identity.UserPoolID != "" { // which this role may have no right to any more
+	if identity.UserPoolID != "" { // the role may no longer have access to it
 		return identity.UserPoolID == res.UserPoolID, nil
 	}
 	set, err := r.read(ctx)
@@ -155,8 +154,8 @@ func (p *Provisioner) same(ctx context.Context, identity Desired, res Result) (b
 }
 
 // removeAbandoned removes what an Update made under another identity before it
-// failed. CloudFormation rolls back with an Update in the other direction and
-// sends no Delete, since it never heard of the identity.
+// failed. CloudFormation rolls back with an Update in the other direction. It
+// sends no Delete, because it was never told of the identity.
 func (h *Handler) removeAbandoned(ctx context.Context, e cfn.Event, id string, res Result) error {
 	old, prefix, err := Decode(e.OldResourceProperties)
 	if err != nil {
@@ -175,7 +174,7 @@ func (h *Handler) removeAbandoned(ctx context.Context, e cfn.Event, id string, r
 	return err
 }
 
-// ownPool stands in a physical id for a pool that is made here.
+// ownPool stands for a pool that is made here in a physical id.
 const ownPool = "own-pool"
 
 func physicalIDOf(d Desired, prefix string) string {
@@ -205,7 +204,7 @@ var (
 	validLogical = regexp.MustCompile(`^[A-Za-z0-9]{1,255}$`)
 )
 
-// checkEvent refuses an event that CloudFormation cannot have sent.
+// checkEvent refuses an event that does not come from CloudFormation.
 func checkEvent(e cfn.Event) error {
 	var errs []error
 	refuse := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
@@ -234,15 +233,14 @@ func checkEvent(e cfn.Event) error {
 }
 
 // Decode reads the properties of a Custom::MCPClient, whose scalars
-// CloudFormation sends as strings. It refuses unknown, missing and mistyped
-// ones by name; what the values may be is [Provisioner.Ensure]'s to check,
-// before its first call.
+// CloudFormation sends as strings. It refuses unknown, missing and mistyped ones
+// by name. [Provisioner.Ensure] checks their values before its first call.
 func Decode(props map[string]any) (d Desired, prefix string, err error) {
 	p := properties{left: map[string]bool{}, props: props}
 	for name := range props {
 		p.left[name] = true
 	}
-	p.text("ServiceToken") // CloudFormation's own, as the next
+	p.text("ServiceToken") // this and the next belong to CloudFormation
 	delete(p.left, "ServiceTimeout")
 
 	d.Name = p.text("McpName")
@@ -265,8 +263,7 @@ func Decode(props map[string]any) (d Desired, prefix string, err error) {
 	return d, prefix, errors.Join(p.errs...)
 }
 
-// properties takes properties out of an event and collects what is wrong with
-// them.
+// properties takes properties out of an event and collects errors.
 type properties struct {
 	props map[string]any
 	left  map[string]bool // not taken yet
@@ -295,7 +292,7 @@ func (p *properties) text(name string) string {
 	}
 }
 
-// scalar is text that may have been written as a number.
+// scalar returns a text that may have been written as a number.
 func (p *properties) scalar(name string) string {
 	if v, ok := p.props[name].(float64); ok {
 		delete(p.left, name)
@@ -340,7 +337,7 @@ func (p *properties) number(name string) int32 {
 	return 0
 }
 
-// list is a list of strings, or a string of them with commas in between.
+// list returns a list of strings, or the parts of a comma-separated string.
 func (p *properties) list(name string) []string {
 	switch v := p.take(name).(type) {
 	case nil:
@@ -355,7 +352,7 @@ func (p *properties) list(name string) []string {
 		}
 		return items
 	case []any:
-		items := []string{} // empty and absent are not the same
+		items := []string{} // an empty list differs from an absent one
 		for _, item := range v {
 			s, ok := item.(string)
 			if !ok {
@@ -371,7 +368,7 @@ func (p *properties) list(name string) []string {
 	}
 }
 
-// retains reads RetainOnDelete alone, in doubt for keeping.
+// retains reads only RetainOnDelete. If the value is not clear, it retains.
 func retains(props map[string]any) bool {
 	switch props["RetainOnDelete"] {
 	case nil, "", false, "false":

@@ -9,34 +9,36 @@ import (
 	"agentcore-mcp-auth/pkg/credstore"
 )
 
-// Desired is the state of one MCP server's credentials that is asked for.
+// Desired is the desired state of one MCP server's credentials.
 type Desired struct {
 	Name               string   // server name; also the resource server's identifier
-	UserPoolID         string   // user pool to use; empty: one that the owner's servers share is made
+	UserPoolID         string   // user pool to use; empty: a pool made here, which the owner's servers share
 	DomainPrefix       string   // prefix of the pool's domain; empty: the one it has, or a derived one
 	Scopes             []string // scope names; default invoke
 	AccessTokenMinutes int32    // lifetime of access tokens; default 60
 	KMSKeyID           string   // key for the secret; empty: the account's aws/ssm key
 	SecretVersion      string   // a value other than the last one rotates the secret; empty: leave it
-	RetainOnDelete     bool     // Remove gives the ownership up and deletes nothing
-	Adopt              bool     // take over a set that nobody owns
+	RetainOnDelete     bool     // Remove only gives up the ownership
+	Adopt              bool     // take over a set without an owner
 
-	// former is the label under which the same resource had the server before
-	// its prefix changed: in the same pool there is one resource server for both.
+	// former is the server's label from before the same resource's prefix
+	// changed. In the same pool, both prefixes have the same resource server.
 	former string
 }
 
-// What the services accept, so that it is refused by name before any call.
+// What the services accept. Other values are refused by name before any call.
 var (
 	// https://docs.aws.amazon.com/cognito-user-identity-pools/latest/APIReference/API_CreateUserPoolDomain.html
 	validDomain = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 	// https://docs.aws.amazon.com/cognito-user-identity-pools/latest/APIReference/API_DescribeUserPool.html
 	validPool = regexp.MustCompile(`^([a-z0-9-]{1,32})_[0-9a-zA-Z]{1,22}$`)
-	// Stricter than Cognito, which takes nearly all of ASCII but spaces, quotes, backslashes and slashes.
+	// Stricter than Cognito, which allows nearly all of ASCII except spaces,
+	// quotes, backslashes and slashes.
 	validScope = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$`)
 	// https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_PutParameter.html
 	validKey = regexp.MustCompile(`^[a-zA-Z0-9:/_-]{1,256}$`)
-	// What a tag's value may hold, since the version applied last is kept in one.
+	// The characters of a tag's value, because a tag records the version applied
+	// last.
 	validVersion = regexp.MustCompile(`^[A-Za-z0-9 ._:/=+@-]{1,128}$`)
 )
 
@@ -44,7 +46,7 @@ var (
 // https://docs.aws.amazon.com/cognito/latest/developerguide/quotas.html
 const maxScopes = 50
 
-// check refuses, by name, what could not be done. It makes no call.
+// check refuses by name what cannot be done. It makes no call.
 func (p *Provisioner) check(d Desired) error {
 	errs := []error{credstore.CheckName(d.Name), credstore.CheckPrefix(p.prefix())}
 	refuse := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }

@@ -6,7 +6,7 @@
 // For development [Provisioner.EnsureUser] adds a test user, who signs in with a
 // password.
 //
-// [Provisioner.Ensure] makes what is there match a [Desired] state and may be
+// [Provisioner.Ensure] makes what exists match a [Desired] state and may be
 // repeated at will; [Provisioner.Plan] says what it would do, and
 // [Provisioner.Recorded] what was desired last; [Provisioner.Remove] takes one
 // server away; [Provisioner.Rotate] replaces its secret. [Handler] offers the

@@ -76,8 +76,8 @@ func newWorld(t testing.TB) *world {
 	return w
 }
 
-// inWorld is a test in a world without a network, on a clock that jumps over
-// what is waited for. Its requests are too many to keep.
+// inWorld runs a test without a network, on a clock that skips waiting. It does
+// not keep the requests: there are too many.
 func inWorld(test func(t *testing.T, w *world)) func(t *testing.T) {
 	return func(t *testing.T) {
 		w := &world{}
@@ -130,7 +130,7 @@ func (w *world) fill(t testing.TB) {
 	w.p = provision.New(w.config())
 	w.p.Now = w.time
 	w.p.Backoff = func(int) time.Duration { return time.Millisecond }
-	// A wait takes no time but on the stand-in's clock, where it takes a second at least.
+	// A wait takes time only on the stand-in's clock, there at least a second.
 	w.p.Wait = func(ctx context.Context, d time.Duration) error {
 		w.pass(max(d, time.Second))
 		select {

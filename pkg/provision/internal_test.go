@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// The pauses that nobody has set: they grow to five seconds, half of each is
-// chance, and a caller who leaves is not kept waiting.
+// The default pauses: they grow to five seconds, half of each is random, and
+// they end with the context.
 func TestProvisioner_pauses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &Provisioner{}

@@ -13,39 +13,41 @@ import (
 )
 
 // A lock is a parameter that says who holds it and until when. Parameter Store
-// creates a parameter once or not at all: the run that creates it has the lock,
-// and gives it back by deleting it. It is never overwritten, since then nothing
-// would tell who was first.
+// creates a parameter once or not at all. The run that creates it has the lock,
+// and releases it by deleting it. A lock is never overwritten, because then
+// nothing would show who was first.
 //
-// A run that finds the holder's time over may delete the lock in its place. Of
-// two that do so, the slower must not delete a lock that was taken since, so this
-// is done under a lock of its own, after another look.
+// A run that finds an expired lock may delete it for the holder. If two runs do
+// so, the slower one must not delete a lock that was taken in the meantime. So
+// it is done under a second lock, after another look.
 type lockValue struct {
 	Holder string    `json:"holder"`
 	Until  time.Time `json:"until"`
 }
 
 const (
-	// lockTime is for holders without a deadline: what a Lambda function may take at most.
+	// lockTime is for holders without a deadline: the longest timeout of a
+	// Lambda function.
 	lockTime = 15 * time.Minute
-	// releaseTime is what giving it back may take, also when the context has ended.
+	// releaseTime bounds the release of a lock, even after the context has
+	// ended.
 	releaseTime = 2 * time.Second
-	// lockMargin is for that, and for clocks that differ.
+	// lockMargin allows for the release, and for clocks that differ.
 	lockMargin = releaseTime + 3*time.Second
-	// evicting is the end of the name of the lock under which one is deleted
-	// whose time is over. No server's name has a dot.
+	// evicting ends the name of the second lock, under which an expired lock is
+	// deleted. No server's name has a dot.
 	evicting = ".evict"
 )
 
 func (p *Provisioner) lockPath(key string) string { return p.prefix() + "/.lock/" + key }
 
-// poolLock is the key of the lock under which the owner's pool is made and
-// removed. It ends in a dot, as no server's name does.
+// poolLock returns the key of the lock under which the owner's pool is made and
+// removed. It ends in a dot, which no server's name has.
 func (p *Provisioner) poolLock() string { return "pool-" + shortHash(p.poolKey()) + "." }
 
-// lock waits until the lock is free and takes it, until the context's deadline
-// and a little more. unlock gives it back and may be called after ctx has
-// ended.
+// lock waits for the lock until ctx ends, and takes it until the context's
+// deadline and a little longer. unlock releases it and may be called after ctx
+// has ended.
 func (p *Provisioner) lock(ctx context.Context, key string) (unlock func(), err error) {
 	name := p.lockPath(key)
 	until, ok := ctx.Deadline()
@@ -67,7 +69,7 @@ func (p *Provisioner) lock(ctx context.Context, key string) (unlock func(), err 
 	}
 }
 
-// tryLock tries once, and says who has it otherwise.
+// tryLock tries once. If somebody else has the lock, it returns who.
 func (p *Provisioner) tryLock(ctx context.Context, name string, mine lockValue) (held bool, busy lockValue, err error) {
 	text, err := json.Marshal(mine)
 	if err != nil {
@@ -120,9 +122,9 @@ func (p *Provisioner) readLock(ctx context.Context, name string) (v lockValue, t
 	return v, true, nil
 }
 
-// freeLock deletes the lock while it is the holder's, and the one for evicting
-// that a dead run may have left. A request whose answer was lost is not sent
-// again without a look: somebody else may have the lock by then.
+// freeLock deletes the lock if it is still the holder's, and the second lock if
+// a dead run left it. If the answer to a request was lost, it looks before it
+// repeats the request: somebody else may have the lock by then.
 func (p *Provisioner) freeLock(ctx context.Context, name, holder string) error {
 	type done struct{}
 	_, err := once(ctx, p, func() (*done, error) {
@@ -136,8 +138,8 @@ func (p *Provisioner) freeLock(ctx context.Context, name, holder string) error {
 	return err
 }
 
-// unlock gives a lock back that is still the holder's. It does what it can: one
-// that is not given back runs out.
+// unlock releases a lock if it is still the holder's. It ignores errors: a lock
+// that is not released expires.
 func (p *Provisioner) unlock(ctx context.Context, name, holder string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTime)
 	defer cancel()
@@ -146,7 +148,7 @@ func (p *Provisioner) unlock(ctx context.Context, name, holder string) {
 	}
 }
 
-// dropLock removes a lock with what it guarded, whoever left it.
+// dropLock removes a lock together with what it guarded, whoever left it.
 func (p *Provisioner) dropLock(ctx context.Context, key string) error {
 	_, err := p.SSM.DeleteParameters(ctx, lockNames(p.lockPath(key)))
 	if err != nil {

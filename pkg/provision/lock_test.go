@@ -12,9 +12,9 @@ import (
 	"agentcore-mcp-auth/pkg/localaws"
 )
 
-// Two runs that see a lock free at the same moment, given back by a run before
-// or left by one that died, have it one after the other: neither waits longer
-// than the other works, and nothing of a lock stays.
+// Two runs that see a lock free at the same moment, because a run released it or
+// died, get it one after the other. Neither waits longer than the other works,
+// and nothing of the lock is left.
 func TestLock_seenFreeAtOnce(t *testing.T) {
 	for name, before := range map[string]func(w *world){
 		"given back": func(w *world) {

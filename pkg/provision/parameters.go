@@ -14,8 +14,8 @@ import (
 	"agentcore-mcp-auth/pkg/credstore"
 )
 
-// OwnerTag is the tag of every parameter that says whose it is: a stack's id,
-// or [CommandLine].
+// OwnerTag is the tag on every parameter that names its owner: a stack's id, or
+// [CommandLine].
 const OwnerTag = "mcpauth:owner"
 
 // Tags. The first is on every parameter too, the others on the secret's.
@@ -23,21 +23,21 @@ const (
 	tagResource = "mcpauth:resource"
 
 	tagSecretVersion = "mcpauth:secret-version" // Desired.SecretVersion applied last
-	tagSecrets       = "mcpauth:secrets"        // which secret is in which revision; see secretLog
+	tagSecrets       = "mcpauth:secrets"        // which revision holds which secret; see secretLog
 	tagKey           = "mcpauth:kms-key"        // Desired.KMSKeyID in use
 	tagKeySince      = "mcpauth:kms-key-since"  // from which revision of the parameter
 	tagAdoptedPool   = "mcpauth:adopted-pool"   // user pool of a set that was taken over
 )
 
-// recorded is what Parameter Store knows of a server.
+// recorded is what Parameter Store holds about a server.
 type recorded struct {
 	credstore.Credentials
 	tags map[string]string // of the parameter named by anchor
 }
 
-// names lists the parameters that exist, without the endpoint, which is the
-// deployer's. They are in the order in which credstore writes them: the client
-// secret, whose tags say the most, comes first.
+// names lists the existing parameters in the order in which credstore writes
+// them. The client secret comes first, because it has the most tags. The
+// endpoint is left out, because it is the deployer's.
 func (s recorded) names() []string {
 	present := s.Credentials
 	present.Endpoint = ""
@@ -79,12 +79,12 @@ func (r *run) read(ctx context.Context) (recorded, error) {
 	return set, nil
 }
 
-// mine reports whether the set is this owner's.
+// mine reports whether this owner owns the set.
 func (r *run) mine(set recorded) bool {
 	return set.owner() == r.owner() && set.tags[tagResource] == r.Resource
 }
 
-// admit refuses a set that is somebody else's.
+// admit refuses a set of another owner.
 func (r *run) admit(set recorded) error {
 	if set.empty() || r.mine(set) || set.owner() == "" && r.d.Adopt {
 		return nil
@@ -96,8 +96,8 @@ func (r *run) admit(set recorded) error {
 	return &OwnedError{What: "the parameters under " + r.store().Path(r.d.Name), Owner: owner}
 }
 
-// store is where the server's parameters are. What it creates bears the
-// owner's tags.
+// store returns the store of the server's parameters. It puts the owner's tags
+// on what it creates.
 func (r *run) store() *credstore.Store {
 	tags := map[string]string{OwnerTag: r.owner()}
 	if r.Resource != "" {
@@ -106,9 +106,9 @@ func (r *run) store() *credstore.Store {
 	return &credstore.Store{API: r.SSM, Prefix: r.prefix(), KMSKeyID: r.d.KMSKeyID, Tags: tags}
 }
 
-// adoptParameters puts the owner's tags on the parameters of a set that nobody
-// owned. The parameter by which ownership is known comes last, so that a run
-// that stops in between is repeated.
+// adoptParameters puts the owner's tags on the parameters of a set without an
+// owner. The parameter that shows the ownership comes last, so that a run that
+// stops in between is repeated.
 func (r *run) adoptParameters(ctx context.Context, set recorded) error {
 	if set.empty() || r.mine(set) {
 		return nil
@@ -144,7 +144,7 @@ func (r *run) tag(ctx context.Context, parameter string, tags map[string]string)
 	return nil
 }
 
-// untag takes the owner's tags off, so that another owner may adopt the set.
+// untag removes the owner's tags, so that another owner may adopt the set.
 func (r *run) untag(ctx context.Context, set recorded) error {
 	names := set.names()
 	slices.Reverse(names)

@@ -19,17 +19,18 @@ const (
 	tagDomain = "mcpauth:domain" // on any pool: the domain prefix that was made here
 )
 
-// poolKey says which servers share a pool that is made here: those of one owner
-// under one prefix, where the pool's lock is too.
+// poolKey identifies the servers that share a pool made here: those of one owner
+// under one prefix. The pool's lock is under that prefix too.
 func (p *Provisioner) poolKey() string {
 	key := p.owner() + ":" + p.prefix()
-	if len(key) > 256 { // what a tag may hold
+	if len(key) > 256 { // the limit of a tag's value
 		key = p.owner() + ":" + shortHash(p.prefix())
 	}
 	return key
 }
 
-// poolName is the name of that pool. It only shortens the search; the tag decides.
+// poolName returns the name of that pool. The name only shortens the search; the
+// tag decides.
 func (p *Provisioner) poolName() string { return "mcp-auth-" + shortHash(p.poolKey()) }
 
 func shortHash(s string) string {
@@ -37,11 +38,11 @@ func shortHash(s string) string {
 	return hex.EncodeToString(sum[:6])
 }
 
-// ensurePool finds the user pool that d asks for, or makes the owner's. In a
-// run that only looks, a pool that is yet to be made has no id.
+// ensurePool finds the user pool that d asks for, or makes the owner's. In a dry
+// run, a pool that does not exist yet has no id.
 func (r *run) ensurePool(ctx context.Context, set recorded) (*types.UserPoolType, error) {
 	if r.owner() == CommandLine && r.mine(set) && set.UserPoolID != "" && r.d.UserPoolID != set.UserPoolID {
-		// No stack sends a Delete for what is in the pool before.
+		// No stack sends a Delete for what is in the previous pool.
 		pool, err := r.describePool(ctx, set.UserPoolID)
 		if err == nil && pool != nil && r.d.UserPoolID != "" {
 			err = fmt.Errorf("the server is in user pool %s: leave UserPoolId out, or remove the server first", set.UserPoolID)
@@ -77,7 +78,7 @@ func (r *run) ensurePool(ctx context.Context, set recorded) (*types.UserPoolType
 			out, err := r.Cognito.CreateUserPool(ctx, &cognitoidentityprovider.CreateUserPoolInput{
 				PoolName:     aws.String(r.poolName()),
 				UserPoolTags: map[string]string{tagPool: r.poolKey()},
-				// Machines only: nobody signs up by himself.
+				// Machines only: nobody signs up.
 				AdminCreateUserConfig: &types.AdminCreateUserConfigType{AllowAdminCreateUserOnly: true},
 			}, r.sentOnce)
 			if err != nil {
@@ -102,9 +103,9 @@ func (p *Provisioner) describePool(ctx context.Context, id string) (*types.UserP
 	return out.UserPool, nil
 }
 
-// findPool looks for the pool that the owner's servers share: by its name among
-// all pools, then by its tag. Of several, which two runs made at the same time,
-// it returns the oldest; of none, nil.
+// findPool returns the pool that the owner's servers share: it searches all
+// pools by name, and then by tag. Two concurrent runs may have made two; then it
+// returns the older one. If there is none, it returns nil.
 func (p *Provisioner) findPool(ctx context.Context) (*types.UserPoolType, error) {
 	var found *types.UserPoolType
 	pages := cognitoidentityprovider.NewListUserPoolsPaginator(p.Cognito, &cognitoidentityprovider.ListUserPoolsInput{MaxResults: aws.Int32(60)})
@@ -136,9 +137,9 @@ func olderPool(a, b *types.UserPoolType) bool {
 	return cmp.Or(aws.ToTime(a.CreationDate).Compare(aws.ToTime(b.CreationDate)), cmp.Compare(aws.ToString(a.Id), aws.ToString(b.Id))) < 0
 }
 
-// ensureDomain returns the address of the pool's domain, and makes one if it has
-// none. A domain that is there is used as it is; only the pool's own description
-// names it.
+// ensureDomain returns the address of the pool's domain, and makes one if the
+// pool has none. It uses an existing domain as it is. Only the pool's own
+// description names it.
 func (r *run) ensureDomain(ctx context.Context, pool *types.UserPoolType, set recorded) (string, error) {
 	if custom := aws.ToString(pool.CustomDomain); custom != "" && r.d.DomainPrefix == "" {
 		return "https://" + custom, nil
@@ -148,7 +149,7 @@ func (r *run) ensureDomain(ctx context.Context, pool *types.UserPoolType, set re
 			return "", fmt.Errorf("user pool %s has the domain %q and can have no second one: leave DomainPrefix out or set it to that", aws.ToString(pool.Id), has)
 		}
 		if pool.UserPoolTags[tagDomain] == has && set.ClientID == "" {
-			return r.domainURL(has), r.waitForDomain(ctx, has) // an earlier run may have stopped at that
+			return r.domainURL(has), r.waitForDomain(ctx, has) // an earlier run may have stopped while it waited
 		}
 		return r.domainURL(has), nil
 	}
@@ -170,16 +171,16 @@ func (r *run) ensureDomain(ctx context.Context, pool *types.UserPoolType, set re
 	}
 }
 
-// derivedDomain is the prefix for a pool when none is asked for: the same for
-// the same pool and attempt, and unlikely to be taken, since all accounts share
-// the names.
+// derivedDomain returns the default prefix for a pool. It is the same for the
+// same pool and attempt, and unlikely to be taken: all accounts share the names.
 func derivedDomain(poolID string, attempt int) string {
 	return "mcp-" + shortHash(fmt.Sprint(poolID, "/", attempt))
 }
 
-// createDomain makes the domain, tagging the pool first, so that a run that
-// stops in between still knows that the domain is to go again. It returns the
-// prefix that the pool has then, which a concurrent run may have chosen.
+// createDomain makes the domain. It tags the pool first, so that after a run
+// that stops in between the domain is still known to be removable. It returns
+// the prefix that the pool has in the end, which a concurrent run may have
+// chosen.
 func (r *run) createDomain(ctx context.Context, pool *types.UserPoolType, prefix string) (string, error) {
 	made := prefix
 	err := r.change("create domain "+prefix, func() error {
@@ -197,8 +198,9 @@ func (r *run) createDomain(ctx context.Context, pool *types.UserPoolType, prefix
 		if err == nil || !is[*types.InvalidParameterException](err) {
 			return err
 		}
-		// Taken, or made by a request whose answer was lost, or the pool has
-		// another by now: all three come under this name.
+		// The prefix is taken, or an earlier request made the domain and its
+		// answer was lost, or the pool has another domain by now: all three give
+		// this error.
 		now, describeErr := r.describePool(ctx, aws.ToString(pool.Id))
 		if describeErr != nil {
 			return describeErr
@@ -212,7 +214,7 @@ func (r *run) createDomain(ctx context.Context, pool *types.UserPoolType, prefix
 	return made, err
 }
 
-// waitForDomain waits until the domain answers, which takes up to a minute.
+// waitForDomain waits until the domain works, which takes up to a minute.
 func (r *run) waitForDomain(ctx context.Context, prefix string) error {
 	if r.dry {
 		return nil

@@ -38,7 +38,7 @@ type Provisioner struct {
 
 	Prefix   string // parameter path under which servers live; default credstore.DefaultPrefix
 	Owner    string // who owns what is made: a stack's id, or CommandLine (the default)
-	Resource string // which of the owner's resources it belongs to: a logical id, or empty
+	Resource string // logical id of the owner's resource that it belongs to, or empty
 
 	Logger *slog.Logger // default: discard
 
@@ -46,14 +46,13 @@ type Provisioner struct {
 	// default doubles from 100 ms to 5 s; half of it is random.
 	Backoff func(attempt int) time.Duration
 	// Wait pauses between two looks at something that takes time. The default
-	// waits for d, or until ctx ends and then returns its error.
+	// waits for d. If ctx ends first, it returns ctx's error.
 	Wait func(ctx context.Context, d time.Duration) error
 	Now  func() time.Time // default time.Now
 }
 
-// New makes a Provisioner on clients of its own, with the retries that the
-// package wants. cfg's BaseEndpoint, when set, is also what recorded addresses
-// are built on.
+// New makes a Provisioner with clients of its own and the package's retries.
+// Recorded addresses are built on cfg's BaseEndpoint if that is set.
 func New(cfg aws.Config) *Provisioner {
 	if cfg.HTTPClient == nil {
 		cfg.HTTPClient = awshttp.NewBuildableClient().WithTimeout(attemptTimeout)
@@ -75,51 +74,51 @@ type Result struct {
 	ParameterPath string // with a trailing slash
 	Username      string // of [Provisioner.EnsureUser] only
 
-	// SecretSince is when the client secret was written that
-	// [Provisioner.Rotate] or [Provisioner.Tidy] found.
+	// SecretSince is when the client secret that [Provisioner.Rotate] or
+	// [Provisioner.Tidy] found was written.
 	SecretSince time.Time
 
-	// Changes says in one line each what the run changed, or would change.
-	// Nothing to change: empty.
+	// Changes has one line for each change that the run made or would make.
 	Changes []string
 }
 
-// OwnedError says that something is there already and is not this owner's.
+// OwnedError says that something exists already and does not belong to this
+// owner.
 type OwnedError struct {
 	What  string // "the parameters under /app/mcp/calc/"
-	Owner string // empty: there is no owner's tag
+	Owner string // empty: it has no owner's tag
 }
 
 func (e *OwnedError) Error() string {
 	if e.Owner == "" {
-		return e.What + " exist and belong to nobody known: take them over with Adopt (--adopt), or choose another name"
+		return e.What + " exist and belong to no known owner: take them over with Adopt (--adopt), or choose another name"
 	}
 	return e.What + " belong to " + e.Owner + ": choose another name or prefix"
 }
 
-// errAgain says that another run got in between: look again.
+// errAgain says that another run interfered: look again.
 var errAgain = errors.New("another run made the same thing at the same time")
 
-// errLock says that another app client takes the place of the recorded one, or
-// another secret that of the published one. Then parameters are overwritten, and
-// only a lock can decide between two runs.
+// errLock says that another app client replaces the recorded one, or another
+// secret the published one. That overwrites parameters, so only a lock can
+// decide between two runs.
 var errLock = errors.New("the server's lock is needed")
 
-// holdTime is how long readers wait for a run that died while it replaced an
-// app client: more than it takes to write the parameters.
+// holdTime is how long readers wait for a run that died while it replaced an app
+// client. It is longer than writing the parameters takes.
 const holdTime = time.Minute
 
-// Ensure makes what is there match d and says what it changed. It touches nothing
-// that is as d wants it, and nothing that is not the owner's: if another owner's
-// thing is in the way it returns an [*OwnedError]. After any other error what was
-// made stays, and the next Ensure goes on from there.
+// Ensure makes what exists match d and returns what it changed. It does not
+// touch what matches d already, nor what another owner owns: if that is in the
+// way, the error is an [*OwnedError]. After any other error, what was made
+// stays, and the next Ensure continues from there.
 func (p *Provisioner) Ensure(ctx context.Context, d Desired) (Result, error) {
 	if err := p.check(d); err != nil {
 		return Result{}, err
 	}
 	if d.UserPoolID == "" {
-		// The pool is shared with servers that other runs set up or remove
-		// right now. Without anything to change there is no need to lock.
+		// Other runs may be setting up or removing other servers in the pool
+		// right now. If nothing has to change, no lock is needed.
 		res, err := p.ensure(ctx, d, true)
 		if err != nil || len(res.Changes) == 0 {
 			return res, err
@@ -133,7 +132,7 @@ func (p *Provisioner) Ensure(ctx context.Context, d Desired) (Result, error) {
 	return p.ensure(ctx, d, false)
 }
 
-// Plan is what Ensure would do, found out without a write.
+// Plan returns what Ensure would do. It writes nothing.
 func (p *Provisioner) Plan(ctx context.Context, d Desired) (Result, error) {
 	if err := p.check(d); err != nil {
 		return Result{}, err
@@ -164,7 +163,7 @@ func (p *Provisioner) ensure(ctx context.Context, d Desired, dry bool) (Result, 
 		}
 		if !isAgain(err) || attempt == 5 {
 			if owned := (*OwnedError)(nil); errors.As(err, &owned) && lost {
-				// Another owner's run was faster. What this one made is of no use.
+				// Another owner's run was faster: remove what this one made.
 				_, removeErr := p.newRun(d, false).removeFromPool(ctx, poolID, recorded{})
 				err = errors.Join(err, removeErr)
 			}
@@ -176,7 +175,7 @@ func (p *Provisioner) ensure(ctx context.Context, d Desired, dry bool) (Result, 
 	}
 }
 
-// run is one walk through the steps.
+// run is the state of one run.
 type run struct {
 	*Provisioner
 	d       Desired
@@ -185,10 +184,10 @@ type run struct {
 	changes []string
 
 	locked    bool     // the run has the server's lock
-	lost      bool     // an earlier round of this run made an app client, and another's secret was first
+	lost      bool     // this run made an app client, but another client's secret was published first
 	created   bool     // the app client was made by this run
 	published bool     // so was the secret's parameter, with a secret that needs no rotation
-	surplus   []string // app clients that a concurrent or crashed run made in vain
+	surplus   []string // app clients of a concurrent or crashed run that are not needed
 }
 
 func (p *Provisioner) newRun(d Desired, dry bool) *run {
@@ -199,7 +198,7 @@ func (p *Provisioner) newRun(d Desired, dry bool) *run {
 	return &run{Provisioner: p, d: d, dry: dry}
 }
 
-// change notes what is about to be changed and, unless the run only looks, does it.
+// change records a change and, except in a dry run, makes it.
 func (r *run) change(what string, do func() error) error {
 	r.changes = append(r.changes, what)
 	if r.dry {
@@ -238,7 +237,7 @@ func (r *run) ensure(ctx context.Context) (Result, error) {
 	if err != nil {
 		return res, err
 	}
-	held := !set.HeldUntil.IsZero() // by a run that did not come to its end
+	held := !set.HeldUntil.IsZero() // by a run that did not finish
 	if set.ClientID != "" && set.ClientID != aws.ToString(client.ClientId) && !r.dry {
 		if err := r.store().Hold(ctx, r.d.Name, r.now().Add(holdTime)); err != nil {
 			return res, err
@@ -256,7 +255,7 @@ func (r *run) ensure(ctx context.Context) (Result, error) {
 
 	want := credstore.Credentials{
 		ClientID:     aws.ToString(client.ClientId),
-		ClientSecret: set.ClientSecret, // ensureSecret saw to it
+		ClientSecret: set.ClientSecret, // written by ensureSecret
 		DiscoveryURL: r.issuer(res.UserPoolID) + openidConfiguration,
 		Domain:       domain,
 		UserPoolID:   res.UserPoolID,
@@ -283,12 +282,12 @@ func (r *run) ensure(ctx context.Context) (Result, error) {
 	return res, r.ensureRotation(ctx, found, client)
 }
 
-// label is the name of the server's app client and of its resource server. It
-// shows that they are this owner's; see the package comment.
+// label returns the name of the server's app client and of its resource server.
+// It shows that this owner owns them; see the package comment.
 func (r *run) label() string { return r.labelFor("mcp") }
 
-// userLabel is the same for the app client and the user of user authentication.
-// Neither label can be taken for the other, whatever the servers' names.
+// userLabel is the label of the app client and the user of user authentication.
+// It differs from every label of a machine client, whatever the servers' names.
 func (r *run) userLabel() string { return r.labelFor("mcpuser") }
 
 func (r *run) labelFor(kind string) string {
@@ -309,7 +308,7 @@ func (r *run) scopes() []string {
 	return names
 }
 
-// machine is the one OAuth flow of the clients made here.
+// machine is the only OAuth flow of the clients made here.
 var machine = []types.OAuthFlowType{types.OAuthFlowTypeClientCredentials}
 
 func (p *Provisioner) owner() string  { return cmp.Or(p.Owner, CommandLine) }
@@ -351,10 +350,11 @@ func (p *Provisioner) backoff(attempt int) time.Duration {
 	return d/2 + rand.N(d/2)
 }
 
-// openidConfiguration is where the discovery document is, below the issuer.
+// openidConfiguration is the path of the discovery document below the issuer.
 const openidConfiguration = "/.well-known/openid-configuration"
 
-// issuer is the issuer of a user pool's tokens, on which its documents are found.
+// issuer returns the issuer of a user pool's tokens, which its documents are
+// below.
 // https://docs.aws.amazon.com/cognito/latest/developerguide/federation-endpoints.html
 func (p *Provisioner) issuer(userPoolID string) string {
 	if p.Endpoint != "" {
@@ -363,7 +363,7 @@ func (p *Provisioner) issuer(userPoolID string) string {
 	return "https://cognito-idp." + p.Region + "." + dnsSuffix(p.Region) + "/" + userPoolID
 }
 
-// domainURL is the address of a user pool's prefix domain.
+// domainURL returns the address of a user pool's prefix domain.
 // https://docs.aws.amazon.com/cognito/latest/developerguide/cognito-user-pools-assign-domain-prefix.html
 func (p *Provisioner) domainURL(prefix string) string {
 	switch {

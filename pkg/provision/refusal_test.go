@@ -50,7 +50,7 @@ func TestEnsure_addresses(t *testing.T) {
 }
 
 // case 8: a Create whose properties were refused is followed by a Delete with an
-// id that was never issued. It succeeds and asks nobody for anything.
+// id that was never issued. It succeeds and sends no request.
 func TestHandle_deleteOfRefused(t *testing.T) {
 	w := newWorld(t)
 	for _, more := range []map[string]any{{"Typo": "x"}, {"McpName": ""}, {"McpName": "../x"}, {"ParameterPrefix": "/aws/x"}, {"UserPoolId": "nonsense"}} {
@@ -81,8 +81,8 @@ func TestDecode_types(t *testing.T) {
 	}
 }
 
-// What is not there, not whole or nobody's is not rotated, and nothing is asked
-// of Cognito.
+// A missing or incomplete set, and one without an owner, is not rotated, and no
+// request goes to Cognito.
 func TestRotate_refused(t *testing.T) {
 	w := newWorld(t)
 	if _, err := w.p.Ensure(t.Context(), provision.Desired{Name: "calc", UserPoolID: w.pool}); err != nil {
@@ -112,7 +112,7 @@ func TestRotate_refused(t *testing.T) {
 	}
 }
 
-// What Status cannot make sense of it says, and Restore then changes nothing.
+// If Status cannot interpret a set, it says so, and Restore changes nothing.
 func TestRestore_refused(t *testing.T) {
 	for _, tt := range []struct {
 		name string
@@ -175,7 +175,7 @@ func TestStatus_user(t *testing.T) {
 	}
 }
 
-// case 45: a password that Cognito quotes when it refuses it is told to nobody.
+// case 45: if Cognito quotes a refused password, it appears nowhere.
 func TestEnsureUser_passwordRefused(t *testing.T) {
 	w := newWorld(t)
 	var password string
@@ -193,7 +193,7 @@ func TestEnsureUser_passwordRefused(t *testing.T) {
 	}
 }
 
-// case 10: a domain that Cognito does not give away is no domain that is gone.
+// case 10: a domain that Cognito refuses to delete does not count as deleted.
 func TestHandle_domainStays(t *testing.T) {
 	w := newWorld(t)
 	props := properties("", nil)

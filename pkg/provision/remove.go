@@ -10,16 +10,16 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider/types"
 )
 
-// Remove takes the server away: app client, resource server, the user of
+// Remove removes the server: app client, resource server, the user of
 // [Provisioner.EnsureUser], parameters, and with the last server the domain and
-// the pool that were made here. What is not there, or not this owner's, is no
-// error and is left alone. A UserPoolID limits it to that pool, and to parameters
-// that name that pool. With RetainOnDelete it only gives the ownership up.
+// the pool that were made here. It ignores what does not exist or belongs to
+// another owner. A UserPoolID limits it to that pool, and to parameters that
+// name that pool. With RetainOnDelete it only gives up the ownership.
 func (p *Provisioner) Remove(ctx context.Context, d Desired) (Result, error) {
 	return p.remove(ctx, d, false)
 }
 
-// PlanRemoval is what Remove would do, found out without a write.
+// PlanRemoval returns what Remove would do. It writes nothing.
 func (p *Provisioner) PlanRemoval(ctx context.Context, d Desired) (Result, error) {
 	return p.remove(ctx, d, true)
 }
@@ -29,7 +29,7 @@ func (p *Provisioner) remove(ctx context.Context, d Desired, dry bool) (Result, 
 		return Result{}, err
 	}
 	r := p.newRun(d, dry)
-	r.sealed = true // a key that is gone is no reason to stay
+	r.sealed = true // a deleted key must not prevent the removal
 	res := Result{ParameterPath: r.store().Path(d.Name)}
 	err := r.remove(ctx)
 	res.Changes = r.changes
@@ -39,7 +39,7 @@ func (p *Provisioner) remove(ctx context.Context, d Desired, dry bool) (Result, 
 func (r *run) remove(ctx context.Context) error {
 	release := func() {}
 	defer func() { release() }()
-	locked := r.dry // then there is no need
+	locked := r.dry // a dry run needs no lock
 	lock := func() error {
 		if locked {
 			return nil
@@ -107,8 +107,8 @@ func (r *run) remove(ctx context.Context) error {
 	return nil
 }
 
-// removalTarget says in which pool the server is to be removed, nil when that
-// is gone, and whether the parameters go too.
+// removalTarget returns the pool to remove the server from, nil if that no
+// longer exists, and whether to delete the parameters too.
 func (r *run) removalTarget(ctx context.Context, set recorded) (pool *types.UserPoolType, poolID string, parameters bool, err error) {
 	parameters = r.mine(set)
 	if poolID = r.d.UserPoolID; poolID != "" {
@@ -120,10 +120,10 @@ func (r *run) removalTarget(ctx context.Context, set recorded) (pool *types.User
 			return nil, "", false, err
 		}
 		switch {
-		case pool == nil: // the parameters speak of nothing any more
+		case pool == nil: // the parameters name a pool that no longer exists
 		case r.owner() == CommandLine, set.tags[tagAdoptedPool] == set.UserPoolID, pool.UserPoolTags[tagPool] == r.poolKey():
 			return pool, set.UserPoolID, true, nil
-		default: // the server has moved to a pool that was given
+		default: // the server has moved to a given pool
 			pool, parameters = nil, false
 		}
 	}
@@ -134,9 +134,9 @@ func (r *run) removalTarget(ctx context.Context, set recorded) (pool *types.User
 	return pool, poolID, parameters, err
 }
 
-// removeFromPool deletes the server's app clients, the recorded one among them,
-// and its resource server. Of a set that is not this owner's, client and resource
-// server are kept: the run that was to take them over has stopped half-way.
+// removeFromPool deletes the server's app clients, the recorded one included,
+// and its resource server. If the set belongs to another owner, it keeps client
+// and resource server: a run that was to take them over stopped halfway.
 func (r *run) removeFromPool(ctx context.Context, poolID string, set recorded) (kept bool, err error) {
 	if poolID == "" {
 		return false, nil
@@ -182,8 +182,8 @@ func (r *run) removeFromPool(ctx context.Context, poolID string, set recorded) (
 	})
 }
 
-// lastServer reports whether no resource server but this one, and no app
-// client but this one's, is in the pool.
+// lastServer reports whether the pool has no other resource server, and no app
+// client of another server.
 func (r *run) lastServer(ctx context.Context, poolID string) (bool, error) {
 	for s, err := range r.poolResourceServers(ctx, poolID) {
 		if err != nil || aws.ToString(s.Name) != r.label() {
@@ -198,8 +198,8 @@ func (r *run) lastServer(ctx context.Context, poolID string) (bool, error) {
 	return true, nil
 }
 
-// removable refuses, before anything is removed, a removal that would have to
-// stop at the pool.
+// removable refuses a removal that would fail at the pool, before anything is
+// removed.
 func (r *run) removable(ctx context.Context, pool *types.UserPoolType, set recorded) error {
 	if pool.UserPoolTags[tagPool] != r.poolKey() {
 		return nil
@@ -224,8 +224,8 @@ func (r *run) removable(ctx context.Context, pool *types.UserPoolType, set recor
 	return nil
 }
 
-// removePool removes, after the last server, the domain and the pool that were
-// made here: the domain first, since a pool with a domain cannot go.
+// removePool removes the domain and the pool that were made here, after the last
+// server. The domain goes first, because a pool with a domain cannot be deleted.
 func (r *run) removePool(ctx context.Context, pool *types.UserPoolType) error {
 	id := aws.ToString(pool.Id)
 	ours := pool.UserPoolTags[tagPool] == r.poolKey()
@@ -265,9 +265,9 @@ func (r *run) removePool(ctx context.Context, pool *types.UserPoolType) error {
 	})
 }
 
-// waitForNoDomain waits until the pool has no domain. Cognito refuses to delete
-// one that is gone or going as it refuses for any other reason: only a domain
-// that stays, for some twenty seconds, was refused in earnest.
+// waitForNoDomain waits until the pool has no domain. Cognito gives the same
+// refusal for a domain that is already gone, or going, as for any other reason.
+// Only if the domain stays for some twenty seconds was it really refused.
 func (r *run) waitForNoDomain(ctx context.Context, poolID string, refusal error) error {
 	for attempt := 0; ; attempt++ {
 		pool, err := r.describePool(ctx, poolID)

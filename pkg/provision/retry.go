@@ -13,19 +13,19 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
-// attemptTimeout bounds one try of one request, so that a connection that died
-// silently costs a try and not the whole run.
+// attemptTimeout bounds one attempt of one request, so that a connection that
+// died silently costs one attempt and not the whole run.
 const attemptTimeout = 10 * time.Second
 
 type repetition bool
 
 const (
 	repeatable   repetition = true  // a second request after a lost answer does no harm
-	unrepeatable repetition = false // it would make a second thing
+	unrepeatable repetition = false // a second request would make a second thing
 )
 
-// noEffect are the errors that say that nothing happened and that the same
-// request may succeed later.
+// noEffect are the errors after which nothing has happened, and the same request
+// may succeed later.
 var noEffect = map[string]bool{
 	"TooManyRequestsException":        true,
 	"ThrottlingException":             true,
@@ -35,7 +35,7 @@ var noEffect = map[string]bool{
 	"TooManyUpdates":                  true,
 }
 
-// internal are the errors that say that nobody knows what happened.
+// internal are the errors after which it is unknown what happened.
 var internal = map[string]bool{
 	"InternalErrorException": true,
 	"InternalServerError":    true,
@@ -44,8 +44,8 @@ var internal = map[string]bool{
 }
 
 // retryer retries with backoff and jitter until the context's deadline. The
-// SDK's own list counts LimitExceededException as throttling; Cognito means a
-// quota by it that waiting does not mend.
+// SDK's own list counts LimitExceededException as throttling. Cognito uses it
+// for quotas, which no waiting helps against.
 func (p *Provisioner) retryer(rep repetition) aws.Retryer {
 	own := retry.IsErrorRetryableFunc(func(err error) aws.Ternary {
 		code := errorCode(err)
@@ -68,7 +68,7 @@ func (p *Provisioner) retryer(rep repetition) aws.Retryer {
 	})
 }
 
-// sentOnce is the option for the requests that make a new thing each time.
+// sentOnce is the option for requests that make a new thing each time.
 func (p *Provisioner) sentOnce(o *cognitoidentityprovider.Options) {
 	o.Retryer = p.retryer(unrepeatable)
 }
@@ -88,7 +88,7 @@ func is[T error](err error) bool {
 }
 
 // unknownOutcome reports whether the request that failed with err may have had
-// its effect.
+// an effect.
 func unknownOutcome(err error) bool {
 	if err == nil {
 		return false
@@ -104,9 +104,9 @@ func unknownOutcome(err error) bool {
 	return errors.As(err, &refused)
 }
 
-// once makes something that a repeated request would make a second time. When
-// the outcome of make is unknown it looks for the thing with find, and makes it
-// again only when it is not there.
+// once makes something that a repeated request would make twice. If the outcome
+// of make is unknown, it looks for the thing with find, and makes it again only
+// if it does not exist.
 func once[T any](ctx context.Context, p *Provisioner, make func() (*T, error), find func() (*T, error)) (*T, error) {
 	for attempt := 0; ; attempt++ {
 		made, err := make()
@@ -127,7 +127,7 @@ func once[T any](ctx context.Context, p *Provisioner, make func() (*T, error), f
 }
 
 // isAgain reports whether another run made what this one was about to make, so
-// that a second look finds it.
+// that another look finds it.
 func isAgain(err error) bool {
 	return errors.Is(err, errAgain) || is[*ssmtypes.ParameterAlreadyExists](err)
 }

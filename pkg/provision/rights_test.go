@@ -7,8 +7,8 @@ import (
 	"agentcore-mcp-auth/pkg/localaws"
 )
 
-// Rights that the deployment has just given may not be known everywhere yet;
-// rights that never come fail the resource in good time.
+// Permissions that the deployment has just given may not be effective everywhere
+// yet. Permissions that never come fail the resource in good time.
 func TestHandle_rightsComeLate(t *testing.T) {
 	for _, tt := range []struct {
 		name    string

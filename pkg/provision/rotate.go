@@ -12,17 +12,17 @@ import (
 	"agentcore-mcp-auth/pkg/credstore"
 )
 
-// Rotate replaces the secret of a server that is set up, of any owner. The
-// secret before stays alive for the lifetime of an access token and an hour
-// more at least: until [Provisioner.Tidy], or another run for the server, finds
-// it older than that. A rotation that stopped half-way is finished.
+// Rotate replaces the secret of a server that is set up, whoever owns it. The
+// previous secret stays alive for at least the lifetime of an access token and
+// an hour: until [Provisioner.Tidy] or another run for the server finds it older
+// than that. Rotate finishes a rotation that stopped halfway.
 func (p *Provisioner) Rotate(ctx context.Context, name string) (Result, error) {
 	return p.onServer(ctx, name, func(r *run, _ recorded) error {
 		return r.change("rotate the client secret", func() error { return r.rotate(ctx, "") })
 	})
 }
 
-// Tidy deletes the secret that a rotation replaced, when its time is over.
+// Tidy deletes a replaced secret whose time is over.
 func (p *Provisioner) Tidy(ctx context.Context, name string) (Result, error) {
 	return p.onServer(ctx, name, func(r *run, set recorded) error {
 		minutes, err := p.lifetime(ctx, set.UserPoolID, set.ClientID)
@@ -34,7 +34,7 @@ func (p *Provisioner) Tidy(ctx context.Context, name string) (Result, error) {
 	})
 }
 
-// onServer runs do on a set that somebody owns and that is complete.
+// onServer runs do on a complete set with an owner.
 func (p *Provisioner) onServer(ctx context.Context, name string, do func(*run, recorded) error) (Result, error) {
 	d := Desired{Name: name}
 	if err := p.check(d); err != nil {
@@ -52,7 +52,7 @@ func (p *Provisioner) onServer(ctx context.Context, name string, do func(*run, r
 	if err := set.Machine(); err != nil {
 		return Result{}, fmt.Errorf("MCP server %s under %s: %w: set it up first", name, path, err)
 	}
-	r.d.KMSKeyID = set.tags[tagKey] // an overwrite without a key would fall back to the account's
+	r.d.KMSKeyID = set.tags[tagKey] // an overwrite without a key would switch to the account's key
 	err = do(r, set)
 	return Result{
 		UserPoolID: set.UserPoolID, ClientID: set.ClientID, DiscoveryURL: set.DiscoveryURL,
@@ -61,21 +61,21 @@ func (p *Provisioner) onServer(ctx context.Context, name string, do func(*run, r
 }
 
 // ensureRotation applies a new SecretVersion, or finishes an earlier rotation.
-// set is what the run has found.
+// set is what the run found at its start.
 func (r *run) ensureRotation(ctx context.Context, set recorded, client *types.UserPoolClientType) error {
 	switch want := r.d.SecretVersion; {
-	case r.published: // set is of the secret before
+	case r.published: // set has the previous secret
 		return nil
 	case want != "" && !set.applied(want) && client.ClientId != nil:
 		return r.change("rotate the client secret to version "+want, func() error { return r.rotate(ctx, want) })
-	case set.ClientID != aws.ToString(client.ClientId): // set is of the client before
+	case set.ClientID != aws.ToString(client.ClientId): // set has the previous client
 		return nil
 	}
 	return r.tidy(ctx, set)
 }
 
-// rotate adds a secret and publishes it. An empty version leaves the one
-// applied last as it is.
+// rotate adds a secret and publishes it. An empty version leaves the recorded
+// one unchanged.
 func (r *run) rotate(ctx context.Context, version string) error {
 	unlock, err := r.lockServer(ctx)
 	if err != nil {
@@ -87,7 +87,7 @@ func (r *run) rotate(ctx context.Context, version string) error {
 		return err
 	}
 	if version != "" && set.applied(version) {
-		return nil // the run that had the lock before has done it
+		return nil // the run that held the lock before has done it
 	}
 	if err := set.Machine(); err != nil {
 		return err
@@ -111,9 +111,9 @@ func (r *run) rotate(ctx context.Context, version string) error {
 	return r.publish(ctx, &set, value, id, version)
 }
 
-// unlogged is the id of the published secret where no log names it: the one that
-// the client was made with, which is the oldest, or one that was added and
-// published by hand. Empty: there is none.
+// unlogged returns the id of the published secret if no log names it. It is the
+// secret that the client was made with, which is the oldest, or one that was
+// added and published by hand. It returns "" if there is none.
 func (r *run) unlogged(ctx context.Context, set recorded) (string, error) {
 	live, err := r.liveSecrets(ctx, set.UserPoolID, set.ClientID)
 	if err != nil || len(live) == 0 {
@@ -132,7 +132,7 @@ func (r *run) unlogged(ctx context.Context, set recorded) (string, error) {
 	return aws.ToString(published.ClientSecretId), nil
 }
 
-// lockServer takes the server's lock, unless the run has it.
+// lockServer takes the server's lock, unless the run has it already.
 func (r *run) lockServer(ctx context.Context) (unlock func(), err error) {
 	if r.locked {
 		return func() {}, nil
@@ -140,8 +140,8 @@ func (r *run) lockServer(ctx context.Context) (unlock func(), err error) {
 	return r.lock(ctx, r.d.Name)
 }
 
-// tidy deletes the client's other secrets, once the published one has been there
-// for the overlap. Without a log no rotation has begun.
+// tidy deletes the client's other secrets once the published one is older than
+// the overlap. Without a log there was no rotation.
 func (r *run) tidy(ctx context.Context, set recorded) error {
 	if len(set.log()) == 0 || set.ClientID == "" {
 		return nil
@@ -174,7 +174,7 @@ func (r *run) tidy(ctx context.Context, set recorded) error {
 	})
 }
 
-// replaced lists the secrets beside the published one whose overlap is over.
+// replaced lists the secrets besides the published one whose overlap is over.
 func (r *run) replaced(ctx context.Context, set recorded) ([]string, error) {
 	live, err := r.liveSecrets(ctx, set.UserPoolID, set.ClientID)
 	if err != nil {
@@ -193,8 +193,8 @@ func (r *run) replaced(ctx context.Context, set recorded) ([]string, error) {
 	return ids, nil
 }
 
-// overlap is how long a replaced secret stays alive: the lifetime of an access
-// token and an hour more.
+// overlap returns how long a replaced secret stays alive: the lifetime of an
+// access token and an hour.
 func (r *run) overlap() time.Duration {
 	return time.Duration(r.d.AccessTokenMinutes)*time.Minute + time.Hour
 }

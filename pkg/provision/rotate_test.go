@@ -89,7 +89,8 @@ func TestTidy_longTokens(t *testing.T) {
 	}
 }
 
-// case 21: of a rotation that died at any call nothing stays but one secret.
+// case 21: after a rotation that died at any call, tidying leaves exactly one
+// secret.
 func TestRotate_crash(t *testing.T) {
 	inWorld(func(t *testing.T, w *world) {
 		props := properties(w.pool, nil)
@@ -173,7 +174,7 @@ func TestRotate_duringKeyChange(t *testing.T) {
 	})(t)
 }
 
-// A secret that somebody added and published by hand is alive until another is
+// A secret that was added and published by hand stays alive until another is
 // published.
 func TestRotate_addedByHand(t *testing.T) {
 	w := newWorld(t)

@@ -19,11 +19,10 @@ import (
 )
 
 // secretLog records which of a client's secrets the parameter holds, as text
-// such as "3=abc--1700000000 4=abc--1800000000": from revision 3 of the
-// parameter on the one, from revision 4 on the other. An entry is written
-// before the revision that it speaks of, so the log is right whether or not
-// the write followed. A set whose secret is the one that its client was made
-// with has no log.
+// such as "3=abc--1700000000 4=abc--1800000000": the first secret from revision
+// 3 of the parameter on, the second from revision 4 on. An entry is written
+// before its revision, so the log is right even if the write of the revision did
+// not follow. A set that has the secret its client was made with has no log.
 type secretLog []secretEntry
 
 type secretEntry struct {
@@ -31,7 +30,7 @@ type secretEntry struct {
 	id       string
 }
 
-// parseSecretLog reads a log and leaves malformed entries out.
+// parseSecretLog reads a log and skips malformed entries.
 func parseSecretLog(s string) secretLog {
 	var log secretLog
 	for _, f := range strings.Fields(s) {
@@ -51,7 +50,7 @@ func (l secretLog) String() string {
 	return strings.Join(parts, " ")
 }
 
-// at is the id of the secret that the given revision holds, or empty.
+// at returns the id of the secret in the given revision, or "".
 func (l secretLog) at(revision int64) string {
 	id := ""
 	for _, e := range l {
@@ -62,7 +61,7 @@ func (l secretLog) at(revision int64) string {
 	return id
 }
 
-// log is the set's secret log.
+// log returns the set's secret log.
 func (s recorded) log() secretLog { return parseSecretLog(s.tags[tagSecrets]) }
 
 // applied reports whether the rotation to version has been published.
@@ -103,12 +102,12 @@ func find(live []types.ClientSecretDescriptorType, id string) (types.ClientSecre
 }
 
 // ensureSecret makes sure that the published secret is one of the client's and
-// is encrypted under the desired key. A secret that is gone from Parameter
-// Store is read back from Cognito, which shows only the one that a client was
-// made with; in place of any other a new one is added.
+// is encrypted under the desired key. It reads a secret that is missing from
+// Parameter Store back from Cognito, which shows only the one that a client was
+// made with. For any other it adds a new one.
 func (r *run) ensureSecret(ctx context.Context, set *recorded, client *types.UserPoolClientType) (err error) {
 	defer func() {
-		if is[*types.ResourceNotFoundException](err) { // another run has just deleted the client that lost
+		if is[*types.ResourceNotFoundException](err) { // another run has just deleted this surplus client
 			err = fmt.Errorf("%w: %w", errAgain, err)
 		}
 	}()
@@ -131,8 +130,8 @@ func (r *run) ensureSecret(ctx context.Context, set *recorded, client *types.Use
 			return nil
 		}
 	}
-	// Publishing a secret in place of another, or adding one, takes the lock.
-	// Without it, the log of one run could stand beside the value of another.
+	// Replacing a published secret, or adding one, takes the lock. Without it,
+	// the log of one run could be stored with the value of another.
 	if (known || !r.created) && !r.locked && !r.dry {
 		return errLock
 	}
@@ -163,8 +162,8 @@ func (r *run) ensureSecret(ctx context.Context, set *recorded, client *types.Use
 	})
 }
 
-// key names the key that the secret is encrypted under. While another one is
-// tagged and not yet in use, that is unknown and empty.
+// key names the key that the secret is encrypted under. It returns "" while
+// another key is tagged and not in use yet, because the key is then unknown.
 func (s recorded) key() string {
 	if since, err := strconv.ParseInt(s.tags[tagKeySince], 10, 64); err == nil && s.SecretRevision < since {
 		return ""
@@ -172,7 +171,7 @@ func (s recorded) key() string {
 	return keyName(s.tags[tagKey])
 }
 
-// keyName is a name for the key under which a SecureString is written.
+// keyName returns a name for the key that a SecureString is written under.
 func keyName(id string) string { return cmp.Or(id, "alias/aws/ssm") }
 
 // original reports whether the secret is the one that the client was made
@@ -181,14 +180,14 @@ func original(s types.ClientSecretDescriptorType, c *types.UserPoolClientType) b
 	return aws.ToTime(s.ClientSecretCreateDate).Sub(aws.ToTime(c.CreationDate)).Abs() < time.Minute
 }
 
-// publish writes the secret's parameter. id is the secret's, empty for the one
-// that the client was made with, where no log is kept.
+// publish writes the secret's parameter. id is the secret's id. It is empty for
+// the secret that the client was made with, for which no log is kept.
 func (r *run) publish(ctx context.Context, set *recorded, value credstore.Secret, id, version string) error {
 	tags := map[string]string{}
 	store := r.store()
 	if key := keyName(r.d.KMSKeyID); key != set.key() {
 		tags[tagKey], tags[tagKeySince] = key, strconv.FormatInt(set.SecretRevision+1, 10)
-		store.KMSKeyID = key // by name also where it is the account's own
+		store.KMSKeyID = key // named explicitly, even the account's own key
 	}
 	if version != "" {
 		tags[tagSecretVersion] = version
@@ -225,8 +224,8 @@ func (r *run) publish(ctx context.Context, set *recorded, value credstore.Secret
 	return nil
 }
 
-// addSecret gives the client one more secret. Cognito allows two, so all but the
-// one called keep are deleted first, or with an empty keep all but the newest.
+// addSecret gives the client another secret. Cognito allows two, so it first
+// deletes all but keep, or with an empty keep all but the newest.
 func (r *run) addSecret(ctx context.Context, poolID, clientID, keep string) (id string, value credstore.Secret, err error) {
 	tidy := func() error {
 		live, err := r.liveSecrets(ctx, poolID, clientID)
@@ -257,7 +256,7 @@ func (r *run) addSecret(ctx context.Context, poolID, clientID, keep string) (id 
 		}
 		return out.ClientSecretDescriptor, nil
 	}, func() (*types.ClientSecretDescriptorType, error) {
-		return nil, tidy() // the value of one that was added without an answer is lost
+		return nil, tidy() // if the answer was lost, so is the secret's value
 	})
 	if err != nil {
 		return "", value, err

@@ -12,9 +12,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider/types"
 )
 
-// ensureResourceServer makes the server's resource server and brings its
-// scopes to the desired ones. It reports whether this very run made it: then
-// no earlier run has come as far as an app client.
+// ensureResourceServer makes the server's resource server and gives it the
+// desired scopes. fresh reports whether this run made it: then no earlier run
+// has made an app client.
 func (r *run) ensureResourceServer(ctx context.Context, pool *types.UserPoolType, set recorded) (fresh bool, err error) {
 	create := func() error {
 		_, err := r.Cognito.CreateResourceServer(ctx, &cognitoidentityprovider.CreateResourceServerInput{
@@ -23,14 +23,14 @@ func (r *run) ensureResourceServer(ctx context.Context, pool *types.UserPoolType
 		return err
 	}
 	creation := "create resource server " + r.d.Name + " with scopes " + strings.Join(r.scopes(), ", ")
-	if pool.Id == nil { // in a run that only looks
+	if pool.Id == nil { // a dry run, and the pool does not exist yet
 		return true, r.change(creation, create)
 	}
-	if set.empty() && !r.dry { // most likely there is none, so try without a look
+	if set.empty() && !r.dry { // it probably does not exist: try without looking first
 		if err := r.change(creation, create); !is[*types.InvalidParameterException](err) {
 			return true, err
 		}
-		r.changes = r.changes[:len(r.changes)-1] // it was there already, or the answer was lost
+		r.changes = r.changes[:len(r.changes)-1] // it existed already, or the answer was lost
 	}
 	has, err := r.describeResourceServer(ctx, aws.ToString(pool.Id))
 	if err != nil {
@@ -57,10 +57,10 @@ func (r *run) ensureResourceServer(ctx context.Context, pool *types.UserPoolType
 	})
 }
 
-// mayTake refuses a resource server that is somebody else's. Adopt takes over
-// one without a label, or with that of the recorded app client, which its owner
-// has given up. Another label is that of a server under another prefix or of
-// another stack, which needs its scopes.
+// mayTake refuses a resource server that belongs to somebody else. Adopt takes
+// over one without a label, or one with the label of the recorded app client,
+// which its owner has given up. Any other label belongs to a server under
+// another prefix or of another stack, which needs its scopes.
 func (r *run) mayTake(ctx context.Context, has *types.ResourceServerType, set recorded) error {
 	name := aws.ToString(has.Name)
 	refused := &OwnedError{What: fmt.Sprintf("the resource server %q in user pool %s and its scopes", r.d.Name, aws.ToString(has.UserPoolId))}
@@ -105,8 +105,8 @@ func sameScopes(a, b []types.ResourceServerScopeType) bool {
 	return slices.Equal(lines(a), lines(b))
 }
 
-// poolResourceServers lists the resource servers of the pool: none when there is no
-// such pool.
+// poolResourceServers lists the resource servers of the pool. If there is no
+// such pool, it lists none.
 func (p *Provisioner) poolResourceServers(ctx context.Context, poolID string) iter.Seq2[types.ResourceServerType, error] {
 	return func(yield func(types.ResourceServerType, error) bool) {
 		pages := cognitoidentityprovider.NewListResourceServersPaginator(p.Cognito, &cognitoidentityprovider.ListResourceServersInput{

@@ -15,15 +15,15 @@ import (
 	"agentcore-mcp-auth/pkg/credstore"
 )
 
-// Status is what is recorded of a server, compared with what exists.
+// Status compares what is recorded about a server with what exists.
 type Status struct {
-	Result          // Changes is what it would take to make the two agree
+	Result          // Changes would make the two agree
 	Endpoint string // recorded when the server was deployed
-	Owner    string // empty: there is no owner's tag
+	Owner    string // empty: it has no owner's tag
 	Resource string // the owner's name for it
 
-	// UserClientID is the app client of user authentication, empty without it,
-	// and Result.Username its user.
+	// UserClientID is the app client of user authentication, or empty, and
+	// Result.Username its user.
 	UserClientID string
 }
 
@@ -53,9 +53,9 @@ func (p *Provisioner) Status(ctx context.Context, name string) (Status, error) {
 	return s, err
 }
 
-// Restore mends, for a server of any owner, what Status finds missing or changed
-// of its machine credentials. Unlike [Provisioner.Ensure] it need not be told
-// what the server was set up with. A set without an owner is refused.
+// Restore repairs what Status finds missing or changed in the machine
+// credentials of a server, whoever owns it. Unlike [Provisioner.Ensure] it need
+// not be told the server's settings. It refuses a set without an owner.
 func (p *Provisioner) Restore(ctx context.Context, name string) (Result, error) {
 	if err := p.check(Desired{Name: name}); err != nil {
 		return Result{}, err
@@ -81,10 +81,10 @@ func (p *Provisioner) Restore(ctx context.Context, name string) (Result, error) 
 	return p.as(set).Ensure(ctx, d)
 }
 
-// Recorded is what a server's machine client and its test user were set up with,
-// as far as that can be told: the scopes, the lifetimes of their tokens and the
-// key. To pass them to [Provisioner.Ensure] or [Provisioner.EnsureUser] again
-// leaves these as they are. Nothing recorded: zero but for the name.
+// Recorded returns the settings of a server's machine client and of its test
+// user, as far as they can be known: the scopes, the lifetimes of tokens and the
+// key. Passing them to [Provisioner.Ensure] or [Provisioner.EnsureUser] leaves
+// these unchanged. If nothing is recorded, only the name is set.
 func (p *Provisioner) Recorded(ctx context.Context, name string) (machine, user Desired, err error) {
 	machine = Desired{Name: name}
 	if err := p.check(machine); err != nil {
@@ -107,7 +107,7 @@ func (p *Provisioner) Recorded(ctx context.Context, name string) (machine, user 
 	return machine, user, err
 }
 
-// compare plans the machine client, the user, or both, as they are recorded.
+// compare plans the recorded machine client, the user, or both.
 func (p *Provisioner) compare(ctx context.Context, d Desired, set recorded) (res Result, err error) {
 	user := set.UserClientID != "" || set.Username != "" || !set.Password.IsZero()
 	if !user || set.ClientID != "" || !set.ClientSecret.IsZero() || set.Scope != "" {
@@ -139,15 +139,15 @@ func (p *Provisioner) lifetime(ctx context.Context, poolID, clientID string) (mi
 	return aws.ToInt32(client.AccessTokenValidity), nil
 }
 
-// as is a provisioner for the set's owner.
+// as returns a provisioner for the set's owner.
 func (p *Provisioner) as(set recorded) *Provisioner {
 	q := *p
 	q.Owner, q.Resource = set.owner(), set.tags[tagResource]
 	return &q
 }
 
-// recordedDesire is the state that the parameters and the app client speak of,
-// or the problem that keeps it from being known.
+// recordedDesire returns the state that the parameters and the app client
+// describe, or the problem that keeps it from being known.
 func (p *Provisioner) recordedDesire(ctx context.Context, name string, set recorded) (d Desired, problem string, err error) {
 	d = Desired{Name: name, UserPoolID: set.UserPoolID, KMSKeyID: set.tags[tagKey], Adopt: true}
 	if d.UserPoolID == "" {
@@ -190,8 +190,8 @@ func (p *Provisioner) recordedDesire(ctx context.Context, name string, set recor
 	return d, "", err
 }
 
-// poolOfDiscovery is the user pool that the discovery URL names, if the recorded
-// app client is in it; otherwise empty.
+// poolOfDiscovery returns the user pool in the discovery URL if it has the
+// recorded app client, or else "".
 func (p *Provisioner) poolOfDiscovery(ctx context.Context, set recorded) (string, error) {
 	base := strings.TrimSuffix(set.DiscoveryURL, openidConfiguration)
 	id := base[strings.LastIndex(base, "/")+1:]
@@ -205,8 +205,8 @@ func (p *Provisioner) poolOfDiscovery(ctx context.Context, set recorded) (string
 	return id, nil
 }
 
-// clientScopes are the scopes of the server that an app client may ask for;
-// none: nil.
+// clientScopes returns the server's scopes that an app client may ask for, or
+// nil.
 func (p *Provisioner) clientScopes(ctx context.Context, name, poolID, clientID string) (scopes []string, err error) {
 	if clientID == "" {
 		return nil, nil
@@ -223,14 +223,14 @@ func (p *Provisioner) clientScopes(ctx context.Context, name, poolID, clientID s
 	return scopes, nil
 }
 
-// Leftover is something that bears the owner's tag or label and belongs to no
-// server that is recorded.
+// Leftover is something that has the owner's tag or label and belongs to no
+// recorded server.
 type Leftover struct {
 	What   string // for people
 	remove func(context.Context) error
 }
 
-// labelPattern is what a name field looks like that was written here.
+// labelPattern matches the labels that this package writes into name fields.
 var labelPattern = regexp.MustCompile(`^mcp(?:user)?-([a-zA-Z0-9_][a-zA-Z0-9_-]{0,63})-[0-9a-f]{32}$`)
 
 // Leftovers finds what this owner's runs have left when they failed and nobody
@@ -263,7 +263,7 @@ func (p *Provisioner) Leftovers(ctx context.Context) ([]Leftover, error) {
 	}
 	for _, key := range locks {
 		_, used := servers[key]
-		if strings.HasSuffix(key, ".") { // a pool's, of this owner or of another
+		if strings.HasSuffix(key, ".") { // the lock of a pool, of this owner or another
 			used = key != p.poolLock() || own != nil
 		}
 		if !used {
@@ -273,9 +273,9 @@ func (p *Provisioner) Leftovers(ctx context.Context) ([]Leftover, error) {
 	return left, nil
 }
 
-// RemoveLeftovers removes what Leftovers finds and says what that was.
+// RemoveLeftovers removes what Leftovers finds and returns what that was.
 func (p *Provisioner) RemoveLeftovers(ctx context.Context) (removed []string, err error) {
-	for range 3 { // a pool is left over once it is empty, and its lock once it is gone
+	for range 3 { // a pool becomes a leftover once it is empty, and its lock once the pool is gone
 		left, err := p.Leftovers(ctx)
 		if err != nil || len(left) == 0 {
 			return removed, err
@@ -290,7 +290,7 @@ func (p *Provisioner) RemoveLeftovers(ctx context.Context) (removed []string, er
 	return removed, nil
 }
 
-// clients are the ids of the app clients that are recorded of a server.
+// clients holds the ids of a server's recorded app clients.
 type clients struct{ machine, user string }
 
 // inventory reads what is recorded under the prefix: the app clients of each
@@ -323,11 +323,12 @@ func (p *Provisioner) inventory(ctx context.Context) (servers map[string]clients
 	return servers, pools, locks, nil
 }
 
-// leftoversIn finds the owner's app clients that are not the recorded ones, the
-// owner's resource servers of servers that are not recorded, and the pool itself
-// if it was made here and is empty.
+// leftoversIn finds the owner's app clients that are not recorded, the owner's
+// resource servers of servers that are not recorded, and the pool itself if it
+// was made here and is empty.
 func (p *Provisioner) leftoversIn(ctx context.Context, poolID string, recordedServers map[string]clients) ([]Leftover, error) {
-	// ofOwner is a run for the server that the label names, if it is this owner's.
+	// ofOwner returns a run for the server that the label names if it is this
+	// owner's.
 	ofOwner := func(name string) *run {
 		m := labelPattern.FindStringSubmatch(name)
 		if m == nil {

@@ -161,6 +161,6 @@ func TestRestore(t *testing.T) {
 		}
 	}
 	if _, err := w.p.Restore(t.Context(), "search"); !errors.As(err, new(*provision.OwnedError)) {
-		t.Errorf("of nobody known: got error %v, want an OwnedError", err)
+		t.Errorf("no known owner: got error %v, want an OwnedError", err)
 	}
 }

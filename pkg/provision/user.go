@@ -16,19 +16,19 @@ import (
 	"agentcore-mcp-auth/pkg/credstore"
 )
 
-// EnsureUser sets up user authentication for development: in the server's user
-// pool a public app client that signs in by name and password, and a user with
-// a generated password, which is among the server's parameters. Whoever can read
-// them can act as that user, so it is for testing only. [Provisioner.Remove]
-// removes it with the server.
+// EnsureUser sets up user authentication for development. It makes a public app
+// client that signs in by name and password in the server's user pool, and a
+// user with a generated password, which is one of the server's parameters.
+// Anyone who can read them can act as that user, so it is for testing only.
+// [Provisioner.Remove] removes it with the server.
 //
-// Of d it uses the name, the lifetime of access tokens, Adopt, the key for a
-// password that is yet to be written (default: the client secret's), and, for a
-// server that has no user pool yet, which one to use or to make. The rules of
-// ownership are those of the machine client.
+// It uses these fields of d: the name, the lifetime of access tokens, Adopt, the
+// key for a password that is not written yet (default: the client secret's),
+// and, for a server without a user pool, the settings of the pool to use or
+// make. The rules of ownership are those of the machine client.
 //
-// The user's status tells how far an earlier run came: the user has a permanent
-// password only when it is the one in the parameter. A password that is gone
+// The user's status shows how far an earlier run came: the user has a permanent
+// password only if it is the one in the parameter. A password that is missing
 // from Parameter Store is replaced.
 func (p *Provisioner) EnsureUser(ctx context.Context, d Desired) (Result, error) {
 	if err := p.check(d); err != nil {
@@ -39,8 +39,8 @@ func (p *Provisioner) EnsureUser(ctx context.Context, d Desired) (Result, error)
 	if res.Changes = look.changes; err != nil || len(res.Changes) == 0 {
 		return res, err
 	}
-	// Clients, users and passwords have no arbiter between two runs. The pool's
-	// lock comes first, as everywhere.
+	// Nothing decides between two runs about clients, users and passwords, so
+	// they need locks. The pool's lock comes first, as everywhere.
 	locks := []string{d.Name}
 	if !settled {
 		locks = []string{p.poolLock(), d.Name}
@@ -56,13 +56,13 @@ func (p *Provisioner) EnsureUser(ctx context.Context, d Desired) (Result, error)
 	for attempt := 0; ; attempt++ {
 		res, _, err = r.ensureUser(ctx)
 		res.Changes = r.changes
-		if !isAgain(err) || attempt == 3 { // a write whose answer was lost says so too
+		if !isAgain(err) || attempt == 3 { // a write whose answer was lost gives this error too
 			return res, err
 		}
 	}
 }
 
-// PlanUser is what EnsureUser would do, found out without a write.
+// PlanUser returns what EnsureUser would do. It writes nothing.
 func (p *Provisioner) PlanUser(ctx context.Context, d Desired) (Result, error) {
 	if err := p.check(d); err != nil {
 		return Result{}, err
@@ -73,8 +73,8 @@ func (p *Provisioner) PlanUser(ctx context.Context, d Desired) (Result, error) {
 	return res, err
 }
 
-// ensureUser reports besides whether the server's user pool is settled: then
-// this run neither makes one nor chooses one that others may remove.
+// ensureUser also reports whether the server's user pool is settled: then this
+// run neither makes a pool nor chooses one that others may remove.
 func (r *run) ensureUser(ctx context.Context) (res Result, settled bool, err error) {
 	set, err := r.read(ctx)
 	if err != nil {
@@ -123,8 +123,8 @@ func (r *run) ensureUser(ctx context.Context) (res Result, settled bool, err err
 	return res, settled, r.adoptParameters(ctx, found)
 }
 
-// username is the name of the server's user: the recorded one where that is
-// this owner's or may be taken over, or a label.
+// username returns the name of the server's user: the recorded one if this owner
+// owns it or may take it over, or else a label.
 func (r *run) username(set recorded, clientID string) (string, error) {
 	switch {
 	case set.Username == "" || set.Username == r.userLabel():
@@ -135,8 +135,8 @@ func (r *run) username(set recorded, clientID string) (string, error) {
 	return "", &OwnedError{What: fmt.Sprintf("the user %q in parameter %s%s", set.Username, r.store().Path(r.d.Name), credstore.Username)}
 }
 
-// userPool is the server's user pool, or where none is recorded the one that d
-// asks for.
+// userPool returns the server's user pool, or the one that d asks for if none is
+// recorded.
 func (r *run) userPool(ctx context.Context, set recorded) (*types.UserPoolType, error) {
 	if set.UserPoolID == "" {
 		return r.ensurePool(ctx, set)
@@ -151,7 +151,7 @@ func (r *run) userPool(ctx context.Context, set recorded) (*types.UserPoolType, 
 	return pool, err
 }
 
-// userFlows are what the client of user authentication may do.
+// userFlows are the sign-in flows of the user's app client.
 var userFlows = []types.ExplicitAuthFlowsType{types.ExplicitAuthFlowsTypeAllowRefreshTokenAuth, types.ExplicitAuthFlowsTypeAllowUserPasswordAuth}
 
 // isUserClient reports whether the client is a public one for passwords.
@@ -160,11 +160,11 @@ func isUserClient(c *types.UserPoolClientType) bool {
 		slices.Contains(c.ExplicitAuthFlows, types.ExplicitAuthFlowsTypeAllowUserPasswordAuth)
 }
 
-// ensureUserClient finds or makes the app client for the user and brings it to
-// the desired settings.
+// ensureUserClient finds or makes the app client for the user and gives it the
+// desired settings.
 func (r *run) ensureUserClient(ctx context.Context, pool *types.UserPoolType, set recorded) (*types.UserPoolClientType, error) {
 	client := &types.UserPoolClientType{}
-	if pool.Id == nil { // in a run that only looks
+	if pool.Id == nil { // a dry run, and the pool does not exist yet
 		return client, r.change("create app client "+r.userLabel(), nil)
 	}
 	poolID := aws.ToString(pool.Id)
@@ -178,7 +178,7 @@ func (r *run) ensureUserClient(ctx context.Context, pool *types.UserPoolType, se
 		switch {
 		case err != nil:
 			return nil, err
-		case other == nil || r.d.Adopt && !isUserClient(other): // of no use
+		case other == nil || r.d.Adopt && !isUserClient(other): // missing or not usable
 		case !r.d.Adopt:
 			return nil, &OwnedError{What: fmt.Sprintf("the app client %s in parameter %s%s", set.UserClientID, r.store().Path(r.d.Name), credstore.UserClientID)}
 		default:
@@ -201,7 +201,7 @@ func (r *run) ensureUserClient(ctx context.Context, pool *types.UserPoolType, se
 		return client, err
 	}
 	client = found[max(0, chosen)]
-	for _, c := range found { // what a run made whose answer was lost
+	for _, c := range found { // made by a request whose answer was lost
 		if c != client {
 			if err := r.deleteClient(ctx, poolID, aws.ToString(c.ClientId)); err != nil {
 				return nil, err
@@ -237,7 +237,7 @@ func (r *run) createUserClient(ctx context.Context, poolID string) (*types.UserP
 	return out.UserPoolClient, nil
 }
 
-// ensurePassword sees to it that the user exists and that the password in the
+// ensurePassword makes sure that the user exists and that the password in the
 // parameter is the user's permanent one.
 func (r *run) ensurePassword(ctx context.Context, pool *types.UserPoolType, set *recorded, username string) error {
 	poolID, status := aws.ToString(pool.Id), types.UserStatusType("")
@@ -255,7 +255,7 @@ func (r *run) ensurePassword(ctx context.Context, pool *types.UserPoolType, set 
 			_, err := r.Cognito.AdminCreateUser(ctx, &cognitoidentityprovider.AdminCreateUserInput{
 				UserPoolId: pool.Id, Username: aws.String(username), MessageAction: types.MessageActionTypeSuppress,
 			})
-			if is[*types.UsernameExistsException](err) { // by a request whose answer was lost
+			if is[*types.UsernameExistsException](err) { // made by a request whose answer was lost
 				return nil
 			}
 			return err
@@ -267,7 +267,8 @@ func (r *run) ensurePassword(ctx context.Context, pool *types.UserPoolType, set 
 	if lost {
 		password := newPassword(pool)
 		if status == types.UserStatusTypeConfirmed {
-			// A temporary one, known to nobody, says until the end that the work is not done.
+			// A temporary password that nobody knows marks the work as
+			// unfinished until the end.
 			if err := r.setPassword(ctx, poolID, username, newPassword(pool), false); err != nil {
 				return err
 			}
@@ -285,8 +286,8 @@ func (r *run) ensurePassword(ctx context.Context, pool *types.UserPoolType, set 
 	return r.setPassword(ctx, poolID, username, set.Password, true)
 }
 
-// newPassword makes a password that any policy of a user pool takes: with
-// characters of every kind, and as long as the policy wants.
+// newPassword makes a password that every user pool's policy accepts: with
+// characters of every kind, and as long as the policy requires.
 func newPassword(pool *types.UserPoolType) credstore.Secret {
 	text := rand.Text() + "-aA1"
 	if pool.Policies != nil && pool.Policies.PasswordPolicy != nil {
@@ -326,8 +327,9 @@ func (r *run) getUser(ctx context.Context, poolID, username string) (*cognitoide
 }
 
 // findUser returns what exists of the server's user authentication. The client
-// is made before the user and removed after it, so that without one, recorded or
-// not, nobody has to be asked for users: the custom resource has no right to.
+// is made before the user and removed after it. So if there is no client,
+// recorded or not, it does not ask for users: the custom resource has no
+// permission to do so.
 func (r *run) findUser(ctx context.Context, poolID string, set recorded) (clients, users []string, err error) {
 	found, err := r.clientsNamed(ctx, poolID, r.userLabel(), isUserClient)
 	if err != nil {

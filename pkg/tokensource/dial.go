@@ -41,7 +41,7 @@ func control(allowed func(netip.Addr) bool) func(network, address string, c sysc
 	return func(_, address string, _ syscall.RawConn) error {
 		ap, err := netip.ParseAddrPort(address)
 		if err != nil || !allowed(ap.Addr().Unmap().WithZone("")) {
-			return fmt.Errorf("refusing to dial %s: no such address is behind an issuer's name", address)
+			return fmt.Errorf("refusing to dial %s: an issuer's host name must not lead to such an address", address)
 		}
 		return nil
 	}

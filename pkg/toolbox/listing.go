@@ -105,7 +105,7 @@ func (c *conn) list(ctx context.Context, s Server) (*listing, error) {
 			return l, nil
 		}
 		if cursors[page.NextCursor] {
-			return nil, fmt.Errorf("tools/list: %w", unusable("the server lists its tools in a circle"))
+			return nil, fmt.Errorf("tools/list: %w", unusable("the pages of the server's list of tools repeat"))
 		}
 		cursors[page.NextCursor] = true
 		cursor, _ := json.Marshal(page.NextCursor)

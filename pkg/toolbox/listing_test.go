@@ -69,7 +69,7 @@ func TestListing(t *testing.T) {
 func TestListing_endless(t *testing.T) {
 	n := 0
 	for name, page := range map[string]func(string) (string, string){
-		"in a circle":      func(c string) (string, string) { return list(), map[string]string{"": "a", "a": "b", "b": "a"}[c] },
+		"of tools repeat":  func(c string) (string, string) { return list(), map[string]string{"": "a", "a": "b", "b": "a"}[c] },
 		"more than 100":    func(string) (string, string) { n++; return list(), fmt.Sprint(n) },
 		"more than 1000":   func(string) (string, string) { n++; return manyTools(n, 300), fmt.Sprint(n) },
 		"more than 1000 t": func(string) (string, string) { return manyTools(0, 10_000), "" },

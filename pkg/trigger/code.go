@@ -117,7 +117,7 @@ func (e *Error) public() *Error {
 	case ConfigurationError:
 		message = "the agent is not set up; its log names the setting"
 	case CredentialsUnavailable:
-		message = "the agent cannot get at its credentials; try again later"
+		message = "the agent cannot read its credentials; try again later"
 	case TokenRefused, MCPAuthRefused:
 		message = "the agent's own credentials were refused"
 	case MCPUnavailable:

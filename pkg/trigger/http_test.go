@@ -172,7 +172,7 @@ func TestHTTP_agentError(t *testing.T) {
 		trigger.ConfigurationError: {500, "is not set up"}, trigger.InternalError: {500, "its log has the details"},
 		trigger.TokenRefused: {502, "own credentials"}, trigger.MCPAuthRefused: {502, "own credentials"}, trigger.MCPUnavailable: {502, "a server that the agent needs"},
 		trigger.ModelRefused: {502, "the model refused"}, trigger.ModelFailed: {502, "no usable answer"},
-		trigger.CredentialsUnavailable: {503, "cannot get at its credentials"}, trigger.ModelThrottled: {503, "busy"}, trigger.ModelUnavailable: {503, "busy"},
+		trigger.CredentialsUnavailable: {503, "cannot read its credentials"}, trigger.ModelThrottled: {503, "busy"}, trigger.ModelUnavailable: {503, "busy"},
 		trigger.DeadlineExceeded: {504, "time left"},
 	}
 	for code, tt := range tests {

@@ -34,7 +34,8 @@ func pack(name string, programs []string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, out.Close()) }()
-	// The window reaches back over a whole program: what Go programs share is most of them.
+	// The window spans a whole program, because Go programs have most of their
+	// bytes in common.
 	z, err := zstd.NewWriter(out, zstd.WithEncoderLevel(zstd.SpeedBestCompression), zstd.WithWindowSize(32<<20), zstd.WithEncoderConcurrency(1))
 	if err != nil {
 		return err

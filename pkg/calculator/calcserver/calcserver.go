@@ -1,6 +1,6 @@
-// Package calcserver offers the tools of package calculator over MCP. It is
-// apart from them so that an agent that runs the tools in its own process links
-// no server.
+// Package calcserver offers the tools of package calculator over MCP. It is a
+// package of its own so that an agent that runs the tools in its own process
+// links no server.
 package calcserver
 
 import (
@@ -15,8 +15,8 @@ import (
 	"agentcore-mcp-auth/pkg/calculator"
 )
 
-// New makes an MCP server that has the calculator's tools. The caller chooses
-// the transport. version is the one that the server tells its clients.
+// New makes an MCP server with the calculator's tools. The caller chooses the
+// transport. version is what the server tells its clients.
 func New(version string) *server.MCPServer {
 	s := server.NewMCPServer("calculator", version,
 		server.WithTitle("Calculator"),
@@ -26,9 +26,10 @@ func New(version string) *server.MCPServer {
 	return s
 }
 
-// outputSchema is that of every tool. The result is a string also where it is a
-// number: JSON numbers beyond 2^53 do not survive every parser (RFC 8259,
-// section 6), and a client that reads structured content must get each digit.
+// outputSchema is the output schema of every tool. The result is always a
+// string, even if it is a number: JSON numbers beyond 2^53 do not survive every
+// parser (RFC 8259, section 6), and clients that read structured content must
+// get every digit.
 var outputSchema = json.RawMessage(`{"type":"object","properties":{"result":{"type":"string",` +
 	`"description":"The result as text. A number that starts with ≈ is rounded; any other is exact, as a fraction such as 1/2 where it is not whole."}},"required":["result"]}`)
 
@@ -51,7 +52,7 @@ func Register(s *server.MCPServer, tools ...calculator.Tool) {
 	}
 }
 
-// handler calls t with the arguments as they were on the wire.
+// handler calls t with the arguments as they were sent.
 func handler(t calculator.Tool) server.ToolHandlerFunc {
 	return func(ctx context.Context, req mcp.CallToolRequest) (*mcp.CallToolResult, error) {
 		text, err := t.Call(ctx, arguments(req))
@@ -67,8 +68,8 @@ func handler(t calculator.Tool) server.ToolHandlerFunc {
 	}
 }
 
-// arguments returns the arguments of a call in their own bytes; a call without
-// any has an empty object.
+// arguments returns the unchanged bytes of a call's arguments, or an empty
+// object if there are none.
 func arguments(req mcp.CallToolRequest) json.RawMessage {
 	if raw := req.Params.RawArguments; len(raw) > 0 && string(raw) != "null" {
 		return raw

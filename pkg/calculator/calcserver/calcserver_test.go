@@ -13,9 +13,9 @@ import (
 
 var update = flag.Bool("update", false, "write the golden file anew")
 
-// What the tools say of themselves decides how models use them, and callers
-// have reviewed it: a change needs the golden file to be changed with it
-// (go test ./pkg/calculator/calcserver -update). case 126
+// Models choose tools by their descriptions, and callers have reviewed them. A
+// change must change the golden file too (go test ./pkg/calculator/calcserver
+// -update). case 126
 func TestToolsList(t *testing.T) {
 	s := calcserver.New("1")
 	answer, err := json.Marshal(s.HandleMessage(t.Context(), json.RawMessage(`{"jsonrpc":"2.0","id":1,"method":"tools/list"}`)))
@@ -46,7 +46,7 @@ func TestToolsList(t *testing.T) {
 	}
 }
 
-// Without an endpoint in front, a call is still checked and exact.
+// A call is checked and exact even without an endpoint in front.
 func TestCall(t *testing.T) {
 	s := calcserver.New("1")
 	for params, want := range map[string]string{

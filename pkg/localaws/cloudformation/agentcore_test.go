@@ -148,7 +148,7 @@ func TestAgentRuntime(t *testing.T) {
 		t.Errorf("got %d %s", status, body)
 	}
 
-	// A new container that does not come up leaves the old one.
+	// If a new container does not start, the old one stays.
 	a.breakImages()
 	err := a.deploy(agentOnAgentCore)
 	if err == nil || !strings.Contains(err.Error(), "the container ended before it listened") || a.Status() != cloudformation.UpdateRollbackComplete {
@@ -157,7 +157,7 @@ func TestAgentRuntime(t *testing.T) {
 	if status, body := a.invoke(first["Arn"], `{"prompt":"greet Alice"}`); status != 200 {
 		t.Errorf("got %d %s", status, body)
 	}
-	// An image that the role must not pull, or that is not there.
+	// An image that the role may not pull, or that does not exist.
 	for change, want := range map[[2]string]string{
 		{`, "ecr:GetDownloadUrlForLayer"`, ""}:                                "is not authorized to perform: ecr:GetDownloadUrlForLayer",
 		{"!GetAtt Image.ImageUri", "!Sub '${Repository.RepositoryUri}:none'"}: "pulling image",

@@ -19,15 +19,15 @@ import (
 // bootstrap is the program of a function.
 const bootstrap = "bootstrap"
 
-// artefacts is what `sam package` makes of the functions' code: copies of the
-// built folders, named by their content, so that a function still has its code
-// when the folder is built anew.
+// artefacts does to the functions' code what `sam package` does: it copies the
+// built folders under names made of their content. So a deployed function keeps
+// its code when its folder is built again.
 type artefacts struct {
 	built string // as make build makes it
 	root  string
 }
 
-// bucket is where the copies are said to be.
+// bucket is the S3 bucket that the copies claim to be in.
 const bucket = "local"
 
 // pack copies the built folder of a function and returns the function's Code.
@@ -63,9 +63,9 @@ func (a artefacts) pack(logicalID, codeURI string) (map[string]any, error) {
 	return map[string]any{"S3Bucket": bucket, "S3Key": key}, nil
 }
 
-// folder is the name of a function's built folder: that of its source, or where
-// the makefile builder has the whole repository as its source, that of its
-// logical id: CognitoSetupFunction is cognito-setup.
+// folder returns the name of a function's built folder. It is the name of its
+// source folder. If the makefile builder has the whole repository as source, it
+// follows from the logical id: CognitoSetupFunction is in cognito-setup.
 func folder(logicalID, codeURI string) string {
 	if name := path.Base(path.Clean(codeURI)); name != "." {
 		return name
@@ -80,8 +80,8 @@ func folder(logicalID, codeURI string) string {
 	return name.String()
 }
 
-// contents lists the files below a folder and hashes them: names, contents and
-// whether they can be run.
+// contents lists the files below a folder and hashes their names, contents and
+// executable bits.
 func contents(dir string) (files []string, hash string, err error) {
 	if dir, err = filepath.EvalSymlinks(dir); err != nil {
 		return nil, "", err
@@ -129,7 +129,7 @@ func copyFile(from, to string) error {
 	if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
 		return err
 	}
-	syscall.ForkLock.RLock() // a process that is started meanwhile would have it open too, and it could not be run
+	syscall.ForkLock.RLock() // a process started now would inherit the open file, which then could not be run
 	defer syscall.ForkLock.RUnlock()
 	out, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600|info.Mode()&0o100)
 	if err != nil {
@@ -139,8 +139,8 @@ func copyFile(from, to string) error {
 	return errors.Join(err, out.Close())
 }
 
-// program is where make build puts a program for this machine, as it is or as a
-// function.
+// program returns where make build puts a program for this machine, either as it
+// is or as a function's bootstrap.
 func (a artefacts) program(name string) string {
 	alone := filepath.Join(a.built, name)
 	if info, err := os.Stat(alone); err == nil && info.IsDir() {
@@ -149,7 +149,7 @@ func (a artefacts) program(name string) string {
 	return alone
 }
 
-// dir is where the code of a function is.
+// dir returns the folder of a function's code.
 func (a artefacts) dir(from, key string) (string, error) {
 	dir := filepath.Join(a.root, filepath.FromSlash(key))
 	if _, err := os.Stat(dir); err != nil || from != bucket || key == "" || !filepath.IsLocal(filepath.FromSlash(key)) {

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// The code of a function is what lies in its folder: another content, another
-// file or another mode is another code, and a copy outlives the folder.
+// A function's code is the content of its folder. Another content, another file
+// or another mode makes other code. A copy outlives the folder.
 func TestPack(t *testing.T) {
 	built := t.TempDir()
 	write := func(name, content string, mode os.FileMode) {

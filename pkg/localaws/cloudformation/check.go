@@ -7,13 +7,13 @@ import (
 	"slices"
 )
 
-// Where the functions may be used.
+// The functions that each part of a template may use.
 var (
 	inConditions = []string{fnRef, fnCondition, fnEquals, fnNot, fnAnd, fnOr, fnSub, fnJoin, fnSelect, fnSplit}
 	inValues     = []string{fnRef, fnGetAtt, fnSub, fnJoin, fnSelect, fnSplit, fnIf, fnImport}
 )
 
-// check refuses what can be seen to be wrong before there are parameters.
+// check refuses what is wrong regardless of parameters.
 func (t *Template) check() error {
 	resources, outputs, err := t.expand(func(string, string) (map[string]any, error) {
 		return map[string]any{"S3Bucket": "", "S3Key": ""}, nil
@@ -100,8 +100,8 @@ func (c *checker) value(v any, path string) {
 	})
 }
 
-// functions refuses functions that must not be used in v, and conditions that
-// are not there.
+// functions refuses functions that must not be used in v, and references to
+// missing conditions.
 func (c *checker) functions(v any, path string, allowed []string) {
 	calls(v, path, func(v *call, list []any, path string) {
 		if !slices.Contains(allowed, v.fn) {
@@ -111,7 +111,7 @@ func (c *checker) functions(v any, path string, allowed []string) {
 		switch v.fn {
 		case fnCondition:
 			c.condition(v.arg.(string), path)
-		case fnImport: // is looked up before there are resources
+		case fnImport: // is looked up before resources exist
 			references(v.arg, path, nil, func(r reference) {
 				if c.resources[r.name] != nil {
 					c.refuse(path, "%s: the name must not depend on the resource %s", v.fn, r.name)
@@ -130,8 +130,9 @@ func (c *checker) functions(v any, path string, allowed []string) {
 	})
 }
 
-// circle refuses conditions that go in a circle. done has the conditions that
-// have been followed; false: they are being followed.
+// circle refuses conditions that refer to each other in a circle. done has true
+// for conditions that have been checked, and false for those that are being
+// checked.
 func (c *checker) circle(name string, done map[string]bool) {
 	done[name] = false
 	var walk func(v any)

@@ -9,8 +9,8 @@ import (
 	. "agentcore-mcp-auth/pkg/localaws/cloudformation"
 )
 
-// things is a template with a custom resource, what depends on it, and what can
-// be made to fail after it.
+// things is a template with a custom resource, resources that depend on it, and
+// one that can be made to fail after it.
 const things = `
 Transform: AWS::Serverless-2016-10-31
 Parameters:
@@ -67,8 +67,8 @@ func (a *account) wantRequests(n int, want ...string) {
 
 func (a *account) parameter(name string) string { return a.aws.Parameters()[name].Value }
 
-// The life of a custom resource: what each request has, and that none is sent
-// for what has not changed (case 13).
+// The life of a custom resource: the content of each request, and no request if
+// nothing has changed (case 13).
 func TestCustom(t *testing.T) {
 	a := newAccount(t)
 	a.mustDeploy(things)
@@ -136,8 +136,8 @@ func TestCustom_replaced(t *testing.T) {
 	a.wantNothing()
 }
 
-// case 8: a failed creation is taken back, its custom resource with the id of
-// the answer that said so, or with one that was made up where there was none.
+// case 8: a failed creation is undone: its custom resource is deleted by the id
+// in the failed answer, or by a made-up one if there was none.
 func TestCustom_creationFails(t *testing.T) {
 	for _, test := range []struct{ parameter, reason string }{
 		{"Fail=Create", "Message returned: as it was told to"},
@@ -167,7 +167,7 @@ func TestCustom_creationFails(t *testing.T) {
 	}
 }
 
-// case 15: a failed update is taken back by the update that is its reverse.
+// case 15: a failed update is undone by the reverse update.
 func TestCustom_updateFails(t *testing.T) {
 	a := newAccount(t)
 	a.mustDeploy(things)
@@ -192,8 +192,8 @@ func TestCustom_updateFails(t *testing.T) {
 	a.mustDelete()
 }
 
-// case 12: what an update had made under another id goes when something after
-// it fails, and what was there before stays.
+// case 12: if something fails after an update made a resource with another id,
+// that resource is deleted and the previous one stays.
 func TestCustom_replacementTakenBack(t *testing.T) {
 	a := newAccount(t)
 	a.mustDeploy(things, "Id=first")
@@ -213,7 +213,7 @@ func TestCustom_replacementTakenBack(t *testing.T) {
 	a.wantNothing()
 }
 
-// A stack that cannot go back can only be deleted.
+// A stack whose rollback failed can only be deleted.
 func TestCustom_rollbackFails(t *testing.T) {
 	a := newAccount(t)
 	a.mustDeploy(things, "Fail=Update")
@@ -227,8 +227,8 @@ func TestCustom_rollbackFails(t *testing.T) {
 	a.mustDelete()
 }
 
-// What was replaced before that, and does not get back to what it was, is
-// deleted all the same.
+// A replacement that was made before, and is not undone, is deleted all the
+// same.
 func TestCustom_rollbackFails_replaced(t *testing.T) {
 	a := newAccount(t)
 	template := strings.Replace(things, "  Broken:\n", "  Queue: {Type: AWS::SQS::Queue, DependsOn: Thing, Properties: {QueueName: !Ref Value}}\n  Broken:\n", 1)
@@ -241,7 +241,8 @@ func TestCustom_rollbackFails_replaced(t *testing.T) {
 	a.mustDelete()
 }
 
-// A deletion that fails leaves what it depends on, and is told so.
+// After a failed deletion, what the resource depends on stays, and the error
+// says so.
 func TestCustom_deletionFails(t *testing.T) {
 	a := newAccount(t)
 	a.mustDeploy(things, "Fail=Delete")

@@ -10,8 +10,8 @@ import (
 	"sync"
 )
 
-// Delete deletes what the stack has, in the reverse of the order in which it
-// was made; what has a DeletionPolicy of Retain stays. It can be called again
+// Delete deletes the stack's resources in the reverse of the order in which they
+// were made. Those with a DeletionPolicy of Retain stay. It can be called again
 // after it failed. A stack that was never deployed has nothing to delete.
 func (s *Stack) Delete(ctx context.Context) error {
 	s.operation.Lock()
@@ -56,8 +56,8 @@ type leaving struct {
 	stays bool // in the stand-in
 }
 
-// discard deletes resources, those first that depend on others. What cannot be
-// deleted, and what it depends on, stays where it was or is kept for Delete.
+// discard deletes resources, dependent ones first. What cannot be deleted, and
+// what it depends on, stays, or is kept for Delete.
 func (s *Stack) discard(ctx context.Context, gone []leaving) error {
 	var (
 		mu    sync.Mutex // guards what follows
@@ -98,7 +98,7 @@ func (s *Stack) discard(ctx context.Context, gone []leaving) error {
 	return errors.Join(errs...)
 }
 
-// remove deletes one resource, or leaves it where it is to stay.
+// remove deletes one resource, unless it is to stay.
 func (s *Stack) remove(ctx context.Context, r leaving) error {
 	if err := ctx.Err(); err != nil {
 		return err

@@ -10,12 +10,12 @@ import (
 	"agentcore-mcp-auth/pkg/localaws"
 )
 
-// Deploy makes the stack what the template says, or fails and makes it what it
-// was before. Parameters that are not given keep the value of the last
-// deployment that succeeded, or take their default. A stack whose making failed
-// can only be deleted, as in CloudFormation.
+// Deploy makes the stack match the template, or fails and restores it.
+// Parameters that are not given keep their values from the last successful
+// deployment, or take their defaults. A stack whose creation failed can only be
+// deleted, as in CloudFormation.
 //
-// When ctx ends the operation fails and nothing is rolled back, so that an
+// When ctx ends, the operation fails and nothing is rolled back, so that an
 // interrupted local run ends at once.
 func (s *Stack) Deploy(ctx context.Context, t *Template, parameters map[string]string) error {
 	s.operation.Lock()
@@ -44,7 +44,7 @@ func (s *Stack) Deploy(ctx context.Context, t *Template, parameters map[string]s
 	return nil
 }
 
-// deployment is a Deploy under way.
+// deployment is a running Deploy.
 type deployment struct {
 	*Stack
 	values      map[string]string // of parameters
@@ -67,8 +67,7 @@ type deployment struct {
 type step struct {
 	was *resource // nil: it was not there
 	now *resource // nil: it could not be made
-	// created is set when now was made by create, instead of was where that was
-	// there.
+	// created is set if create made now. If was is not nil, now replaces it.
 	created bool
 }
 
@@ -82,7 +81,7 @@ func (d *deployment) run(ctx context.Context) error {
 	d.mu.Lock()
 	d.before = maps.Clone(d.resources)
 	d.mu.Unlock()
-	d.aws.Import(d.name, slices.Concat(d.Stack.imports, d.imports)) // the old ones until it cannot go back
+	d.aws.Import(d.name, slices.Concat(d.Stack.imports, d.imports)) // a rollback needs the old ones
 	var outputs []localaws.StackOutput
 	if d.order.run(true, func(id string) error { return d.apply(ctx, d.wanted[id]) }) {
 		var err error
@@ -117,7 +116,7 @@ func (d *deployment) run(ctx context.Context) error {
 	d.mu.Unlock()
 	if !d.first {
 		d.enter(UpdateCleanup, "")
-		d.discard(ctx, gone) // what it cannot delete is kept for Delete, as a stack that is complete
+		d.discard(ctx, gone) // what it cannot delete is kept for Delete; the stack is complete all the same
 	}
 	d.enter(complete, "")
 	return nil
@@ -147,7 +146,7 @@ func (d *deployment) leftBehind() []leaving {
 	return gone
 }
 
-// apply makes one resource what its declaration says.
+// apply makes one resource match its declaration.
 func (d *deployment) apply(ctx context.Context, want *declaration) error {
 	if err := ctx.Err(); err != nil {
 		d.fail(err)
@@ -192,7 +191,7 @@ func (d *deployment) apply(ctx context.Context, want *declaration) error {
 	return d.update(ctx, now, was)
 }
 
-// keep makes a resource the one of its logical id.
+// keep records a resource under its logical id.
 func (d *deployment) keep(now *resource, st *step) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -224,7 +223,7 @@ func (d *deployment) create(ctx context.Context, now, was *resource, reason stri
 	now.made = m
 	if err != nil {
 		st := &step{was: was, created: true}
-		if m.id != "" { // something may be there
+		if m.id != "" { // something may exist
 			st.now = now
 		}
 		d.mu.Lock()
@@ -262,7 +261,7 @@ func (d *deployment) update(ctx context.Context, now, was *resource) error {
 	return nil
 }
 
-// request is what a resource's type has to know of it.
+// request returns what a resource's type needs to know about it.
 func (r *resource) request(s *Stack) *request {
 	return &request{stack: s, aws: s.aws, logicalID: r.logicalID, resourceType: r.resourceType, id: r.id, properties: r.properties}
 }

@@ -101,7 +101,7 @@ func TestDeploy_update(t *testing.T) {
 		t.Errorf("got %v", a.aws.Leftovers())
 	}
 
-	// What the template no longer has goes at the end.
+	// What the template no longer has is deleted at the end.
 	a.mustDeploy(queues, "Extra=no")
 	a.inOrder("test UPDATE_COMPLETE_CLEANUP_IN_PROGRESS", "Extra DELETE_IN_PROGRESS", "Extra DELETE_COMPLETE", "test UPDATE_COMPLETE")
 
@@ -113,7 +113,7 @@ func TestDeploy_update(t *testing.T) {
 	a.mustDelete()
 }
 
-// An update that fails half-way leaves everything as it was: what was changed,
+// An update that fails halfway leaves everything as it was: what was changed,
 // replaced and made.
 func TestDeploy_updateTakenBack(t *testing.T) {
 	a := newAccount(t)
@@ -169,7 +169,7 @@ func TestDeploy_taken(t *testing.T) {
 	}
 }
 
-// case 10: what cannot be deleted stays, and can be deleted when it is free.
+// case 10: what cannot be deleted stays, and can be deleted later.
 func TestDelete_again(t *testing.T) {
 	a := newAccount(t)
 	a.mustDeploy(`
@@ -213,8 +213,8 @@ Resources:
 	a.mustDelete()
 }
 
-// Whoever interrupts a deployment does not wait for a roll-back, and can still
-// delete what was made.
+// An interrupted deployment ends without a rollback, and what was made can still
+// be deleted.
 func TestDeploy_interrupted(t *testing.T) {
 	a := newAccount(t)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -240,7 +240,7 @@ func TestDeploy_interrupted(t *testing.T) {
 	a.wantNothing()
 }
 
-// A name is not made twice, fits, and says where it comes from.
+// Made-up names are unique, fit the limit, and say where they come from.
 func TestNames(t *testing.T) {
 	long := strings.Repeat("n", 100)
 	a := newStack(t, newAccount(t).aws, "stack-"+long)

@@ -8,7 +8,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
 )
 
-// described is a stack as DescribeStacks tells of it.
+// described returns the stack as DescribeStacks shows it.
 func (a *account) described() string {
 	a.t.Helper()
 	client := cloudformation.NewFromConfig(a.aws.AWSConfig(), func(o *cloudformation.Options) { o.RetryMaxAttempts = 1 })
@@ -30,7 +30,7 @@ func (a *account) described() string {
 	return line
 }
 
-// CloudFormation tells of the stack, and shows nothing that is not to be shown.
+// DescribeStacks shows the stack, and masks NoEcho parameters.
 func TestDescribeStacks(t *testing.T) {
 	a := newAccount(t)
 	template := "Description: some queue\n" + strings.Replace(exporting, "Parameters:\n", "Parameters:\n  Secret: {Type: String, NoEcho: true, Default: hunter2}\n", 1)

@@ -9,10 +9,10 @@ import (
 	"strings"
 )
 
-// noValue is what AWS::NoValue stands for: the member or the item is not there.
+// noValue is the value of AWS::NoValue: the member or item is left out.
 type noValue struct{}
 
-// scope is what names mean while values are evaluated.
+// scope gives names their meaning during evaluation.
 type scope struct {
 	ref        func(name string) (any, error)
 	attribute  func(id, name string) (any, error)
@@ -20,12 +20,13 @@ type scope struct {
 	conditions map[string]bool
 }
 
-// pseudoParameters are those that Ref takes beside parameters and resources.
+// pseudoParameters are the names that Ref accepts besides parameters and
+// resources.
 var pseudoParameters = []string{
 	"AWS::AccountId", "AWS::NoValue", "AWS::Partition", "AWS::Region", "AWS::StackId", "AWS::StackName", "AWS::URLSuffix",
 }
 
-// evaluate returns v with every function replaced by what it comes to.
+// evaluate returns v with every function replaced by its result.
 func (s *scope) evaluate(v any, path string) (any, error) {
 	switch v := v.(type) {
 	case *call:
@@ -65,13 +66,13 @@ func (s *scope) evaluate(v any, path string) (any, error) {
 	return v, nil
 }
 
-// evaluationError is what is wrong with one use of a function.
+// evaluationError is an error in one use of a function.
 type evaluationError struct {
 	path, fn string
 	err      error
 }
 
-// at says where an error is that does not say so itself.
+// at adds the path to an error that does not have one.
 func at(path string, err error) error {
 	if errors.As(err, new(*evaluationError)) {
 		return err
@@ -259,8 +260,8 @@ type reference struct {
 	path      string
 }
 
-// calls calls f with each function in v that is not inside another one, which f
-// goes into itself. list is the function's argument where that is a list.
+// calls calls f with each outermost function in v; f visits nested ones itself.
+// list is the function's argument if that is a list.
 func calls(v any, path string, f func(c *call, list []any, path string)) {
 	switch v := v.(type) {
 	case []any:
@@ -277,8 +278,8 @@ func calls(v any, path string, f func(c *call, list []any, path string)) {
 	}
 }
 
-// imports calls f with the argument of each Fn::ImportValue in v, of the chosen
-// branches of Fn::If.
+// imports calls f with the argument of each Fn::ImportValue in v. Of Fn::If it
+// visits only the chosen branch.
 func imports(v any, path string, conditions map[string]bool, f func(arg any, path string)) {
 	calls(v, path, func(c *call, list []any, path string) {
 		switch {
@@ -294,8 +295,8 @@ func imports(v any, path string, conditions map[string]bool, f func(arg any, pat
 	})
 }
 
-// references calls f with each use of a name in v. With conditions, only the
-// chosen branch of Fn::If counts.
+// references calls f with each use of a name in v. With conditions, it visits
+// only the chosen branch of Fn::If.
 func references(v any, path string, conditions map[string]bool, f func(reference)) {
 	calls(v, path, func(c *call, list []any, path string) {
 		switch c.fn {

@@ -52,7 +52,7 @@ func TestExport(t *testing.T) {
 		t.Errorf("got %v, %s", err, a.Status())
 	}
 
-	// A stack that fails to begin using it does not hold it.
+	// A stack whose first import fails does not hold the export.
 	c := newStack(t, a.aws, "third")
 	if err := c.deploy(importing + "  Broken: {Type: AWS::SQS::Queue, Properties: {FifoQueue: true, QueueName: wrong}}\n"); err == nil {
 		t.Error("a queue of a wrong name was made")
@@ -65,7 +65,7 @@ func TestExport(t *testing.T) {
 	}
 	a.mustDeploy(exporting, "Name=other")
 
-	// A name is one stack's.
+	// Only one stack can export a name.
 	taken := strings.Replace(exporting, "!Sub \"${AWS::StackName}-queue\"", "test-queue", 1)
 	if err := b.deploy(taken, "Name=b"); err == nil || !strings.Contains(err.Error(), "Export with name test-queue is already exported by stack test") {
 		t.Errorf("got %v", err)

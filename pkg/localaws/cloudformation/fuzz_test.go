@@ -10,8 +10,8 @@ import (
 	"agentcore-mcp-auth/pkg/localaws/cloudformation"
 )
 
-// case 22, case 140: whatever a template is, it is read or refused, and what was
-// read can be planned: a deployment of it ends, in whatever way.
+// case 22, case 140: every template is read or refused, and a deployment of one
+// that was read ends.
 func FuzzParse(f *testing.F) {
 	for _, name := range []string{"evaluate", "refused", "failed"} {
 		archive, err := txtar.ParseFile("testdata/" + name + ".txtar")

@@ -74,7 +74,8 @@ func TestEvaluate(t *testing.T) {
 	})
 }
 
-// case 140: what cannot be shown faithfully is refused by name, all at once.
+// case 140: what cannot be deployed faithfully is refused by name, everything in
+// one error.
 func TestParse_refused(t *testing.T) {
 	golden(t, "refused", func(t *testing.T, template string, _ map[string]string) string {
 		_, err := cloudformation.Parse(strings.NewReader(template))
@@ -85,7 +86,7 @@ func TestParse_refused(t *testing.T) {
 	})
 }
 
-// What is wrong with a deployment is said before anything is made.
+// A wrong deployment is refused before anything is made.
 func TestDeploy_refused(t *testing.T) {
 	golden(t, "failed", func(t *testing.T, template string, parameters map[string]string) string {
 		delete(parameters, "")

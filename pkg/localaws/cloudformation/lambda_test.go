@@ -98,7 +98,7 @@ func TestVersions(t *testing.T) {
 	a.mustDelete()
 }
 
-// An update that fails brings the old binary and the old version back.
+// A failed update restores the old binary and the old version.
 func TestVersions_takenBack(t *testing.T) {
 	a := newAccount(t)
 	a.mustDeploy(published)
@@ -133,7 +133,8 @@ Resources:
 	a.mustDelete()
 }
 
-// What Lambda and the services before it refuse, or silently never do.
+// What Lambda and the services in front of it refuse, or accept and silently
+// never do.
 func TestWiring_refused(t *testing.T) {
 	for _, test := range []struct{ from, to, want string }{
 		{`{Effect: Allow, Action: "sqs:SendMessage", Resource: !GetAtt Dead.Arn}`, `{Effect: Allow, Action: "sqs:SendMessage", Resource: !GetAtt Work.Arn}`,

@@ -8,16 +8,16 @@ import (
 	"sync"
 )
 
-// atOnce bounds how many resources are worked on at once.
+// atOnce is how many resources are worked on at once.
 const atOnce = 8
 
-// order says what has to be done before what: the ids that each id waits for.
-// Ids that it has no entry for are not waited for.
+// order maps each id to the ids that it waits for. Ids without an entry are not
+// waited for.
 type order map[string][]string
 
-// check refuses an order that goes in a circle.
+// check refuses an order with a circle.
 func (o order) check() error {
-	done := map[string]bool{} // false: being followed
+	done := map[string]bool{} // false: being checked
 	var follow func(id string) []string
 	follow = func(id string) []string {
 		done[id] = false
@@ -48,7 +48,7 @@ func (o order) check() error {
 	return nil
 }
 
-// reversed is the order in which to take apart what was made in this order.
+// reversed returns the order in which to delete what was made in this order.
 func (o order) reversed() order {
 	r := order{}
 	for id := range o {
@@ -64,10 +64,10 @@ func (o order) reversed() order {
 	return r
 }
 
-// run calls do with every id once do has returned for those that it waits for,
-// several at once. An id whose do failed keeps those that wait for it from being
-// done, and with stop all that have not begun. It reports whether all succeeded,
-// once everything that began has ended.
+// run calls do with every id, several at once, after do has returned for those
+// that it waits for. If do fails for an id, it is not called for those that wait
+// for that id. With stop, it is then not called for any further id. run returns
+// after all calls have ended, and reports whether all succeeded.
 func (o order) run(stop bool, do func(id string) error) bool {
 	type end struct {
 		id string

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// Whatever the order, nothing is done before what it waits for, and no more at
+// In every order, nothing starts before what it waits for, and never more at
 // once than allowed.
 func TestOrder_run(t *testing.T) {
 	for seed := range uint64(50) {
@@ -54,7 +54,8 @@ func TestOrder_run(t *testing.T) {
 	}
 }
 
-// A failure keeps back what waits for it, and with stop all that has not begun.
+// A failure holds back what waits for it, and with stop everything that has not
+// begun.
 func TestOrder_runFails(t *testing.T) {
 	o := order{"a": nil, "b": {"a"}, "c": {"b"}, "d": {"a"}, "e": {"d"}}
 	for stop, want := range map[bool][]string{false: {"a", "b", "d", "e"}, true: {"a", "b", "d"}} {

@@ -130,8 +130,8 @@ func number(s string) (*big.Rat, bool) {
 	return new(big.Rat).SetString(s)
 }
 
-// check holds a value to the parameter's rules. Its error has no value that must
-// not be shown.
+// check checks a value against the parameter's rules. Its error does not contain
+// the value of a NoEcho parameter.
 func (p *parameter) check(value string) error {
 	shown := fmt.Sprintf("%.200q", value)
 	if p.noEcho {
@@ -181,7 +181,7 @@ func split(value string) []string {
 	return items
 }
 
-// value is what Ref returns.
+// value returns the result of Ref.
 func (p *parameter) value(given string) any {
 	if p.kind == kindText || p.kind == kindNumber {
 		return given
@@ -193,8 +193,8 @@ func (p *parameter) value(given string) any {
 	return list
 }
 
-// values gives each parameter the value for it: the given one, the one of
-// before, or its default. Everything that is wrong is reported at once.
+// values returns the value of each parameter: the given one, the previous one,
+// or its default. Its error lists everything that is wrong.
 func (t *Template) values(given, before map[string]string) (map[string]string, error) {
 	var errs []error
 	for _, name := range slices.Sorted(maps.Keys(given)) {

@@ -29,8 +29,7 @@ const (
 	serverlessTransform = "AWS::Serverless-2016-10-31"
 )
 
-// Template is a template that has been read and found to be one that this
-// package can deploy. It is never changed.
+// Template is a parsed template that this package can deploy. It is immutable.
 type Template struct {
 	Description string
 
@@ -42,7 +41,7 @@ type Template struct {
 	outputs    map[string]*output
 }
 
-// declaration is what a template says of one resource.
+// declaration is the declaration of one resource in a template.
 type declaration struct {
 	logicalID    string
 	resourceType string
@@ -62,9 +61,8 @@ type output struct {
 
 var logicalID = regexp.MustCompile(`^[a-zA-Z0-9]{1,255}$`)
 
-// Parse reads a template in YAML or JSON. What this package could not show
-// faithfully is refused by name: a section, a function, a resource type or a
-// property that it does not know.
+// Parse reads a template in YAML or JSON. It refuses by name what this package
+// does not implement: a section, a function, a resource type or a property.
 func Parse(r io.Reader) (*Template, error) {
 	body, err := io.ReadAll(io.LimitReader(r, maxTemplate+1))
 	if err != nil {
@@ -206,7 +204,7 @@ func (t *Template) readCondition(name string, n *yaml.Node) error {
 	return nil
 }
 
-// readResource reads one resource. Its Metadata is for tools and is not read.
+// readResource reads one resource. It ignores Metadata, which is for tools.
 func (t *Template) readResource(name string, n *yaml.Node) error {
 	path := "Resources/" + name
 	members, err := mapping(n, path)
@@ -304,7 +302,7 @@ func members(n *yaml.Node, path string) (map[string]any, error) {
 	return m, nil
 }
 
-// texts is a list of texts.
+// texts returns v as a list of texts.
 func texts(v any) ([]string, bool) {
 	list, ok := v.([]any)
 	out := make([]string, 0, len(list))
@@ -315,7 +313,7 @@ func texts(v any) ([]string, bool) {
 	return out, ok
 }
 
-// text is the text of a scalar, as CloudFormation writes it: true, 3600.
+// text returns a scalar as CloudFormation writes it: true, 3600.
 func text(v any) (string, bool) {
 	switch v := v.(type) {
 	case string:

@@ -12,8 +12,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider/types"
 )
 
-// unexercised are the grants of the template that nothing here can need, each
-// with the reason why it is there.
+// unexercised lists the template's grants that nothing here can need, each with
+// its reason.
 var unexercised = map[string]string{
 	"Parameters: action ssm:RemoveTagsFromResource": "for a client with RetainOnDelete, which a stack beside this one may have",
 	"Logs: action logs:CreateLogGroup":              "AgentCore writes the container's log, and makes its group",

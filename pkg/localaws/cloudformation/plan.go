@@ -9,7 +9,7 @@ import (
 	"agentcore-mcp-auth/pkg/localaws"
 )
 
-// plan finds out what a template asks for, and what is wrong with that, before
+// plan computes what a template requires, and what is wrong with it, before
 // anything is done.
 func (s *Stack) plan(t *Template, given map[string]string) (*deployment, error) {
 	s.mu.Lock()
@@ -86,7 +86,7 @@ func (d *deployment) imported(name string) (string, error) {
 	return value, nil
 }
 
-// left refuses the use of a resource that a condition leaves out.
+// left refuses a reference to a resource that a condition leaves out.
 func (d *deployment) left(u reference, resources map[string]*declaration) error {
 	if resources[u.name] != nil && d.wanted[u.name] == nil {
 		return fmt.Errorf("%s: Unresolved resource dependencies [%s]: its condition leaves it out", u.path, u.name)
@@ -94,7 +94,7 @@ func (d *deployment) left(u reference, resources map[string]*declaration) error 
 	return nil
 }
 
-// dependencies are the resources that have to be there before a resource.
+// dependencies returns the resources that must exist before a resource.
 func (d *deployment) dependencies(r *declaration) []string {
 	all := map[string]bool{}
 	for _, id := range r.dependsOn {
@@ -104,7 +104,7 @@ func (d *deployment) dependencies(r *declaration) []string {
 	return slices.DeleteFunc(slices.Sorted(maps.Keys(all)), func(id string) bool { return d.wanted[id] == nil })
 }
 
-// ref is what Ref returns.
+// ref returns the result of Ref.
 func (d *deployment) ref(name string) (any, error) {
 	switch name {
 	case "AWS::AccountId":
@@ -145,7 +145,7 @@ func (d *deployment) existing(id string) (*resource, error) {
 	return r, nil
 }
 
-// attribute is what Fn::GetAtt returns.
+// attribute returns the result of Fn::GetAtt.
 func (d *deployment) attribute(id, name string) (any, error) {
 	r, err := d.existing(id)
 	if err != nil {
@@ -185,7 +185,7 @@ func (d *deployment) evaluateOutputs() ([]localaws.StackOutput, error) {
 	return all, nil
 }
 
-// exportsOf are the values that are exported, by the names for that.
+// exportsOf returns the exported values by their export names.
 func exportsOf(outputs []localaws.StackOutput) map[string]string {
 	exported := map[string]string{}
 	for _, o := range outputs {

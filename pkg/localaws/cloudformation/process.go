@@ -16,26 +16,27 @@ import (
 )
 
 // How long a container may take to listen, as on AgentCore, and to end, and how
-// long one that ended by itself stays away.
+// long to wait before one that ended by itself is started again.
 const (
 	startWithin  = 30 * time.Second
 	stopWithin   = 5 * time.Second
 	restartAfter = 200 * time.Millisecond
 )
 
-// process is a container: its program as a process on a loopback port. When the
-// program ends by itself it is run again, as AgentCore has a new container for
-// the next request.
+// process is a container: its program as a process on a loopback port. If the
+// program ends by itself, it is started again, as AgentCore starts a new
+// container for the next request.
 type process struct {
 	command func() *exec.Cmd
 	dir     string
 	once    sync.Once
 	stopped chan struct{} // closed by stop
-	ended   chan struct{} // closed when the program does not run and will not
+	ended   chan struct{} // closed when the program has ended for good
 }
 
-// startProcess runs a container in a folder of its own, which goes with it, with
-// HOST and PORT set to addr, and waits until it listens there.
+// startProcess runs a container, with HOST and PORT set to addr, and waits until
+// it listens there. The container has a folder of its own, which is removed when
+// it ends.
 func startProcess(ctx context.Context, addr string, c localaws.Container, env []string, dir string, log io.Writer) (*process, error) {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
@@ -59,7 +60,7 @@ func startProcess(ctx context.Context, addr string, c localaws.Container, env []
 	return p, nil
 }
 
-// keep has the program run until the process is stopped.
+// keep keeps the program running until the process is stopped.
 func (p *process) keep(r *run) {
 	defer close(p.ended)
 	for {
@@ -76,7 +77,7 @@ func (p *process) keep(r *run) {
 		}
 		var err error
 		if r, err = start(p.command()); err != nil {
-			return // the front door says that the container failed
+			return // the front door reports that the container failed
 		}
 	}
 }
@@ -88,9 +89,9 @@ func (p *process) stop() {
 	os.RemoveAll(p.dir)
 }
 
-// freeAddress finds a free port. It is below those that a system picks itself
-// (from 32768 on Linux, from 49152 elsewhere), which another process could get
-// before the container listens.
+// freeAddress finds a free port. It is below the ports that the system picks
+// itself (from 32768 on Linux, from 49152 elsewhere). Another process could get
+// one of those before the container listens.
 func freeAddress() (string, error) {
 	var err error
 	for range 100 {
@@ -136,8 +137,8 @@ func (r *run) listens(ctx context.Context, addr string) error {
 	}
 }
 
-// stop ends the program: with an interrupt, which a server ends on in order, and
-// by force when it does not.
+// stop ends the program with an interrupt, which lets a server shut down
+// properly, and kills it if it does not end.
 func (r *run) stop() {
 	r.cmd.Process.Signal(os.Interrupt)
 	select {

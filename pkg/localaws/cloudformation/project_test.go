@@ -41,8 +41,8 @@ func (a *account) wantSum(answer string) {
 	}
 }
 
-// The project's template from its first deployment to nothing: what it sets up
-// answers, with the policies of its own roles.
+// The project's template from its first deployment to its deletion. The agent
+// answers with only the permissions of the template's roles.
 func TestProject(t *testing.T) {
 	t.Parallel()
 	a := newAccount(t)
@@ -115,8 +115,7 @@ func TestProject_options(t *testing.T) {
 }
 
 // Key, path and pool change together with the policies that name them, and
-// nothing stays where the server has been. A pool that is given is joined, and
-// stays.
+// nothing is left in the old places. A given pool is used and stays.
 func TestProject_moves(t *testing.T) {
 	t.Parallel()
 	a := newAccount(t)

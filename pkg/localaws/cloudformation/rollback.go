@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// goBack makes the stack what it was before the deployment failed, and returns
-// why it failed.
+// goBack restores the stack's state from before the failed deployment, and
+// returns why the deployment failed.
 func (d *deployment) goBack(ctx context.Context, failed error) error {
 	reason := strings.ReplaceAll(failed.Error(), "\n", "; ")
 	switch {
@@ -39,10 +39,10 @@ func (d *deployment) goBack(ctx context.Context, failed error) error {
 	return fmt.Errorf("%w; rolled back", failed)
 }
 
-// undone says how a resource that was made leaves when its making is undone.
+// undone says how to remove a resource whose creation is undone.
 func undone(r *resource) leaving { return leaving{r, r.deletion == retain} }
 
-// undoCreation is all that was made, or may have been.
+// undoCreation returns everything that was made, or may have been.
 func (d *deployment) undoCreation() []leaving {
 	var gone []leaving
 	for _, st := range d.steps {
@@ -53,7 +53,7 @@ func (d *deployment) undoCreation() []leaving {
 	return gone
 }
 
-// leaveAsIs has Delete find what no resource of the stack stands for.
+// leaveAsIs keeps for Delete what belongs to no resource of the stack.
 func (d *deployment) leaveAsIs() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -66,8 +66,8 @@ func (d *deployment) leaveAsIs() {
 	}
 }
 
-// undoUpdate brings every resource back, in the order in which they depended on
-// each other, and returns what is left over.
+// undoUpdate restores every resource in the order of their dependencies, and
+// returns what is left over.
 func (d *deployment) undoUpdate(ctx context.Context) ([]leaving, error) {
 	var gone []leaving
 	var errs []error
@@ -104,10 +104,10 @@ func (d *deployment) undoUpdate(ctx context.Context) ([]leaving, error) {
 	return gone, nil
 }
 
-// restore brings one resource back to what it was.
+// restore restores one resource to its previous state.
 func (d *deployment) restore(ctx context.Context, st *step) (gone []leaving, err error) {
 	now := *st.was
-	if st.created { // what it was is still there
+	if st.created { // the previous resource still exists
 		if st.now != nil {
 			gone = append(gone, undone(st.now))
 		}
@@ -127,7 +127,7 @@ func (d *deployment) restore(ctx context.Context, st *step) (gone []leaving, err
 	now.made = m
 	d.emit(&now, UpdateComplete, "")
 	d.keep(&now, nil)
-	// A custom resource that answered with another id made another resource.
+	// A custom resource that answered with another id has made another resource.
 	abandoned := map[string]*resource{st.was.id: st.was, st.now.id: st.now}
 	delete(abandoned, m.id)
 	for _, id := range slices.Sorted(maps.Keys(abandoned)) {

@@ -18,13 +18,13 @@ const serverlessFunction = "AWS::Serverless::Function"
 // MarshalJSON writes the long form.
 func (c *call) MarshalJSON() ([]byte, error) { return json.Marshal(map[string]any{c.fn: c.arg}) }
 
-// packager gives the place of a function's code from its CodeUri, as
-// `sam package` does: the Code property of the function.
+// packager returns the Code property of a function for its CodeUri, as `sam
+// package` does.
 type packager func(logicalID, codeURI string) (map[string]any, error)
 
 // expand returns the template's resources and outputs after the Serverless
-// transform: the same resources, under the same logical ids, that
-// aws-sam-translator 1.110 makes.
+// transform: the same resources under the same logical ids as aws-sam-translator
+// 1.110 makes.
 // https://docs.aws.amazon.com/serverless-application-model/latest/developerguide/sam-specification-generated-resources.html
 func (t *Template) expand(code packager) (map[string]*declaration, map[string]*output, error) {
 	x := &expansion{code: code, resources: map[string]*declaration{}, names: map[string]string{}}
@@ -55,7 +55,7 @@ func (t *Template) expand(code packager) (map[string]*declaration, map[string]*o
 	return x.resources, outputs, nil
 }
 
-// expansion is the transform under way.
+// expansion is the state of the transform.
 type expansion struct {
 	code      packager
 	resources map[string]*declaration
@@ -121,22 +121,22 @@ func subText(arg any) (string, []any) {
 	return text, list
 }
 
-// passed are the properties that the function has under the same name.
+// passed are the properties that keep their names.
 var passed = []string{
 	"FunctionName", "Handler", "Runtime", "Description", "MemorySize", "Timeout", "Role", "Environment",
 	"ReservedConcurrentExecutions", "Architectures", "LoggingConfig",
 }
 
-// changed are those that become something else.
+// changed are the properties that the transform turns into something else.
 var changed = []string{
 	"AutoPublishAlias", "AutoPublishAliasAllProperties", "CodeUri", "DeadLetterQueue", "EventInvokeConfig", "Events", "FunctionUrlConfig",
 	"Policies", "Tags", "Tracing", "VersionDescription",
 }
 
-// notGlobal are those that Globals cannot set.
+// notGlobal are the properties that Globals cannot set.
 var notGlobal = []string{"FunctionName", "Role", "Policies", "Events", "VersionDescription"}
 
-// functionParts is a function of the transform while it is taken apart.
+// functionParts is a function that is being transformed.
 type functionParts struct {
 	*expansion
 	of         *declaration
@@ -176,8 +176,8 @@ func (x *expansion) function(d *declaration, globals map[string]any) error {
 	return nil
 }
 
-// merge puts a function's own properties over the global ones: mappings are
-// merged, lists joined, anything else is replaced.
+// merge combines a function's own properties with the global ones: it merges
+// mappings and joins lists; anything else is replaced.
 // https://docs.aws.amazon.com/serverless-application-model/latest/developerguide/sam-specification-template-anatomy-globals.html
 func merge(global, local any) any {
 	switch l := local.(type) {
@@ -203,14 +203,14 @@ func merge(global, local any) any {
 	return local
 }
 
-// part makes a resource that goes with the function.
+// part makes a resource that belongs to the function.
 func (f *functionParts) part(suffix, resourceType string, properties map[string]any) *declaration {
 	d := *f.of
 	d.logicalID, d.resourceType, d.properties, d.dependsOn = d.logicalID+suffix, resourceType, properties, nil
 	return &d
 }
 
-// mapping reads a property that has to be written out.
+// mapping reads a property that must be a literal mapping.
 func (f *functionParts) mapping(name string) (map[string]any, error) {
 	v, ok := f.properties[name]
 	if !ok {
@@ -223,7 +223,7 @@ func (f *functionParts) mapping(name string) (map[string]any, error) {
 	return m, nil
 }
 
-// createdBy is the tag of what the transform makes.
+// createdBy is the tag that the transform puts on resources.
 var createdBy = map[string]any{"Key": "lambda:createdBy", "Value": "SAM"}
 
 func (f *functionParts) makeFunction() error {
@@ -273,7 +273,7 @@ func (f *functionParts) makeFunction() error {
 	return nil
 }
 
-// known refuses what a mapping has beside the given keys.
+// known refuses keys of a mapping that are not among keys.
 func known(name string, m map[string]any, keys ...string) error {
 	for _, key := range slices.Sorted(maps.Keys(m)) {
 		if !slices.Contains(keys, key) {
@@ -289,9 +289,9 @@ func attribute(d *declaration, name string) *call {
 
 func ref(d *declaration) *call { return &call{fnRef, d.logicalID} }
 
-// makeVersion makes the version and the alias of AutoPublishAlias. The version
-// gets another logical id, and the alias with it another version, when the code,
-// the memory or what the template says of the environment changes; a parameter's
+// makeVersion makes the version and the alias of AutoPublishAlias. If the code,
+// the memory or the environment's text in the template changes, the version gets
+// another logical id, and the alias points to it. A change of a parameter's
 // value does not count.
 func (f *functionParts) makeVersion() error {
 	name, ok := f.properties["AutoPublishAlias"]
@@ -325,7 +325,8 @@ func (f *functionParts) makeVersion() error {
 	if v, ok := f.properties["VersionDescription"]; ok {
 		version.properties["Description"] = v
 	}
-	// The version stays when another takes its place, and goes with the function.
+	// The version stays when another replaces it, and is deleted with the
+	// function.
 	if version.deletion == "" {
 		version.deletion = retain
 	}
@@ -339,7 +340,7 @@ func (f *functionParts) makeVersion() error {
 	return nil
 }
 
-// target is the function, or its alias, by name for Lambda.
+// target returns the function or its alias, by name, for Lambda.
 func (f *functionParts) target() *call {
 	if f.alias != nil {
 		return ref(f.alias)
@@ -347,7 +348,7 @@ func (f *functionParts) target() *call {
 	return ref(f.lambda)
 }
 
-// targetARN is the same for other services.
+// targetARN is target by ARN, for other services.
 func (f *functionParts) targetARN() *call {
 	if f.alias != nil {
 		return ref(f.alias)

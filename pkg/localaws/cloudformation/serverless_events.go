@@ -7,7 +7,7 @@ import (
 	"slices"
 )
 
-// makeEvents makes what the events of a function come through.
+// makeEvents makes the resources for a function's events.
 func (f *functionParts) makeEvents() error {
 	events, err := f.mapping("Events")
 	if err != nil {
@@ -106,8 +106,8 @@ func (f *functionParts) makeRuleEvent(name string, p map[string]any) error {
 	return nil
 }
 
-// makeScheduleEvent makes a schedule of EventBridge Scheduler, and the role with
-// which it invokes the function where none is given.
+// makeScheduleEvent makes a schedule of EventBridge Scheduler. If no role is
+// given, it makes one that may invoke the function.
 func (f *functionParts) makeScheduleEvent(name string, p map[string]any) error {
 	target := map[string]any{"Arn": f.targetARN()}
 	for _, key := range []string{"Input", "RetryPolicy", "DeadLetterConfig", "RoleArn"} {

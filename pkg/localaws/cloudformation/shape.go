@@ -27,14 +27,14 @@ const (
 	wordReplace  = "replace"
 )
 
-// word reports whether a field's tag has a word.
+// word reports whether a field's tag contains a word.
 func word(f reflect.StructField, w string) bool {
 	return slices.Contains(strings.Split(f.Tag.Get("cfn"), ","), w)
 }
 
-// decode reads properties into the struct that into points to. A function in
-// them, which is there before they are evaluated, may stand for anything.
-// Everything that is wrong is reported at once.
+// decode reads properties into the struct that into points to. Before
+// evaluation, a function may take the place of any value. The error lists
+// everything that is wrong.
 func decode(properties map[string]any, into any, path string) error {
 	d := &decoder{}
 	d.value(properties, reflect.ValueOf(into).Elem(), path)
@@ -149,7 +149,7 @@ func (d *decoder) scalar(v any, into reflect.Value, path string) {
 	}
 }
 
-// replaces reports which property makes a change a replacement: none is "".
+// replaces returns the property whose change requires a replacement, or "".
 func replaces(shape reflect.Type, old, now map[string]any) string {
 	for _, f := range reflect.VisibleFields(shape) {
 		if word(f, wordReplace) && !same(old[f.Name], now[f.Name]) {
@@ -159,12 +159,12 @@ func replaces(shape reflect.Type, old, now map[string]any) string {
 	return ""
 }
 
-// same reports whether two evaluated values are the same to CloudFormation: a
-// scalar is its text.
+// same reports whether CloudFormation treats two evaluated values as equal. It
+// compares scalars as texts.
 func same(a, b any) bool { return reflect.DeepEqual(stringify(a), stringify(b)) }
 
-// stringify returns an evaluated value with every scalar as a text, which is how
-// a custom resource gets its properties.
+// stringify returns an evaluated value with every scalar as a text, as custom
+// resources get their properties.
 func stringify(v any) any {
 	switch v := v.(type) {
 	case bool, json.Number:

@@ -11,9 +11,9 @@
 //	defer s.Close()
 //	err = s.Deploy(ctx, t, map[string]string{"McpName": "calculator"})
 //
-// Deploy makes or updates the stack in the order of its dependencies, and goes
+// Deploy creates or updates the stack in the order of its dependencies, and goes
 // back to where it was when something fails; Delete takes everything down again.
-// A template is refused as a whole when it has anything that would not be shown
+// A template is refused as a whole if it uses anything that could not be deployed
 // faithfully: a section, a function, a resource type or a property that is not
 // implemented. Types with nothing behind them in the stand-in, such as queues
 // and alarms, exist by name with their true attributes, and are among the
@@ -60,7 +60,7 @@ const (
 	DeleteInProgress         Status = "DELETE_IN_PROGRESS"
 	DeleteComplete           Status = "DELETE_COMPLETE"
 	DeleteFailed             Status = "DELETE_FAILED"
-	DeleteSkipped            Status = "DELETE_SKIPPED" // for its DeletionPolicy
+	DeleteSkipped            Status = "DELETE_SKIPPED" // because of its DeletionPolicy
 )
 
 // Event is one step of an operation on a stack.
@@ -70,13 +70,13 @@ type Event struct {
 	PhysicalID string
 	Type       string // AWS::CloudFormation::Stack for the stack itself
 	Status     Status
-	Reason     string // why, when it is not plain from the state
+	Reason     string // why, if the state does not say it
 }
 
 // stackType is the Type of a stack's own events.
 const stackType = "AWS::CloudFormation::Stack"
 
-// Options say where a stack's programs come from and who hears of what happens.
+// Options say where a stack's programs are and where its events go.
 type Options struct {
 	// Name is the stack's name: a letter, then up to 127 letters, digits or
 	// hyphens. Required.
@@ -88,8 +88,8 @@ type Options struct {
 	// goes with it. They are copied when they are deployed.
 	Programs string
 
-	// Log gets what functions and containers write, for as long as they run. It
-	// must be safe for concurrent use. Default: discarded.
+	// Log gets the output of functions and containers while they run. It must be
+	// safe for concurrent use. Default: discarded.
 	Log io.Writer
 
 	// OnEvent is called with each event, one at a time and in order. It must not
@@ -117,15 +117,15 @@ type Stack struct {
 	status      Status     // empty: never deployed
 	parameters  map[string]string
 	resources   map[string]*resource // what exists, by logical id
-	discarded   []leaving            // what should have been deleted and was not
+	discarded   []leaving            // what could not be deleted
 	outputs     []localaws.StackOutput
-	shown       map[string]string // parameters as they may be shown
+	shown       map[string]string // parameters, those with NoEcho masked
 	description string
 	processes   map[string]*process // of runtimes, by physical id
 	policies    policies
 }
 
-// resource is what exists under a logical id. It is never changed.
+// resource is what exists under a logical id. It is immutable.
 type resource struct {
 	logicalID    string
 	resourceType string
@@ -139,8 +139,8 @@ type resource struct {
 
 var stackName = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9-]{0,127}$`)
 
-// New prepares a stack. The stand-in must have been started, and the stack must
-// be closed before it.
+// New prepares a stack. The stand-in must have been started. Close the stack
+// before the stand-in.
 func New(server *localaws.Server, o Options) (*Stack, error) {
 	switch {
 	case !stackName.MatchString(o.Name):
@@ -169,8 +169,8 @@ func New(server *localaws.Server, o Options) (*Stack, error) {
 	return s, nil
 }
 
-// Close ends the stack's processes and removes its files. What it made stays in
-// the stand-in: that is what Delete is for.
+// Close ends the stack's processes and removes its files. Its resources stay in
+// the stand-in; Delete deletes them.
 func (s *Stack) Close() error {
 	s.operation.Lock()
 	defer s.operation.Unlock()
@@ -193,7 +193,7 @@ func (s *Stack) Close() error {
 // ID is the stack's ARN.
 func (s *Stack) ID() string { return s.id }
 
-// Status is the stack's state; empty before it was deployed for the first time.
+// Status returns the stack's state, or "" before the first deployment.
 func (s *Stack) Status() Status {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -219,7 +219,7 @@ type Resource struct {
 	Attributes map[string]any
 }
 
-// Resources lists what the stack has, by logical id.
+// Resources lists the stack's resources by logical id.
 func (s *Stack) Resources() []Resource {
 	var list []Resource
 	for _, r := range s.all() {
@@ -228,8 +228,8 @@ func (s *Stack) Resources() []Resource {
 	return list
 }
 
-// Function is the function of a logical id, by its alias where the template has
-// one; nil when there is none.
+// Function returns the function of a logical id, by its alias if the template
+// has one, or nil if there is none.
 func (s *Stack) Function(logicalID string) *localaws.Function {
 	s.mu.Lock()
 	r := s.resources[logicalID]
@@ -245,7 +245,7 @@ func (s *Stack) Function(logicalID string) *localaws.Function {
 	return s.aws.Function(r.id)
 }
 
-// all is what exists, by logical id.
+// all returns the existing resources by logical id.
 func (s *Stack) all() []*resource {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -267,7 +267,7 @@ func (s *Stack) find(resourceType, attribute, value string) *resource {
 	return nil
 }
 
-// emit tells of a step of a resource.
+// emit reports a step of a resource.
 func (s *Stack) emit(r *resource, status Status, reason string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -282,7 +282,7 @@ func (s *Stack) enter(status Status, reason string) {
 	if status == DeleteComplete {
 		s.aws.RemoveStack(s.name)
 	} else {
-		s.aws.AddStack(localaws.Stack{ // refused only as another stack's, which Deploy has seen to
+		s.aws.AddStack(localaws.Stack{ // it refuses only another stack's name, which Deploy has checked
 			Name: s.name, ID: s.id, Status: string(status), Description: s.description, Parameters: s.shown, Outputs: s.outputs,
 		})
 	}

@@ -11,25 +11,25 @@ import (
 	"agentcore-mcp-auth/pkg/localaws"
 )
 
-// resourceType is what CloudFormation knows how to make.
+// resourceType is a type of resource that CloudFormation can make.
 type resourceType interface {
-	// check holds properties to the type. They may still have functions.
+	// check checks properties against the type. They may still contain
+	// functions.
 	check(properties map[string]any, path string) error
-	// hasAttribute reports whether Fn::GetAtt takes the name.
+	// hasAttribute reports whether Fn::GetAtt accepts the name.
 	hasAttribute(name string) bool
-	// replaces names the property whose change makes a replacement necessary;
-	// none is "".
+	// replaces returns the property whose change requires a replacement, or "".
 	replaces(old, now map[string]any) string
 
-	// create, update and remove have evaluated properties. create and update may
-	// return what was made beside an error. For remove, a resource that is not
-	// there counts as removed.
+	// create, update and remove get evaluated properties. create and update may
+	// return what they made together with an error. remove succeeds if the
+	// resource does not exist.
 	create(ctx context.Context, r *request) (made, error)
 	update(ctx context.Context, r *request) (made, error)
 	remove(ctx context.Context, r *request) error
 }
 
-// request is one thing to do with one resource.
+// request is one operation on one resource.
 type request struct {
 	stack        *Stack
 	aws          *localaws.Server
@@ -38,22 +38,22 @@ type request struct {
 	id           string         // physical; empty before create
 	properties   map[string]any // desired; on remove those of the resource
 	old          map[string]any // on update
-	attributes   map[string]any // on update: those of before
+	attributes   map[string]any // on update: the previous ones
 }
 
-// made is a resource as it was made.
+// made is the result of create or update.
 type made struct {
 	id         string // physical
-	ref        string // what Ref returns, where it is not the physical id
+	ref        string // what Ref returns, if not the physical id
 	attributes map[string]any
 }
 
-// untouched is an error of an update that did nothing, so that there is nothing
-// to take back.
+// untouched is an error of an update that changed nothing, so nothing has to be
+// undone.
 type untouched struct{ error }
 
-// name is the name that CloudFormation makes up for a resource that has none in
-// the template: of at most n characters, and never the same twice.
+// name returns given, or a name that CloudFormation would make up: of at most n
+// characters, and never the same twice.
 func (r *request) name(given string, n int) string {
 	if given != "" {
 		return given
@@ -129,9 +129,10 @@ func (n native[P]) read(properties map[string]any) (P, error) {
 	return p, err
 }
 
-// kept is a type that has nothing behind it in the stand-in: it exists, with the
-// id and the attributes that it would have, and does nothing. describe may refuse
-// properties, and must return the same id for a resource that has one.
+// kept is a type that the stand-in does not implement otherwise: a resource
+// exists with the id and the attributes that it would have, and does nothing.
+// describe may refuse properties. It must return the same id for a resource that
+// has one.
 func kept[P any](attributes []string, describe func(r *request, p P) (made, error)) native[P] {
 	return native[P]{
 		attributes: attributes,
@@ -153,7 +154,7 @@ func kept[P any](attributes []string, describe func(r *request, p P) (made, erro
 	}
 }
 
-// generated is the id of a kept resource: the one it has, or a new one.
+// generated returns the id of a kept resource: its present one, or a new one.
 func (r *request) generated(given string, n int) string {
 	if r.id != "" {
 		return r.id
@@ -176,7 +177,7 @@ const (
 	snsSubscription    = "AWS::SNS::Subscription"
 )
 
-// resourceTypes are the resource types that are implemented, beside custom resources.
+// resourceTypes are the implemented resource types, except custom resources.
 var resourceTypes = map[string]resourceType{
 	agentRuntime:                   agentRuntimeType,
 	"AWS::CloudWatch::Alarm":       alarmType,

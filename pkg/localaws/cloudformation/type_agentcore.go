@@ -91,7 +91,7 @@ func (p *agentRuntimeProperties) check() error {
 	return nil
 }
 
-// runtime is the front door's part of it.
+// runtime returns the front door's configuration of the runtime.
 func (p *agentRuntimeProperties) runtime(addr string) localaws.Runtime {
 	rt := localaws.Runtime{
 		Name: p.AgentRuntimeName, Protocol: p.ProtocolConfiguration, Target: "http://" + addr, Role: p.RoleArn,
@@ -124,7 +124,7 @@ func (p *agentRuntimeProperties) start(ctx context.Context, r *request, addr str
 	if err != nil {
 		return nil, err
 	}
-	if runtime.GOOS != "linux" { // where the image's program does not run
+	if runtime.GOOS != "linux" { // the image's program runs on Linux only
 		c.Program = r.stack.code.program(filepath.Base(c.Program))
 	}
 	env, err := r.aws.RoleEnv(p.RoleArn, "AgentCore")
@@ -145,7 +145,7 @@ func (p *agentRuntimeProperties) is(arn string, version int) made {
 	}}
 }
 
-// run makes p the process of a runtime, and returns the one before it.
+// run makes p the process of a runtime and returns the previous one.
 func (s *Stack) run(id string, p *process) *process {
 	s.mu.Lock()
 	defer s.mu.Unlock()

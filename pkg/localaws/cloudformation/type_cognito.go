@@ -53,8 +53,8 @@ func (p *userPoolProperties) policies() *types.UserPoolPolicyType {
 	}}
 }
 
-// is describes a pool. Its provider URL is the issuer of its tokens, which here
-// is the stand-in.
+// is returns the attributes of a pool. Its provider URL is the issuer of its
+// tokens, which here is the stand-in.
 func (p *userPoolProperties) is(r *request, id string) made {
 	region := r.aws.AWSConfig().Region
 	return made{id: id, attributes: map[string]any{
@@ -101,7 +101,7 @@ var userPoolType = native[userPoolProperties]{
 	},
 }
 
-// ignoreGone is nil for what Cognito does not find.
+// ignoreGone returns nil if Cognito did not find the object.
 func ignoreGone(err error) error {
 	var gone *types.ResourceNotFoundException
 	if errors.As(err, &gone) {

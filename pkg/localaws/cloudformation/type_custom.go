@@ -10,11 +10,12 @@ import (
 	"github.com/aws/aws-lambda-go/cfn"
 )
 
-// custom is a resource that a function of the template makes.
+// custom is a resource that a function makes.
 // https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/crpg-ref.html
 type custom struct{}
 
-// check knows only what CloudFormation itself reads; the rest is the function's.
+// check checks only what CloudFormation itself reads. The rest is for the
+// function to check.
 func (custom) check(properties map[string]any, path string) error {
 	var p struct {
 		ServiceToken   string `cfn:"required"`
@@ -53,9 +54,9 @@ func (c custom) remove(ctx context.Context, r *request) error {
 	return err
 }
 
-// send sends the function a request and reads its answer. A failed Create comes
-// with the id that the answer had, or that CloudFormation makes up where there
-// was none: something may be there.
+// send sends the function a request and reads its answer. A failed Create
+// returns an id, because something may exist: the id in the answer, or one that
+// CloudFormation makes up.
 func (custom) send(ctx context.Context, r *request, what cfn.RequestType) (made, error) {
 	f, err := r.function(fmt.Sprint(r.properties["ServiceToken"]))
 	if err != nil {

@@ -71,8 +71,8 @@ type ruleProperties struct {
 	}
 }
 
-// Expressions of a schedule; that of a rule has no at. The number of a rate
-// decides on its unit's form.
+// Expressions of schedules. at(…) is for EventBridge Scheduler only, not for
+// rules. The unit of a rate is singular after 1.
 // https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-scheduled-rule-pattern.html
 // https://docs.aws.amazon.com/scheduler/latest/UserGuide/schedule-types.html
 var (
@@ -81,7 +81,7 @@ var (
 	targetID = regexp.MustCompile(`^[.\-_A-Za-z0-9]{1,64}$`)
 )
 
-// checkTargets holds a rule to the limits on its targets.
+// checkTargets checks the limits of a rule's targets.
 // https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_Target.html
 func (p *ruleProperties) checkTargets() error {
 	if len(p.Targets) > 5 {
@@ -108,8 +108,8 @@ func (p *ruleProperties) checkTargets() error {
 	return nil
 }
 
-// checkPattern refuses a pattern that EventBridge would: every field of an event
-// has a list of what it may be.
+// checkPattern refuses a pattern that EventBridge would refuse: every field must
+// have a list of the values that match.
 // https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-create-pattern.html
 func checkPattern(pattern map[string]any) error {
 	for _, field := range slices.Sorted(maps.Keys(pattern)) {
@@ -149,7 +149,7 @@ var ruleType = kept([]string{"Arn"}, func(r *request, p ruleProperties) (made, e
 	if err := cmp.Or(p.checkTargets(), checkPattern(p.EventPattern)); err != nil {
 		return made{}, err
 	}
-	// EventBridge would take a target that is not there, and drop every event.
+	// EventBridge would accept a missing target and drop every event.
 	for _, t := range p.Targets {
 		if strings.Contains(t.Arn, ":lambda:") {
 			if _, err := r.function(t.Arn); err != nil {
@@ -203,7 +203,7 @@ var scheduleType = kept([]string{"Arn"}, func(r *request, p scheduleProperties) 
 		if _, err := r.function(p.Target.Arn); err != nil {
 			return made{}, err
 		}
-		// The service would take it, and every invocation would fail.
+		// The service would accept it, and every invocation would fail.
 		// https://docs.aws.amazon.com/scheduler/latest/UserGuide/setting-up.html#setting-up-execution-role
 		if !r.aws.Allowed(p.Target.RoleArn, "lambda:InvokeFunction", p.Target.Arn, nil) {
 			return made{}, fmt.Errorf("Target: the role %.200q may not invoke %s", p.Target.RoleArn, p.Target.Arn)

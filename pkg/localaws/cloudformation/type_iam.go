@@ -24,7 +24,8 @@ type roleProperties struct {
 	Tags []tag
 }
 
-// managedPolicies are what AWS's own policies allow, on every resource.
+// managedPolicies are the actions that AWS's managed policies allow, on every
+// resource.
 // https://docs.aws.amazon.com/aws-managed-policy/latest/reference/policy-list.html
 var managedPolicies = map[string][]string{
 	"service-role/AWSLambdaBasicExecutionRole":    {"logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents"},
@@ -32,7 +33,7 @@ var managedPolicies = map[string][]string{
 	"AWSXrayWriteOnlyAccess":                      {"xray:PutTraceSegments", "xray:PutTelemetryRecords", "xray:GetSamplingRules", "xray:GetSamplingTargets", "xray:GetSamplingStatisticSummaries"},
 }
 
-// role is the stand-in's role of a name.
+// role returns the stand-in's role with a name.
 func (p *roleProperties) role(name string) (localaws.Role, error) {
 	role := localaws.Role{Name: name}
 	var err error
@@ -66,8 +67,8 @@ func (p *roleProperties) role(name string) (localaws.Role, error) {
 	return role, nil
 }
 
-// document writes a policy document. One without a Version, which is an old one,
-// differs only in that it has no policy variables; the stand-in has none.
+// document writes a policy document. One without a Version has the old version,
+// which lacks only policy variables; the stand-in does not implement those.
 func document(policy map[string]any) (json.RawMessage, error) {
 	if policy["Version"] == nil {
 		policy = maps.Clone(policy)

@@ -18,7 +18,7 @@ type policyProperties struct {
 	Roles          []string       `cfn:"required"`
 }
 
-// policyName is the name of a policy in a role.
+// policyName matches valid names of a role's policies.
 // https://docs.aws.amazon.com/IAM/latest/APIReference/API_PutRolePolicy.html
 var policyName = regexp.MustCompile(`^[\w+=,.@-]{1,128}$`)
 
@@ -29,7 +29,7 @@ func checkPolicyName(name string) error {
 	return nil
 }
 
-// policyType is a policy that several roles of the stack have.
+// policyType is a policy that applies to several roles of the stack.
 var policyType = native[policyProperties]{
 	attributes: []string{"Id"},
 	made: func(_ context.Context, r *request, p policyProperties) (made, error) {
@@ -51,8 +51,8 @@ type rolePolicyProperties struct {
 	RoleName       string         `cfn:"required,replace"`
 }
 
-// rolePolicyType is a policy of one role, under a name: another name is another
-// policy, which is there before the first one goes.
+// rolePolicyType is a named policy of one role. A change of the name makes
+// another policy before the old one is deleted.
 // https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-iam-rolepolicy.html
 var rolePolicyType = native[rolePolicyProperties]{
 	made: func(_ context.Context, r *request, p rolePolicyProperties) (made, error) {
@@ -71,14 +71,14 @@ func (p rolePolicyProperties) policy() policyProperties {
 	return policyProperties{PolicyName: p.PolicyName, PolicyDocument: p.PolicyDocument, Roles: []string{p.RoleName}}
 }
 
-// policies are the documents that the roles of a stack have: their own, and
-// those of policies that name them.
+// policies holds the documents of a stack's roles: their own, and those of
+// policies that name them.
 type policies struct {
 	own      map[string]localaws.Role              // by name
 	attached map[string]map[string]json.RawMessage // by role, by the policy's physical id
 }
 
-// ownRole notes what a role has of its own; nil forgets the role.
+// ownRole records a role's own documents; nil forgets the role.
 func (s *Stack) ownRole(name string, role *localaws.Role) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -93,7 +93,7 @@ func (s *Stack) ownRole(name string, role *localaws.Role) {
 // applyRole gives a role all its documents.
 func (s *Stack) applyRole(name string) error {
 	s.mu.Lock()
-	defer s.mu.Unlock() // until it is applied: of two policies at once, neither gets lost
+	defer s.mu.Unlock() // held until the role is updated, so that no concurrent change is lost
 	role := s.policies.own[name]
 	role.Policies = slices.Clone(role.Policies)
 	for _, id := range slices.Sorted(maps.Keys(s.policies.attached[name])) {
@@ -102,7 +102,7 @@ func (s *Stack) applyRole(name string) error {
 	return s.aws.UpdateRole(role)
 }
 
-// attach makes a policy one of exactly the roles that it names.
+// attach attaches a policy to exactly the roles that it names.
 func (s *Stack) attach(id string, policy policyProperties) error {
 	var doc json.RawMessage
 	if len(policy.Roles) > 0 {
@@ -122,7 +122,8 @@ func (s *Stack) attach(id string, policy policyProperties) error {
 	return errors.Join(errs...)
 }
 
-// noteAttached returns the roles that have a document more or less.
+// noteAttached records where a policy is attached and returns the roles whose
+// documents change.
 func (s *Stack) noteAttached(id string, roles []string, doc json.RawMessage) (touched []string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

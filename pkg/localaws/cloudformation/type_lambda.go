@@ -40,7 +40,7 @@ type functionProperties struct {
 	Tags                         []tag
 }
 
-// config is what the stand-in needs to know of a function.
+// config returns the stand-in's configuration of a function.
 func (p *functionProperties) config(r *request, name string) (localaws.FunctionConfig, error) {
 	switch {
 	case p.Runtime != "provided.al2023" || p.Handler != "bootstrap":
@@ -72,7 +72,7 @@ func (p *functionProperties) config(r *request, name string) (localaws.FunctionC
 	if p.TracingConfig != nil && p.TracingConfig.Mode == "Active" && !r.aws.Allowed(p.Role, "xray:PutTraceSegments", "", nil) {
 		return localaws.FunctionConfig{}, errors.New("The provided execution role does not have permissions to call PutTraceSegments on XRAY")
 	}
-	// A template declares an empty AWS_ENDPOINT_URL so that it can be set where
+	// A template declares an empty AWS_ENDPOINT_URL so that it can be set when
 	// the function runs on a developer's machine, as here.
 	env := maps.Clone(p.Environment.Variables)
 	if env["AWS_ENDPOINT_URL"] == "" {
@@ -88,8 +88,8 @@ func (p *functionProperties) config(r *request, name string) (localaws.FunctionC
 	}, nil
 }
 
-// checkLogging refuses levels that there are not, and those that the format has
-// no place for.
+// checkLogging refuses unknown levels, and levels that the log format does not
+// support.
 // https://docs.aws.amazon.com/lambda/latest/api/API_LoggingConfig.html
 func (p *functionProperties) checkLogging() error {
 	l := p.LoggingConfig
@@ -143,7 +143,7 @@ var functionType = native[functionProperties]{
 		return p.is(f), nil
 	},
 	removed: func(_ context.Context, r *request, _ functionProperties) error {
-		r.aws.RemoveFunction(r.id) // and its versions with it
+		r.aws.RemoveFunction(r.id) // its versions too
 		r.aws.Forget(lambdaFunction, r.id)
 		return nil
 	},

@@ -37,7 +37,7 @@ type functionURLProperties struct {
 	Cors              any
 }
 
-// url gives a function its URL. That of an alias is not served.
+// url gives a function its URL. The URL of an alias is not implemented.
 func (p *functionURLProperties) url(r *request) (made, error) {
 	f, err := r.function(p.TargetFunctionArn)
 	if err == nil && p.InvokeMode != "" && p.InvokeMode != "BUFFERED" && p.InvokeMode != "RESPONSE_STREAM" {
@@ -88,7 +88,7 @@ type invokeConfigProperties struct {
 
 func (p invokeConfigProperties) id() string { return p.FunctionName + "|" + p.Qualifier }
 
-// apply sets the retries. How old an event may be has no effect here.
+// apply sets the retries. The maximum age of events has no effect here.
 func (p invokeConfigProperties) apply(r *request) (made, error) {
 	f, err := r.function(p.FunctionName + ":" + p.Qualifier)
 	if err != nil {
@@ -118,7 +118,7 @@ var invokeConfigType = native[invokeConfigProperties]{
 	removed: func(_ context.Context, r *request, p invokeConfigProperties) error {
 		r.aws.Forget(lambdaInvokeConfig, r.id)
 		f, err := r.function(p.FunctionName)
-		if err != nil { // the function has gone, and its settings with it
+		if err != nil { // the function no longer exists, nor do its settings
 			return nil
 		}
 		return r.aws.SetRetries(f.Name(), p.Qualifier, nil)
@@ -136,7 +136,7 @@ type eventSourceProperties struct {
 	FilterCriteria                 any
 }
 
-// check holds the mapping of a queue to its rules.
+// check checks the rules of a queue's event source mapping.
 // https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-parameters.html
 // https://docs.aws.amazon.com/lambda/latest/api/API_CreateEventSourceMapping.html
 func (p *eventSourceProperties) check(fifo bool) error {
@@ -198,7 +198,7 @@ var eventSourceType = kept([]string{"Id", "EventSourceMappingArn"}, func(r *requ
 	return made{id: id, attributes: map[string]any{"Id": id, "EventSourceMappingArn": r.arn("lambda", "event-source-mapping:"+id)}}, nil
 })
 
-// function is what the template says of a function of the stack.
+// function returns the properties of a function of the stack.
 func (s *Stack) function(name string) (p functionProperties, err error) {
 	f := s.find(lambdaFunction, "", name)
 	if f == nil {

@@ -42,8 +42,8 @@ var (
 	topicName = regexp.MustCompile(`^[a-zA-Z0-9_-]{1,256}$`)
 )
 
-// check checks numbers against the limits of a queue's attributes. Zero stands
-// for the default where it is not a valid value itself.
+// check checks numbers against the limits of a queue's attributes. Zero means
+// the default if zero itself is not valid.
 // https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SetQueueAttributes.html
 func (p *queueProperties) check() error {
 	visible := 0
@@ -107,7 +107,7 @@ func (r *request) queueURL(name string) string {
 	return "https://sqs." + r.aws.AWSConfig().Region + ".amazonaws.com/" + localaws.Account + "/" + name
 }
 
-// destination refuses the ARN of a queue or a topic that is not there.
+// destination refuses the ARN of a missing queue or topic.
 func (r *request) destination(arn string) error {
 	if name, ok := strings.CutPrefix(arn, r.arn("sqs", "")); ok && r.aws.Kept(sqsQueue, r.queueURL(name)) {
 		return nil
@@ -158,7 +158,7 @@ var topicType = kept([]string{"TopicArn", "TopicName"}, func(r *request, p topic
 	return made{id: arn, attributes: map[string]any{"TopicArn": arn, "TopicName": name}}, nil
 })
 
-// topic refuses a topic that is not there.
+// topic refuses a missing topic.
 func (r *request) topic(arn string) error {
 	if !r.aws.Kept(snsTopic, arn) {
 		return fmt.Errorf("there is no topic %s", arn)

@@ -22,8 +22,8 @@ type parameterProperties struct {
 	Tags           map[string]string
 }
 
-// put writes the parameter. A new one must not be there yet, and tags can only
-// be given to a new one.
+// put writes the parameter. A new one must not exist yet. Only a new one can get
+// tags.
 func (p *parameterProperties) put(ctx context.Context, r *request, name string, overwrite bool) (made, error) {
 	if p.Type != "String" && p.Type != "StringList" {
 		return made{}, fmt.Errorf("Type %.40q: want String or StringList", p.Type)

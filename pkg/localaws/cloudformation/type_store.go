@@ -31,8 +31,8 @@ type tableProperties struct {
 	Tags []tag
 }
 
-// table is the stand-in's table of a name. A primary key that is not one string
-// is not implemented.
+// table returns the stand-in's table with a name. Only primary keys of one
+// string are implemented.
 func (p *tableProperties) table(name string) (localaws.Table, error) {
 	t := localaws.Table{Name: name}
 	if p.BillingMode != "PAY_PER_REQUEST" {

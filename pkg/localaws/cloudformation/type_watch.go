@@ -18,7 +18,7 @@ type logGroupProperties struct {
 	Tags            []tag
 }
 
-// retentions are the days that a log group may keep events for.
+// retentions are the valid retention times of a log group, in days.
 // https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html
 var retentions = []int{0, 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653}
 
@@ -93,8 +93,8 @@ type alarmProperties struct {
 	Unit             string
 }
 
-// check holds an alarm to the rules of PutMetricAlarm. Alarms of anomalies,
-// which have no threshold of their own, are not implemented.
+// check applies the rules of PutMetricAlarm. Anomaly detection alarms, which
+// have no threshold, are not implemented.
 // https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html
 func (p *alarmProperties) check() error {
 	for name, word := range map[string]struct {

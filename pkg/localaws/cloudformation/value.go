@@ -15,7 +15,7 @@ import (
 // A value of a template is a string, a bool, a json.Number, a []any, a
 // map[string]any or a *call.
 
-// call is a use of an intrinsic function, whichever form it was written in.
+// call is a use of an intrinsic function, in its short or long form.
 type call struct {
 	fn  string // as in the long form: Ref, Fn::GetAtt, …, Condition
 	arg any    // of Fn::GetAtt always a list of two
@@ -44,7 +44,7 @@ var functions = []string{fnRef, fnCondition, fnGetAtt, fnSub, fnJoin, fnSelect, 
 const maxDepth = 100
 
 // reader turns YAML nodes into values. conditions is set where {Condition: X} is
-// a function and not a key, as it is in a policy.
+// a function. In a policy it is a key.
 type reader struct{ conditions bool }
 
 func (r reader) value(n *yaml.Node, path string, depth int) (any, error) {
@@ -134,8 +134,8 @@ func mapping(n *yaml.Node, path string) (map[string]*yaml.Node, error) {
 	return members, nil
 }
 
-// Plain scalars that YAML 1.1, which CloudFormation reads, and YAML 1.2 take for
-// different things are refused.
+// Plain scalars that YAML 1.1, which CloudFormation reads, and YAML 1.2 read
+// differently are refused.
 var (
 	plainNumber = regexp.MustCompile(`^-?(0|[1-9][0-9]*)(\.[0-9]+)?$`)
 	ambiguous   = regexp.MustCompile(`^(?i:yes|no|on|off)$|^[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?$`)
@@ -183,8 +183,8 @@ func (r reader) call(fn string, n *yaml.Node, path string, depth int) (any, erro
 	return c, nil
 }
 
-// check holds the argument of a function to what the function takes, as far as
-// that can be seen before parameters and attributes are known.
+// check checks the argument of a function as far as possible before parameters
+// and attributes are known.
 // https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/intrinsic-function-reference.html
 func (c *call) check() error {
 	list, _ := c.arg.([]any)
@@ -202,7 +202,7 @@ func (c *call) check() error {
 			return errors.New("want a name")
 		}
 	case fnGetAtt:
-		if text, ok := c.arg.(string); ok { // Resource.Attribute, the attribute possibly with dots of its own
+		if text, ok := c.arg.(string); ok { // Resource.Attribute; the attribute may contain dots
 			id, attribute, _ := strings.Cut(text, ".")
 			list = []any{id, attribute}
 		}
@@ -275,11 +275,11 @@ func isCall(v any) bool { _, ok := v.(*call); return ok }
 // substitution is one ${…} of Fn::Sub.
 var substitution = regexp.MustCompile(`\$\{([^{}]*)\}`)
 
-// substitutionName is what may stand in a substitution.
+// substitutionName matches the valid text of a substitution.
 var substitutionName = regexp.MustCompile(`^[a-zA-Z0-9_:.]+$`)
 
-// substitutions are the names in a text of Fn::Sub, in order. ${!…} is a literal
-// and has none.
+// substitutions returns the names in a text of Fn::Sub, in order. ${!…} is a
+// literal and has no name.
 func substitutions(text string) ([]string, error) {
 	var names []string
 	for _, m := range substitution.FindAllStringSubmatch(text, -1) {

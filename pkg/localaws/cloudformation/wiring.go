@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// checkWiring refuses what would be deployed in an account and then never work:
-// a rule or a topic whose function does not let it in. EventBridge and SNS drop
-// such events, and only a metric tells.
+// checkWiring refuses what could be deployed in an account and would never work:
+// a rule or a topic whose function does not give it permission. EventBridge and
+// SNS drop such events, and only a metric shows it.
 // https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-use-resource-based.html
 // https://docs.aws.amazon.com/lambda/latest/dg/services-sns.html
 func (d *deployment) checkWiring() error {
@@ -36,8 +36,8 @@ func (d *deployment) checkWiring() error {
 	return errors.Join(errs...)
 }
 
-// permits refuses a target that is a function, version or alias without a
-// permission for the source among all.
+// permits refuses a target that is a function, version or alias, unless one of
+// all permits the source.
 func permits(all []*resource, r *resource, service string, source any, target string) error {
 	if !strings.Contains(target, ":lambda:") {
 		return nil
