@@ -81,3 +81,31 @@ func TestLock_seenFreeAtOnce(t *testing.T) {
 		}))
 	}
 }
+
+// A run whose request for the lock takes effect after a look has not found it
+// does not wait for itself.
+func TestLock_takenLate(t *testing.T) {
+	w := newWorld(t)
+	w.must(create(properties(w.pool, nil)))
+	late := ""
+	w.aws.SetFault(func(rec localaws.Record) *localaws.Fault {
+		var put struct{ Name, Value string }
+		if rec.Operation != "PutParameter" || json.Unmarshal(rec.RequestBody, &put) != nil || put.Name != "/app/mcp/.lock/calc" {
+			return nil
+		}
+		if late == "" {
+			late = put.Value
+			return &localaws.Fault{Reset: true}
+		}
+		w.aws.SetFault(nil)
+		w.put(put.Name, late, ssmtypes.ParameterTypeString)
+		return nil
+	})
+	start := w.time()
+	if _, err := w.rotator().Rotate(t.Context(), "calc"); err != nil {
+		t.Fatal(err)
+	}
+	if took := w.time().Sub(start); took > time.Minute {
+		t.Errorf("took %v", took)
+	}
+}
