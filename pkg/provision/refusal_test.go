@@ -107,7 +107,7 @@ func TestRotate_refused(t *testing.T) {
 			t.Errorf("%s: got error %v, operations %q", tt.name, err, ops)
 		}
 	}
-	if !slices.Equal(missing.Names, []string{"cognito_discovery_url", "cognito_secret", "machine_client_id"}) {
+	if !slices.Equal(missing.Names, []string{"cognito_discovery_url", "cognito_secret", "machine_client_id", "userpool_id"}) {
 		t.Errorf("nothing set up: got %q missing", missing.Names)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/aws/aws-lambda-go/cfn"
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	ssmtypes "github.com/aws/aws-sdk-go-v2/service/ssm/types"
 
 	"agentcore-mcp-auth/pkg/credstore"
@@ -201,4 +202,19 @@ func TestRotate_addedByHand(t *testing.T) {
 		t.Error(err)
 	}
 	w.working(path)
+}
+
+// Where the user pool is not recorded, the error says so and what to do.
+func TestRotate_withoutPool(t *testing.T) {
+	w := newWorld(t)
+	w.must(create(properties(w.pool, nil)))
+	params := credstore.Store{API: ssm.NewFromConfig(w.config())}
+	if err := params.Delete(t.Context(), "calc", credstore.UserPoolID); err != nil {
+		t.Fatal(err)
+	}
+	for name, do := range map[string]func(context.Context, string) (provision.Result, error){"rotate": w.p.Rotate, "tidy": w.p.Tidy} {
+		if _, err := do(t.Context(), "calc"); !errors.As(err, new(*credstore.MissingError)) || !strings.Contains(err.Error(), credstore.UserPoolID) {
+			t.Errorf("%s: got error %v, want a MissingError that names %s", name, err, credstore.UserPoolID)
+		}
+	}
 }
