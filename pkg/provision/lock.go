@@ -62,6 +62,9 @@ func (p *Provisioner) lock(ctx context.Context, key string) (unlock func(), err 
 		if held {
 			return func() { p.unlock(ctx, name, mine.Holder) }, nil
 		}
+		if attempt == 3 { // it is not a matter of a moment
+			p.logger().Warn("waiting for another run", "lock", name, "until", busy.Until.Format(time.RFC3339))
+		}
 		if err := p.wait(ctx, p.backoff(min(attempt, 3))); err != nil {
 			return nil, fmt.Errorf("waiting for lock %s, which another run holds until %s: %w", name, busy.Until.Format(time.RFC3339), err)
 		}
