@@ -218,3 +218,33 @@ func TestRotate_withoutPool(t *testing.T) {
 		}
 	}
 }
+
+// A secret that was lost soon after a rotation, which is then the only one left
+// and which Cognito does not show, is replaced. case 20
+func TestRestore_rotatedSecret(t *testing.T) {
+	w := newWorld(t)
+	id, _ := w.must(create(properties(w.pool, nil)))
+	if _, err := w.p.Rotate(t.Context(), "calc"); err != nil {
+		t.Fatal(err)
+	}
+	params := credstore.Store{API: ssm.NewFromConfig(w.config())}
+	if err := params.Delete(t.Context(), "calc", credstore.ClientSecret); err != nil {
+		t.Fatal(err)
+	}
+	w.aws.SetFault(func(rec localaws.Record) *localaws.Fault {
+		if rec.Operation != "AddUserPoolClientSecret" {
+			return nil
+		}
+		return &localaws.Fault{Status: 400, Type: "LimitExceededException", Message: "not now"}
+	})
+	if _, err := w.p.Restore(t.Context(), "calc"); err == nil {
+		t.Error("got no error, want Cognito's")
+	}
+	w.aws.SetFault(nil)
+	if _, err := w.p.Restore(t.Context(), "calc"); err != nil {
+		t.Fatal(err)
+	}
+	w.working(path)
+	w.must(event("Delete", id, properties(w.pool, nil), nil))
+	w.nothingLeft()
+}
