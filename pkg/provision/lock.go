@@ -48,19 +48,19 @@ func (p *Provisioner) poolLock() string { return "pool-" + shortHash(p.poolKey()
 // ended.
 func (p *Provisioner) lock(ctx context.Context, key string) (unlock func(), err error) {
 	name := p.lockPath(key)
-	until, ok := ctx.Deadline()
-	if !ok {
-		until = p.now().Add(lockTime)
-	}
-	// The same in each attempt: one whose answer was lost may take effect late.
-	mine := lockValue{Holder: rand.Text(), Until: until.Add(lockMargin)}
+	holder := rand.Text() // the same in each attempt: one whose answer was lost may take effect late
 	for attempt := 0; ; attempt++ {
+		until, ok := ctx.Deadline()
+		if !ok {
+			until = p.now().Add(lockTime)
+		}
+		mine := lockValue{Holder: holder, Until: until.Add(lockMargin)}
 		held, busy, err := p.tryLock(ctx, name, mine)
 		if err != nil {
 			return nil, fmt.Errorf("taking lock %s: %w", name, err)
 		}
 		if held {
-			return func() { p.unlock(ctx, name, mine.Holder) }, nil
+			return func() { p.unlock(ctx, name, holder) }, nil
 		}
 		if attempt == 3 { // it is not a matter of a moment
 			p.logger().Warn("waiting for another run", "lock", name, "until", busy.Until.Format(time.RFC3339))

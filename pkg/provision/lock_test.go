@@ -109,3 +109,29 @@ func TestLock_takenLate(t *testing.T) {
 		t.Errorf("took %v", took)
 	}
 }
+
+// A run without a deadline that has waited for long has its lock for as long as
+// one that has not.
+func TestLock_afterLongWait(t *testing.T) {
+	w := newWorld(t)
+	w.must(create(properties(w.pool, nil)))
+	dead, _ := json.Marshal(map[string]any{"holder": "dead", "until": w.time().Add(10 * time.Minute)})
+	w.put("/app/mcp/.lock/calc", string(dead), ssmtypes.ParameterTypeString)
+	var left time.Duration
+	w.aws.SetFault(func(rec localaws.Record) *localaws.Fault {
+		if rec.Operation == "AddUserPoolClientSecret" {
+			var lock struct{ Until time.Time }
+			if err := json.Unmarshal([]byte(w.aws.Parameters()["/app/mcp/.lock/calc"].Value), &lock); err != nil {
+				t.Error(err)
+			}
+			left = lock.Until.Sub(w.time())
+		}
+		return nil
+	})
+	if _, err := w.rotator().Rotate(t.Context(), "calc"); err != nil {
+		t.Fatal(err)
+	}
+	if left < 14*time.Minute {
+		t.Errorf("the lock has %v left, want a quarter of an hour", left)
+	}
+}
