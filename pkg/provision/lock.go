@@ -57,6 +57,9 @@ func (p *Provisioner) lock(ctx context.Context, key string) (unlock func(), err 
 		mine := lockValue{Holder: holder, Until: until.Add(lockMargin)}
 		held, busy, err := p.tryLock(ctx, name, mine)
 		if err != nil {
+			if ctx.Err() != nil { // the lock may have been taken all the same
+				p.unlock(ctx, name, holder)
+			}
 			return nil, fmt.Errorf("taking lock %s: %w", name, err)
 		}
 		if held {

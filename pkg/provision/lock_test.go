@@ -1,7 +1,9 @@
 package provision_test
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"strings"
 	"sync"
 	"testing"
@@ -133,5 +135,24 @@ func TestLock_afterLongWait(t *testing.T) {
 	}
 	if left < 14*time.Minute {
 		t.Errorf("the lock has %v left, want a quarter of an hour", left)
+	}
+}
+
+// A run that is interrupted while it takes a lock gives it back. case 141
+func TestLock_interrupted(t *testing.T) {
+	w := newWorld(t)
+	w.must(create(properties(w.pool, nil)))
+	ctx, interrupt := context.WithCancel(t.Context())
+	w.aws.SetFault(func(rec localaws.Record) *localaws.Fault {
+		if rec.Operation != "PutParameter" {
+			return nil
+		}
+		return &localaws.Fault{Reset: true, After: true, Then: interrupt}
+	})
+	if _, err := w.rotator().Rotate(ctx, "calc"); !errors.Is(err, context.Canceled) {
+		t.Errorf("got error %v, want that of an interrupt", err)
+	}
+	if lock, there := w.aws.Parameters()["/app/mcp/.lock/calc"]; there {
+		t.Errorf("the lock is there still: %s", lock.Value)
 	}
 }
