@@ -274,8 +274,17 @@ func (p *Provisioner) Leftovers(ctx context.Context) ([]Leftover, error) {
 	return left, nil
 }
 
-// RemoveLeftovers removes what Leftovers finds and says what that was.
+// RemoveLeftovers removes what Leftovers finds and says what that was. A set-up
+// in the owner's own pool is waited for.
 func (p *Provisioner) RemoveLeftovers(ctx context.Context) (removed []string, err error) {
+	if err := credstore.CheckPrefix(p.prefix()); err != nil {
+		return nil, err
+	}
+	unlock, err := p.lock(ctx, p.poolLock())
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
 	for range 3 { // a pool is left over once it is empty, and its lock once it is gone
 		left, err := p.Leftovers(ctx)
 		if err != nil || len(left) == 0 {

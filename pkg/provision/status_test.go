@@ -1,10 +1,12 @@
 package provision_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -206,5 +208,33 @@ func TestRecorded_removedMeanwhile(t *testing.T) {
 	})
 	if machine, _, err := w.p.Recorded(t.Context(), "calc"); err != nil || machine.Scopes != nil {
 		t.Errorf("got %+v, %v, want nothing recorded", machine, err)
+	}
+}
+
+// A clean-up waits for a set-up in the owner's pool that is under way, instead of
+// removing what that has made so far.
+func TestRemoveLeftovers_setUpUnderWay(t *testing.T) {
+	w := newWorld(t)
+	cleaned := make(chan error, 1)
+	var once sync.Once
+	w.aws.SetFault(func(rec localaws.Record) *localaws.Fault {
+		if rec.Operation != "CreateResourceServer" {
+			return nil
+		}
+		once.Do(func() { // with a pool, a domain and nothing in them
+			ctx, cancel := context.WithCancel(t.Context())
+			p := w.rotator()
+			wait := p.Wait
+			p.Wait = func(ctx context.Context, d time.Duration) error { cancel(); return wait(ctx, d) }
+			_, err := p.RemoveLeftovers(ctx)
+			cleaned <- err
+		})
+		return nil
+	})
+	if _, err := w.p.Ensure(t.Context(), provision.Desired{Name: "calc"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-cleaned; !errors.Is(err, context.Canceled) {
+		t.Errorf("got error %v, want that the clean-up had to wait", err)
 	}
 }
