@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"maps"
@@ -45,9 +46,20 @@ func parseArguments(schema json.RawMessage, pairs []string) (json.RawMessage, er
 }
 
 // checkArguments says what is wrong with a tool's input, and with which
-// argument; empty: nothing. A schema that cannot be compiled takes everything:
-// the server will say what it makes of the input.
-func checkArguments(schema, input json.RawMessage) (fault string) {
+// argument; empty: nothing. A schema that cannot be compiled, or that is not
+// done with when ctx ends, takes everything: the server will say what it makes
+// of the input.
+func checkArguments(ctx context.Context, schema, input json.RawMessage) (fault string) {
+	found := make(chan string, 1)
+	go func() { found <- faultOf(schema, input) }() // nothing stops the library
+	select {
+	case fault = <-found:
+	case <-ctx.Done():
+	}
+	return fault
+}
+
+func faultOf(schema, input json.RawMessage) (fault string) {
 	defer func() {
 		// The library panics when it compares a number whose exponent is beyond
 		// a million.

@@ -9,11 +9,16 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"agentcore-mcp-auth/pkg/toolbox"
 )
+
+// checkTime is how long the check of a call's arguments may take. References let
+// a schema of a few lines take forever.
+const checkTime = 2 * time.Second
 
 func callCommand() *cobra.Command {
 	var s server
@@ -50,7 +55,9 @@ error of a tool that fails goes to stderr.`,
 						return err
 					}
 				}
-				if fault := checkArguments(tool.InputSchema, given); fault != "" {
+				checking, stop := context.WithTimeout(ctx, checkTime)
+				defer stop()
+				if fault := checkArguments(checking, tool.InputSchema, given); fault != "" {
 					return usagef("%s: %s", tool.Tool, fault)
 				}
 				result, err := box.Call(ctx, tool.Name, given)

@@ -26,8 +26,7 @@ func repair(cmd *cobra.Command, cfg doctor.Config, report doctor.Report, yes boo
 		fmt.Fprintln(cmd.ErrOrStderr(), "there is nothing that --fix can mend")
 		return report, nil
 	}
-	p := provision.New(cfg.AWS)
-	p.Owner, p.Prefix = provision.CommandLine, report.Prefix
+	p := newProvisioner(cmd, cfg.AWS, report.Prefix)
 	f := fixer{cmd: cmd, provisioner: p, store: storeOf(p), name: report.Name, yes: yes, in: answers(cmd)}
 	done, err := f.mend(cmd.Context(), all)
 	if err != nil || done == 0 {

@@ -19,6 +19,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
+	"github.com/aws/aws-sdk-go-v2/service/ssm/types"
+
 	"agentcore-mcp-auth/pkg/credstore"
 	"agentcore-mcp-auth/pkg/localaws"
 	"agentcore-mcp-auth/pkg/provision"
@@ -108,6 +112,32 @@ func TestProcess_interrupted(t *testing.T) {
 		}
 		if _, err := p.Status(t.Context(), "calculator"); err != nil {
 			t.Errorf("after the interrupt: %v", err)
+		}
+	})
+
+	t.Run("waiting for another run", func(t *testing.T) {
+		until := time.Now().Add(10 * time.Minute).UTC().Format(time.RFC3339)
+		if _, err := p.SSM.PutParameter(t.Context(), &ssm.PutParameterInput{
+			Name: aws.String("/app/mcp/.lock/calculator"), Value: aws.String(`{"holder":"another","until":"` + until + `"}`), Type: types.ParameterTypeString,
+		}); err != nil {
+			t.Fatal(err)
+		}
+		cmd := program(t, srv.Env(), "rotate", "--mcp-name", "calculator")
+		stderr, err := cmd.StderrPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		r := bufio.NewReader(stderr)
+		if line, err := r.ReadString('\n'); err != nil || !strings.Contains(line, "/app/mcp/.lock/calculator") || !strings.Contains(line, until) {
+			t.Errorf("%q, %v, want a line that says what it waits for and until when", line, err)
+		}
+		cmd.Process.Signal(os.Interrupt)
+		rest, _ := io.ReadAll(r)
+		if code := exitCode(cmd.Wait()); code != exitInterrupted {
+			t.Errorf("code %d, stderr %q", code, rest)
 		}
 	})
 }

@@ -46,7 +46,7 @@ MCP_AUTH=user. Teardown removes them with the server.`,
 			if m := d.AccessTokenMinutes; cmd.Flags().Changed("access-token-minutes") && (m < 5 || m > 1440) {
 				return usagef("--access-token-minutes %d: want 5 to 1440", m)
 			}
-			p, err := t.provisioner(ctx)
+			p, err := t.provisioner(cmd)
 			if err != nil {
 				return err
 			}
@@ -167,7 +167,7 @@ rotation, or the next setup after that time, removes it.`,
 		Example: "  mcpauth rotate --mcp-name calculator",
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			p, err := t.provisioner(cmd.Context())
+			p, err := t.provisioner(cmd)
 			if err != nil {
 				return err
 			}
@@ -216,7 +216,7 @@ lists.`,
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
-			p, err := t.provisioner(ctx)
+			p, err := t.provisioner(cmd)
 			if err != nil {
 				return err
 			}

@@ -22,7 +22,7 @@ of mcpauth left and no server uses.`,
 		Example: "  mcpauth status --mcp-name calculator\n  mcpauth status --all",
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			p, err := t.provisioner(cmd.Context())
+			p, err := t.provisioner(cmd)
 			if err != nil {
 				return err
 			}

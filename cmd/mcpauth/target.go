@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/url"
 	"slices"
 
@@ -124,12 +125,18 @@ func (t *target) read(ctx context.Context) (aws.Config, error) {
 }
 
 // provisioner acts for the command line.
-func (t *target) provisioner(ctx context.Context) (*provision.Provisioner, error) {
-	cfg, err := t.load(ctx)
+func (t *target) provisioner(cmd *cobra.Command) (*provision.Provisioner, error) {
+	cfg, err := t.load(cmd.Context())
 	if err != nil {
 		return nil, err
 	}
+	return newProvisioner(cmd, cfg, t.prefix), nil
+}
+
+// newProvisioner acts for the command line, and warns on stderr.
+func newProvisioner(cmd *cobra.Command, cfg aws.Config, prefix string) *provision.Provisioner {
 	p := provision.New(cfg)
-	p.Owner, p.Prefix = provision.CommandLine, t.prefix
-	return p, nil
+	p.Owner, p.Prefix = provision.CommandLine, prefix
+	p.Logger = slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: slog.LevelWarn}))
+	return p
 }

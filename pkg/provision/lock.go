@@ -50,18 +50,25 @@ func (p *Provisioner) poolLock() string { return "pool-" + shortHash(p.poolKey()
 // has ended.
 func (p *Provisioner) lock(ctx context.Context, key string) (unlock func(), err error) {
 	name := p.lockPath(key)
-	until, ok := ctx.Deadline()
-	if !ok {
-		until = p.now().Add(lockTime)
-	}
+	holder := rand.Text() // the same in each attempt: one whose answer was lost may take effect late
 	for attempt := 0; ; attempt++ {
-		mine := lockValue{Holder: rand.Text(), Until: until.Add(lockMargin)}
+		until, ok := ctx.Deadline()
+		if !ok {
+			until = p.now().Add(lockTime)
+		}
+		mine := lockValue{Holder: holder, Until: until.Add(lockMargin)}
 		held, busy, err := p.tryLock(ctx, name, mine)
 		if err != nil {
+			if ctx.Err() != nil { // the lock may have been taken all the same
+				p.unlock(ctx, name, holder)
+			}
 			return nil, fmt.Errorf("taking lock %s: %w", name, err)
 		}
 		if held {
-			return func() { p.unlock(ctx, name, mine.Holder) }, nil
+			return func() { p.unlock(ctx, name, holder) }, nil
+		}
+		if attempt == 3 { // it is not a matter of a moment
+			p.logger().Warn("waiting for another run", "lock", name, "until", busy.Until.Format(time.RFC3339))
 		}
 		if err := p.wait(ctx, p.backoff(min(attempt, 3))); err != nil {
 			return nil, fmt.Errorf("waiting for lock %s, which another run holds until %s: %w", name, busy.Until.Format(time.RFC3339), err)
@@ -107,7 +114,7 @@ func (p *Provisioner) tryLock(ctx context.Context, name string, mine lockValue) 
 	return p.tryLock(ctx, name, mine)
 }
 
-// readLock reads the lock. The time of one that is illegible is over.
+// readLock reads the lock.
 func (p *Provisioner) readLock(ctx context.Context, name string) (v lockValue, there bool, err error) {
 	out, err := p.SSM.GetParameter(ctx, &ssm.GetParameterInput{Name: aws.String(name)})
 	if is[*types.ParameterNotFound](err) {
@@ -116,10 +123,15 @@ func (p *Provisioner) readLock(ctx context.Context, name string) (v lockValue, t
 	if err != nil {
 		return v, false, err
 	}
-	if err := json.Unmarshal([]byte(aws.ToString(out.Parameter.Value)), &v); err != nil {
-		v = lockValue{}
+	return parseLock(aws.ToString(out.Parameter.Value)), true, nil
+}
+
+// parseLock reads a lock's value. The time of one that is illegible is over.
+func parseLock(text string) (v lockValue) {
+	if json.Unmarshal([]byte(text), &v) != nil {
+		return lockValue{}
 	}
-	return v, true, nil
+	return v
 }
 
 // freeLock deletes the lock if it is still the holder's, and the second lock if
@@ -155,6 +167,18 @@ func (p *Provisioner) dropLock(ctx context.Context, key string) error {
 		return fmt.Errorf("deleting lock %s: %w", p.lockPath(key), err)
 	}
 	return nil
+}
+
+// clearLock removes a lock whose time is over as one who waits for it would: by
+// taking it. One that was taken meanwhile stays.
+func (p *Provisioner) clearLock(ctx context.Context, key string) error {
+	name := p.lockPath(key)
+	mine := lockValue{Holder: rand.Text(), Until: p.now().Add(lockMargin)}
+	held, _, err := p.tryLock(ctx, name, mine)
+	if held {
+		err = p.freeLock(ctx, name, mine.Holder)
+	}
+	return err
 }
 
 func lockNames(name string) *ssm.DeleteParametersInput {

@@ -1,7 +1,9 @@
 package provision_test
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"strings"
 	"sync"
 	"testing"
@@ -79,5 +81,78 @@ func TestLock_seenFreeAtOnce(t *testing.T) {
 			w.must(event("Delete", id, props, nil))
 			w.nothingLeft()
 		}))
+	}
+}
+
+// A run whose request for the lock takes effect after a look has not found it
+// does not wait for itself.
+func TestLock_takenLate(t *testing.T) {
+	w := newWorld(t)
+	w.must(create(properties(w.pool, nil)))
+	late := ""
+	w.aws.SetFault(func(rec localaws.Record) *localaws.Fault {
+		var put struct{ Name, Value string }
+		if rec.Operation != "PutParameter" || json.Unmarshal(rec.RequestBody, &put) != nil || put.Name != "/app/mcp/.lock/calc" {
+			return nil
+		}
+		if late == "" {
+			late = put.Value
+			return &localaws.Fault{Reset: true}
+		}
+		w.aws.SetFault(nil)
+		w.put(put.Name, late, ssmtypes.ParameterTypeString)
+		return nil
+	})
+	start := w.time()
+	if _, err := w.rotator().Rotate(t.Context(), "calc"); err != nil {
+		t.Fatal(err)
+	}
+	if took := w.time().Sub(start); took > time.Minute {
+		t.Errorf("took %v", took)
+	}
+}
+
+// A run without a deadline that has waited for long has its lock for as long as
+// one that has not.
+func TestLock_afterLongWait(t *testing.T) {
+	w := newWorld(t)
+	w.must(create(properties(w.pool, nil)))
+	dead, _ := json.Marshal(map[string]any{"holder": "dead", "until": w.time().Add(10 * time.Minute)})
+	w.put("/app/mcp/.lock/calc", string(dead), ssmtypes.ParameterTypeString)
+	var left time.Duration
+	w.aws.SetFault(func(rec localaws.Record) *localaws.Fault {
+		if rec.Operation == "AddUserPoolClientSecret" {
+			var lock struct{ Until time.Time }
+			if err := json.Unmarshal([]byte(w.aws.Parameters()["/app/mcp/.lock/calc"].Value), &lock); err != nil {
+				t.Error(err)
+			}
+			left = lock.Until.Sub(w.time())
+		}
+		return nil
+	})
+	if _, err := w.rotator().Rotate(t.Context(), "calc"); err != nil {
+		t.Fatal(err)
+	}
+	if left < 14*time.Minute {
+		t.Errorf("the lock has %v left, want a quarter of an hour", left)
+	}
+}
+
+// A run that is interrupted while it takes a lock gives it back. case 141
+func TestLock_interrupted(t *testing.T) {
+	w := newWorld(t)
+	w.must(create(properties(w.pool, nil)))
+	ctx, interrupt := context.WithCancel(t.Context())
+	w.aws.SetFault(func(rec localaws.Record) *localaws.Fault {
+		if rec.Operation != "PutParameter" {
+			return nil
+		}
+		return &localaws.Fault{Reset: true, After: true, Then: interrupt}
+	})
+	if _, err := w.rotator().Rotate(ctx, "calc"); !errors.Is(err, context.Canceled) {
+		t.Errorf("got error %v, want that of an interrupt", err)
+	}
+	if lock, there := w.aws.Parameters()["/app/mcp/.lock/calc"]; there {
+		t.Errorf("the lock is there still: %s", lock.Value)
 	}
 }

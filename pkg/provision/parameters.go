@@ -47,8 +47,17 @@ func (s recorded) names() []string {
 func (s recorded) empty() bool   { return len(s.names()) == 0 }
 func (s recorded) owner() string { return s.tags[OwnerTag] }
 
-// read reads the server's set and its tags.
+// read reads the server's set and its tags. A set that is removed meanwhile is
+// read again.
 func (r *run) read(ctx context.Context) (recorded, error) {
+	set, err := r.readOnce(ctx)
+	if isAgain(err) {
+		set, err = r.readOnce(ctx)
+	}
+	return set, err
+}
+
+func (r *run) readOnce(ctx context.Context) (recorded, error) {
 	var set recorded
 	var err error
 	store := r.store()

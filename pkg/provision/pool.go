@@ -233,6 +233,10 @@ func (r *run) waitForDomain(ctx context.Context, prefix string) error {
 			return nil
 		case types.DomainStatusTypeFailed:
 			return fmt.Errorf("domain %s could not be set up by Cognito: remove it, or choose another DomainPrefix", prefix)
+		case "":
+			if attempt == 10 { // after more than half a minute
+				return fmt.Errorf("domain %s is gone, removed by another run or by hand: repeat", prefix)
+			}
 		}
 		if err := r.wait(ctx, r.backoff(attempt+2)); err != nil {
 			return fmt.Errorf("waiting for domain %s, which is %s: %w", prefix, cmp.Or(strings.ToLower(string(status)), "not there yet"), err)

@@ -1,12 +1,14 @@
 package provision_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-lambda-go/cfn"
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -107,7 +109,7 @@ func TestRotate_refused(t *testing.T) {
 			t.Errorf("%s: got error %v, operations %q", tt.name, err, ops)
 		}
 	}
-	if !slices.Equal(missing.Names, []string{"cognito_discovery_url", "cognito_secret", "machine_client_id"}) {
+	if !slices.Equal(missing.Names, []string{"cognito_discovery_url", "cognito_secret", "machine_client_id", "userpool_id"}) {
 		t.Errorf("nothing set up: got %q missing", missing.Names)
 	}
 }
@@ -209,4 +211,20 @@ func TestHandle_domainStays(t *testing.T) {
 	w.aws.SetFault(nil)
 	w.must(remove)
 	w.nothingLeft()
+}
+
+// A domain that is gone before it answers is not waited for without end.
+func TestEnsure_domainGone(t *testing.T) {
+	w := newWorld(t)
+	w.aws.SetFault(func(rec localaws.Record) *localaws.Fault {
+		if rec.Operation != "DescribeUserPoolDomain" {
+			return nil
+		}
+		return &localaws.Fault{Status: 400, Type: "ResourceNotFoundException", Message: "Domain does not exist."}
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	if _, err := w.p.Ensure(ctx, provision.Desired{Name: "calc"}); err == nil || ctx.Err() != nil || !strings.Contains(err.Error(), "is gone") {
+		t.Errorf("got error %v, want one that says that the domain is gone", err)
+	}
 }

@@ -56,9 +56,6 @@ func (r *run) remove(ctx context.Context) error {
 		}
 	}
 	set, err := r.read(ctx)
-	if isAgain(err) { // it is being removed by another run
-		set, err = r.read(ctx)
-	}
 	if err != nil {
 		return err
 	}

@@ -49,7 +49,7 @@ func (p *Provisioner) onServer(ctx context.Context, name string, do func(*run, r
 	if set.owner() == "" && !set.empty() {
 		return Result{}, &OwnedError{What: "the parameters under " + path}
 	}
-	if err := set.Machine(); err != nil {
+	if err := set.Require(credstore.ClientID, credstore.ClientSecret, credstore.DiscoveryURL, credstore.UserPoolID); err != nil {
 		return Result{}, fmt.Errorf("MCP server %s under %s: %w: set it up first", name, path, err)
 	}
 	r.d.KMSKeyID = set.tags[tagKey] // an overwrite without a key would switch to the account's key

@@ -10,6 +10,7 @@ import (
 	"github.com/aws/aws-lambda-go/cfn"
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	ssmtypes "github.com/aws/aws-sdk-go-v2/service/ssm/types"
 
 	"agentcore-mcp-auth/pkg/credstore"
@@ -202,4 +203,49 @@ func TestRotate_addedByHand(t *testing.T) {
 		t.Error(err)
 	}
 	w.working(path)
+}
+
+// Where the user pool is not recorded, the error says so and what to do.
+func TestRotate_withoutPool(t *testing.T) {
+	w := newWorld(t)
+	w.must(create(properties(w.pool, nil)))
+	params := credstore.Store{API: ssm.NewFromConfig(w.config())}
+	if err := params.Delete(t.Context(), "calc", credstore.UserPoolID); err != nil {
+		t.Fatal(err)
+	}
+	for name, do := range map[string]func(context.Context, string) (provision.Result, error){"rotate": w.p.Rotate, "tidy": w.p.Tidy} {
+		if _, err := do(t.Context(), "calc"); !errors.As(err, new(*credstore.MissingError)) || !strings.Contains(err.Error(), credstore.UserPoolID) {
+			t.Errorf("%s: got error %v, want a MissingError that names %s", name, err, credstore.UserPoolID)
+		}
+	}
+}
+
+// A secret that was lost soon after a rotation, which is then the only one left
+// and which Cognito does not show, is replaced. case 20
+func TestRestore_rotatedSecret(t *testing.T) {
+	w := newWorld(t)
+	id, _ := w.must(create(properties(w.pool, nil)))
+	if _, err := w.p.Rotate(t.Context(), "calc"); err != nil {
+		t.Fatal(err)
+	}
+	params := credstore.Store{API: ssm.NewFromConfig(w.config())}
+	if err := params.Delete(t.Context(), "calc", credstore.ClientSecret); err != nil {
+		t.Fatal(err)
+	}
+	w.aws.SetFault(func(rec localaws.Record) *localaws.Fault {
+		if rec.Operation != "AddUserPoolClientSecret" {
+			return nil
+		}
+		return &localaws.Fault{Status: 400, Type: "LimitExceededException", Message: "not now"}
+	})
+	if _, err := w.p.Restore(t.Context(), "calc"); err == nil {
+		t.Error("got no error, want Cognito's")
+	}
+	w.aws.SetFault(nil)
+	if _, err := w.p.Restore(t.Context(), "calc"); err != nil {
+		t.Fatal(err)
+	}
+	w.working(path)
+	w.must(event("Delete", id, properties(w.pool, nil), nil))
+	w.nothingLeft()
 }

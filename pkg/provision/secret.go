@@ -146,7 +146,7 @@ func (r *run) ensureSecret(ctx context.Context, set *recorded, client *types.Use
 			if live, err = r.liveSecrets(ctx, poolID, clientID); err != nil {
 				return err
 			}
-			if len(live) != 1 || !original(live[0], client) {
+			if len(live) != 1 || value.IsZero() || !original(live[0], client) {
 				if id, value, err = r.addSecret(ctx, poolID, clientID, ""); err != nil {
 					return err
 				}

@@ -127,9 +127,10 @@ func (p *Provisioner) compare(ctx context.Context, d Desired, set recorded) (res
 	return res, err
 }
 
-// lifetime is that of the access tokens of an app client, 0 if it has none in minutes.
+// lifetime is that of the access tokens of an app client, 0 if it has none in
+// minutes or its user pool is not known.
 func (p *Provisioner) lifetime(ctx context.Context, poolID, clientID string) (minutes int32, err error) {
-	if clientID == "" {
+	if clientID == "" || poolID == "" {
 		return 0, nil
 	}
 	client, err := p.describeClient(ctx, poolID, clientID)
@@ -236,8 +237,8 @@ var labelPattern = regexp.MustCompile(`^mcp(?:user)?-([a-zA-Z0-9_][a-zA-Z0-9_-]{
 // Leftovers finds what this owner's runs have left when they failed and nobody
 // repeated them: app clients and resource servers in the user pools that servers
 // under the prefix use or that were made here, such a pool itself when it is
-// empty, and locks. A set-up that is under way looks the same, so call it when
-// none is.
+// empty, and locks whose time is over. A set-up that is under way looks the same
+// but for its locks, so call it when none is.
 func (p *Provisioner) Leftovers(ctx context.Context) ([]Leftover, error) {
 	if err := credstore.CheckPrefix(p.prefix()); err != nil {
 		return nil, err
@@ -267,14 +268,23 @@ func (p *Provisioner) Leftovers(ctx context.Context) ([]Leftover, error) {
 			used = key != p.poolLock() || own != nil
 		}
 		if !used {
-			left = append(left, Leftover{"lock " + p.lockPath(key), func(ctx context.Context) error { return p.dropLock(ctx, key) }})
+			left = append(left, Leftover{"lock " + p.lockPath(key), func(ctx context.Context) error { return p.clearLock(ctx, key) }})
 		}
 	}
 	return left, nil
 }
 
-// RemoveLeftovers removes what Leftovers finds and returns what that was.
+// RemoveLeftovers removes what Leftovers finds and returns what that was. It
+// waits for a set-up in the owner's own pool.
 func (p *Provisioner) RemoveLeftovers(ctx context.Context) (removed []string, err error) {
+	if err := credstore.CheckPrefix(p.prefix()); err != nil {
+		return nil, err
+	}
+	unlock, err := p.lock(ctx, p.poolLock())
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
 	for range 3 { // a pool becomes a leftover once it is empty, and its lock once the pool is gone
 		left, err := p.Leftovers(ctx)
 		if err != nil || len(left) == 0 {
@@ -294,7 +304,7 @@ func (p *Provisioner) RemoveLeftovers(ctx context.Context) (removed []string, er
 type clients struct{ machine, user string }
 
 // inventory reads what is recorded under the prefix: the app clients of each
-// server, the user pools in use, and the keys of locks.
+// server, the user pools in use, and the keys of locks whose time is over.
 func (p *Provisioner) inventory(ctx context.Context) (servers map[string]clients, pools map[string]bool, locks []string, err error) {
 	servers, pools = map[string]clients{}, map[string]bool{}
 	pages := ssm.NewGetParametersByPathPaginator(p.SSM, &ssm.GetParametersByPathInput{
@@ -310,7 +320,10 @@ func (p *Provisioner) inventory(ctx context.Context) (servers map[string]clients
 			server, name, _ := strings.Cut(strings.TrimPrefix(aws.ToString(param.Name), p.prefix()+"/"), "/")
 			switch {
 			case server == ".lock":
-				locks = append(locks, strings.TrimSuffix(name, evicting))
+				key := strings.TrimSuffix(name, evicting)
+				if !p.now().Before(parseLock(value).Until) && !slices.Contains(locks, key) {
+					locks = append(locks, key)
+				}
 			case name == credstore.ClientID:
 				servers[server] = clients{value, servers[server].user}
 			case name == credstore.UserClientID:

@@ -1,10 +1,14 @@
 package provision_test
 
 import (
+	"context"
+	"encoding/json"
 	"errors"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider"
@@ -12,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ssm/types"
 
 	"agentcore-mcp-auth/pkg/credstore"
+	"agentcore-mcp-auth/pkg/localaws"
 	"agentcore-mcp-auth/pkg/provision"
 )
 
@@ -62,20 +67,21 @@ func TestLeftovers(t *testing.T) {
 		t.Fatalf("two servers in use: got %v, %v", left, err)
 	}
 	// A run that died has left the lock of a server that is not there, and the
-	// lock of one that is there is its own affair.
-	parameters := ssm.NewFromConfig(w.config())
-	for _, server := range []string{"gone", "calc"} {
-		if _, err := parameters.PutParameter(ctx, &ssm.PutParameterInput{
-			Name: aws.String("/app/mcp/.lock/" + server), Value: aws.String("{}"), Type: types.ParameterTypeString,
-		}); err != nil {
-			t.Fatal(err)
-		}
+	// lock of one that is there is its own affair. A server that is being set up
+	// has a lock whose time is not over.
+	alive, _ := json.Marshal(map[string]any{"holder": "alive", "until": w.time().Add(time.Minute)})
+	for lock, value := range map[string]string{"gone": "{}", "gone.evict": "{}", "calc": "{}", "new": string(alive)} {
+		w.put("/app/mcp/.lock/"+lock, value, types.ParameterTypeString)
 	}
 	if removed, err := w.p.RemoveLeftovers(ctx); err != nil || !slices.Equal(removed, []string{"lock /app/mcp/.lock/gone"}) {
 		t.Errorf("got %q, %v, want the lock of no server", removed, err)
 	}
-	if left := strings.Join(w.aws.Leftovers(), "\n"); strings.Contains(left, ".lock/gone") || !strings.Contains(left, ".lock/calc") {
-		t.Errorf("got\n%s\nwant the lock of the server that is there", left)
+	if left := strings.Join(w.aws.Leftovers(), "\n"); strings.Contains(left, ".lock/gone") || !strings.Contains(left, ".lock/calc") || !strings.Contains(left, ".lock/new") {
+		t.Errorf("got\n%s\nwant the lock of the server that is there, and the one whose time is not over", left)
+	}
+	w.pass(2 * time.Minute)
+	if removed, err := w.p.RemoveLeftovers(ctx); err != nil || !slices.Equal(removed, []string{"lock /app/mcp/.lock/new"}) {
+		t.Errorf("got %q, %v, want the lock whose time is over", removed, err)
 	}
 	// The parameters of one are removed by hand: its client and resource server stay behind.
 	params := credstore.Store{API: ssm.NewFromConfig(w.config())}
@@ -162,5 +168,73 @@ func TestRestore(t *testing.T) {
 	}
 	if _, err := w.p.Restore(t.Context(), "search"); !errors.As(err, new(*provision.OwnedError)) {
 		t.Errorf("no known owner: got error %v, want an OwnedError", err)
+	}
+}
+
+// A test user whose pool is no longer recorded can be set up again.
+func TestRecorded_userWithoutPool(t *testing.T) {
+	w := newWorld(t)
+	if _, err := w.p.EnsureUser(t.Context(), provision.Desired{Name: "calc", UserPoolID: w.pool}); err != nil {
+		t.Fatal(err)
+	}
+	params := credstore.Store{API: ssm.NewFromConfig(w.config())}
+	if err := params.Delete(t.Context(), "calc", credstore.UserPoolID); err != nil {
+		t.Fatal(err)
+	}
+	_, user, err := w.p.Recorded(t.Context(), "calc")
+	if err != nil || user.Name != "calc" {
+		t.Fatalf("got %+v, %v, want nothing but the name", user, err)
+	}
+	user.UserPoolID = w.pool
+	if _, err := w.p.EnsureUser(t.Context(), user); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A set that another run removes while it is read is a set that is not there.
+func TestRecorded_removedMeanwhile(t *testing.T) {
+	w := newWorld(t)
+	if _, err := w.p.Ensure(t.Context(), provision.Desired{Name: "calc", UserPoolID: w.pool}); err != nil {
+		t.Fatal(err)
+	}
+	params := credstore.Store{API: ssm.NewFromConfig(w.config())}
+	w.aws.SetFault(func(rec localaws.Record) *localaws.Fault {
+		if rec.Operation == "ListTagsForResource" {
+			if err := params.Delete(t.Context(), "calc"); err != nil {
+				t.Error(err)
+			}
+		}
+		return nil
+	})
+	if machine, _, err := w.p.Recorded(t.Context(), "calc"); err != nil || machine.Scopes != nil {
+		t.Errorf("got %+v, %v, want nothing recorded", machine, err)
+	}
+}
+
+// A clean-up waits for a set-up in the owner's pool that is under way, instead of
+// removing what that has made so far.
+func TestRemoveLeftovers_setUpUnderWay(t *testing.T) {
+	w := newWorld(t)
+	cleaned := make(chan error, 1)
+	var once sync.Once
+	w.aws.SetFault(func(rec localaws.Record) *localaws.Fault {
+		if rec.Operation != "CreateResourceServer" {
+			return nil
+		}
+		once.Do(func() { // with a pool, a domain and nothing in them
+			ctx, cancel := context.WithCancel(t.Context())
+			p := w.rotator()
+			wait := p.Wait
+			p.Wait = func(ctx context.Context, d time.Duration) error { cancel(); return wait(ctx, d) }
+			_, err := p.RemoveLeftovers(ctx)
+			cleaned <- err
+		})
+		return nil
+	})
+	if _, err := w.p.Ensure(t.Context(), provision.Desired{Name: "calc"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-cleaned; !errors.Is(err, context.Canceled) {
+		t.Errorf("got error %v, want that the clean-up had to wait", err)
 	}
 }
