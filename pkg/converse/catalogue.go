@@ -3,6 +3,7 @@ package converse
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -98,31 +99,33 @@ func newTool(t Tool) *tool {
 // maxDescribed is how many bytes of a schema are put into a description.
 const maxDescribed = 8 << 10
 
-// What Claude asks of a schema, whatever dialect that names: to be one of draft
-// 2020-12, and such names of parameters. One that it refuses would fail every
-// request, used or not.
-// https://github.com/strands-agents/harness-sdk/issues/565
+// validParameter is what Claude asks of the names of parameters.
 // https://github.com/aws-solutions-library-samples/accelerated-intelligent-document-processing-on-aws/issues/709
-var (
-	draft2020 = sync.OnceValue(func() *jsonschema.Schema {
-		return jsonschema.NewCompiler().MustCompile("https://json-schema.org/draft/2020-12/schema") // the library has it
-	})
-	validParameter = regexp.MustCompile(`^[a-zA-Z0-9_.-]{1,64}$`)
-)
+var validParameter = regexp.MustCompile(`^[a-zA-Z0-9_.-]{1,64}$`)
 
 // maxOffered is how many digits a number of a schema may have once its exponent is
 // written out: those of float64's, which is what most readers of JSON hold. Of
 // longer ones a large schema takes many times as long to look at.
 const maxOffered = 340
 
-// acceptable reports whether Claude takes a schema. A parameter that is required
-// and not described is held against it too.
+// acceptable reports whether Claude takes a schema. It takes schemas of draft
+// 2020-12 only, whatever dialect they name, and refuses a required parameter that
+// is not described. A schema that it refuses would fail every request, even if
+// the tool is not used.
+// https://github.com/strands-agents/harness-sdk/issues/565
 func acceptable(schema json.RawMessage) bool {
 	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(schema))
-	if err != nil || longestNumber(doc) > maxOffered || draft2020().Validate(doc) != nil {
+	if err != nil || longestNumber(doc) > maxOffered {
 		return false
 	}
 	members := doc.(map[string]any) // as offeredSchema makes it
+	delete(members, "$schema")
+	// The library holds a schema against its dialect before it compiles it. What
+	// fails after that is no fault of the schema.
+	noPatterns := func(string) (jsonschema.Regexp, error) { return nil, errors.New("not compiled") }
+	if _, err := build(doc, noPatterns); errors.As(err, new(*jsonschema.SchemaValidationError)) {
+		return false
+	}
 	properties, _ := members["properties"].(map[string]any)
 	for name := range properties {
 		if !validParameter.MatchString(name) {

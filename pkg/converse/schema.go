@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"reflect"
 	"strings"
@@ -78,13 +79,7 @@ func (noLoader) Load(string) (any, error) {
 const place = "tool:///input"
 
 // compile compiles the schema of a tool's input; nil when that is not possible.
-// A schema that names no dialect is of 2020-12, as MCP says.
-func compile(raw json.RawMessage) (c *checker) {
-	defer func() {
-		if recover() != nil {
-			c = nil
-		}
-	}()
+func compile(raw json.RawMessage) *checker {
 	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(raw))
 	if err != nil {
 		return nil
@@ -92,19 +87,30 @@ func compile(raw json.RawMessage) (c *checker) {
 	if members, ok := doc.(map[string]any); ok {
 		maps.DeleteFunc(members, func(_ string, v any) bool { return v == nil }) // some servers write null for what they have none of
 	}
-	c = &checker{}
-	compiler := jsonschema.NewCompiler()
-	compiler.DefaultDraft(jsonschema.Draft2020)
-	compiler.UseLoader(noLoader{})
-	compiler.UseRegexpEngine(c.pattern)
-	if compiler.AddResource(place, doc) != nil {
-		return nil
-	}
-	if c.schema, err = compiler.Compile(place); err != nil {
+	c := &checker{}
+	if c.schema, err = build(doc, c.pattern); err != nil {
 		return nil
 	}
 	if _, ok := c.count(reflect.ValueOf(c.schema), map[*jsonschema.Schema]bool{}); !ok {
 		return nil
 	}
 	return c
+}
+
+// build has the library compile a schema. One that names no dialect is of draft
+// 2020-12, as MCP says.
+func build(doc any, patterns jsonschema.RegexpEngine) (schema *jsonschema.Schema, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("the library panicked: %v", v)
+		}
+	}()
+	compiler := jsonschema.NewCompiler()
+	compiler.DefaultDraft(jsonschema.Draft2020)
+	compiler.UseLoader(noLoader{})
+	compiler.UseRegexpEngine(patterns)
+	if err := compiler.AddResource(place, doc); err != nil {
+		return nil, err
+	}
+	return compiler.Compile(place)
 }
