@@ -94,14 +94,7 @@ func TestProcess_interrupted(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer stdin.Close()
-		stderr, err := cmd.StderrPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		r := bufio.NewReader(stderr)
+		r := startReading(t, cmd)
 		if prompt, err := r.ReadString(':'); err != nil {
 			t.Fatalf("%q, %v", prompt, err)
 		}
@@ -123,14 +116,7 @@ func TestProcess_interrupted(t *testing.T) {
 			t.Fatal(err)
 		}
 		cmd := program(t, srv.Env(), "rotate", "--mcp-name", "calculator")
-		stderr, err := cmd.StderrPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		r := bufio.NewReader(stderr)
+		r := startReading(t, cmd)
 		if line, err := r.ReadString('\n'); err != nil || !strings.Contains(line, "/app/mcp/.lock/calculator") || !strings.Contains(line, until) {
 			t.Errorf("%q, %v, want a line that says what it waits for and until when", line, err)
 		}
@@ -140,6 +126,19 @@ func TestProcess_interrupted(t *testing.T) {
 			t.Errorf("code %d, stderr %q", code, rest)
 		}
 	})
+}
+
+// startReading starts a command and returns what it writes to stderr.
+func startReading(t *testing.T, cmd *exec.Cmd) *bufio.Reader {
+	t.Helper()
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return bufio.NewReader(stderr)
 }
 
 // case 141: a command ends quietly when its reader leaves.

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"agentcore-mcp-auth/pkg/credstore"
@@ -139,6 +140,30 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	json.NewEncoder(w).Encode(v)
+}
+
+// refuseAdmin is an issuer's accept that refuses the scope srv/admin alone.
+func refuseAdmin(refusal string) func(form url.Values, user, password string) string {
+	return func(form url.Values, _, _ string) string {
+		if strings.Contains(form.Get("scope"), "srv/admin") {
+			return refusal
+		}
+		return ""
+	}
+}
+
+// startRenewal fetches a token and begins its renewal, which takes two seconds.
+func startRenewal(t *testing.T, s *tokensource.Source, i *issuer) {
+	t.Helper()
+	if _, err := s.Token(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	i.mu.Lock()
+	i.latency = 2 * time.Second
+	i.mu.Unlock()
+	time.Sleep(200 * time.Second)
+	s.Token(t.Context())
+	synctest.Wait()
 }
 
 // accepts reports whether a request bears a live token.

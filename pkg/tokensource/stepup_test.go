@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -21,12 +20,7 @@ func TestRoundTrip_stepUpHarmsNobody(t *testing.T) { // case 35
 		granted := refusal == ""
 		synctest.Test(t, func(t *testing.T) {
 			i := newIssuer()
-			i.accept = func(form url.Values, _, _ string) string {
-				if strings.Contains(form.Get("scope"), "srv/admin") {
-					return refusal
-				}
-				return ""
-			}
+			i.accept = refuseAdmin(refusal)
 			scopeOf := func(r *http.Request) string {
 				n := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer token-")
 				return i.requests()[n[0]-'0'].form.Get("scope")
@@ -80,15 +74,7 @@ func TestRoundTrip_stepUpDuringRenewal(t *testing.T) { // case 35
 			w.Header().Set("WWW-Authenticate", `Bearer error="insufficient_scope", scope="srv/admin"`)
 			w.WriteHeader(http.StatusForbidden)
 		})}})
-		if _, err := s.Token(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		i.mu.Lock()
-		i.latency = 2 * time.Second
-		i.mu.Unlock()
-		time.Sleep(200 * time.Second)
-		s.Token(t.Context()) // starts the renewal
-		synctest.Wait()
+		startRenewal(t, s, i)
 		if _, err := call(t.Context(), s.Client(), resourceURL, "x"); err != nil {
 			t.Error(err)
 		}
@@ -103,12 +89,7 @@ func TestRoundTrip_stepUpDuringRenewal(t *testing.T) { // case 35
 func TestRoundTrip_stepUpRefusedMeanwhile(t *testing.T) { // case 35
 	synctest.Test(t, func(t *testing.T) {
 		i := newIssuer()
-		i.accept = func(form url.Values, _, _ string) string {
-			if strings.Contains(form.Get("scope"), "srv/admin") {
-				return "invalid_scope"
-			}
-			return ""
-		}
+		i.accept = refuseAdmin("invalid_scope")
 		s := newSource(t, i, tokensource.Config{StepUpScopes: []string{"srv/admin"}, Base: inMemory{http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("WWW-Authenticate", `Bearer error="insufficient_scope", scope="srv/admin"`)
 			w.WriteHeader(http.StatusForbidden)
@@ -143,12 +124,7 @@ func TestRoundTrip_stepUpRefusedMeanwhile(t *testing.T) { // case 35
 func TestRoundTrip_stepUpKeepsEarlier(t *testing.T) { // case 35
 	synctest.Test(t, func(t *testing.T) {
 		i := newIssuer()
-		i.accept = func(form url.Values, _, _ string) string {
-			if strings.Contains(form.Get("scope"), "srv/admin") {
-				return "invalid_scope"
-			}
-			return ""
-		}
+		i.accept = refuseAdmin("invalid_scope")
 		resource := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			need, asked := "srv/"+strings.TrimPrefix(r.URL.Path, "/"), ""
 			for _, p := range i.requests() {

@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -251,11 +250,8 @@ func TestRoundTrip_insufficientScope(t *testing.T) { // case 35
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			i := newIssuer()
-			i.accept = func(form url.Values, _, _ string) string {
-				if !tt.granted && strings.Contains(form.Get("scope"), "srv/admin") {
-					return "invalid_scope"
-				}
-				return ""
+			if !tt.granted {
+				i.accept = refuseAdmin("invalid_scope")
 			}
 			n := 0
 			resource := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -346,15 +342,7 @@ func TestRoundTrip_rejectedDuringRenewal(t *testing.T) { // case 34
 	synctest.Test(t, func(t *testing.T) {
 		i := newIssuer()
 		s := newSource(t, i, tokensource.Config{})
-		if _, err := s.Token(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		i.mu.Lock()
-		i.latency = 2 * time.Second
-		i.mu.Unlock()
-		time.Sleep(200 * time.Second)
-		s.Token(t.Context()) // starts the renewal
-		synctest.Wait()
+		startRenewal(t, s, i)
 		i.revoke()
 		if _, err := call(t.Context(), s.Client(), resourceURL, "x"); err != nil {
 			t.Error(err)
